@@ -1,0 +1,188 @@
+//! Geneve between nodes (RFC 8926): the client's packet, untouched, behind one option of ours.
+//!
+//! ```text
+//!  IPv4 20 | UDP 8 | Geneve 8 | option header 4 | data 32 | the client's IP packet
+//! ```
+
+use crate::table::CHAIN;
+use crate::{Plain, V4};
+
+/// UDP port of Geneve.
+pub const PORT: u16 = 6081;
+/// Option class, from the range for experiments (RFC 8926, section 9).
+pub const CLASS: u16 = 0xff01;
+/// Option type. The critical bit (0x80) is set: whoever does not know it must drop the packet.
+pub const TYPE: u8 = 0x81;
+/// What encapsulation adds to an IP packet: outer IPv4, UDP, Geneve, option.
+pub const OVERHEAD: usize = 20 + size_of::<Tunnel>();
+
+/// Bits of [`Tunnel::flags`].
+pub mod flag {
+    /// Sent along the chain; `list` is what remains of it.
+    pub const CHASED: u8 = 1;
+    /// A new connection that its first owner could not take.
+    pub const MOVED: u8 = 2;
+    /// Whoever finds `list` empty and has no entry makes one (UDP).
+    pub const CREATE: u8 = 4;
+    /// A task's reply: goes out to the client, never balanced again.
+    pub const REPLY: u8 = 8;
+    /// The sender of this reply holds the flow, although the slot's head is elsewhere.
+    pub const REHINT: u8 = 16;
+}
+
+/// UDP header, Geneve header and our option, as they stand on the wire.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tunnel {
+    pub source_port: [u8; 2],
+    pub port: [u8; 2],
+    pub udp_length: [u8; 2],
+    /// Always 0: allowed over IPv4 (RFC 8926, section 3.3), and the inner packet has its own.
+    pub udp_checksum: [u8; 2],
+    pub version_and_option_words: u8,
+    /// O and C bits.
+    pub control: u8,
+    /// EtherType of the inner packet.
+    pub protocol: [u8; 2],
+    /// For captures only: low 24 bits of the pool's id.
+    pub vni: [u8; 3],
+    pub reserved: u8,
+    pub class: [u8; 2],
+    pub option_type: u8,
+    pub option_words: u8,
+    /// The cluster's cookie, in the sender's byte order of [`u64::to_be_bytes`].
+    pub cookie: [u8; 8],
+    /// Tag of the member meant, big-endian.
+    pub member: [u8; 8],
+    /// Tag of the ingress node, big-endian; in a reply, of the sender.
+    pub ingress: [u8; 2],
+    /// Low byte of the device index at the ingress.
+    pub device: u8,
+    /// [`flag`] bits.
+    pub flags: u8,
+    /// Tags of the nodes still to ask, big-endian; 0 ends the list.
+    pub list: [[u8; 2]; CHAIN],
+}
+
+const _: () = assert!(size_of::<Tunnel>() == 52 && OVERHEAD == 72 && align_of::<Tunnel>() == 1);
+// SAFETY: repr(C), alignment 1, byte arrays only.
+unsafe impl Plain for Tunnel {}
+
+/// Why a packet to the Geneve port is not one of ours.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotOurs {
+    /// Version, option lengths, class, type or inner protocol.
+    Format,
+    Cookie,
+}
+
+impl Tunnel {
+    /// The words of the Geneve header that say how many option words follow: 9 of 4 bytes.
+    const OPTION_WORDS: u8 = 9;
+
+    /// A header for an inner IP packet of `inner` bytes and EtherType `protocol`; `entropy` spreads the packets of
+    /// different flows over the paths between nodes (RFC 8926, section 3.3).
+    #[inline(always)]
+    pub const fn new(cookie: u64, protocol: u16, inner: u16, entropy: u16, pool: u64) -> Self {
+        let [_, _, _, _, _, a, b, c] = pool.to_be_bytes();
+        Self {
+            source_port: (entropy | 0xc000).to_be_bytes(),
+            port: PORT.to_be_bytes(),
+            udp_length: inner.wrapping_add(size_of::<Self>() as u16).to_be_bytes(),
+            udp_checksum: [0; 2],
+            version_and_option_words: Self::OPTION_WORDS,
+            control: 0x40,
+            protocol: protocol.to_be_bytes(),
+            vni: [a, b, c],
+            reserved: 0,
+            class: CLASS.to_be_bytes(),
+            option_type: TYPE,
+            option_words: 8,
+            cookie: cookie.to_be_bytes(),
+            member: [0; 8],
+            ingress: [0; 2],
+            device: 0,
+            flags: 0,
+            list: [[0; 2]; CHAIN],
+        }
+    }
+
+    /// Checks everything a stranger could have got wrong; lengths are the caller's.
+    #[inline(always)]
+    pub fn check(&self, cookie: u64) -> Result<(), NotOurs> {
+        let header = self.version_and_option_words == Self::OPTION_WORDS && self.control & 0x80 == 0;
+        let option = self.class == CLASS.to_be_bytes() && self.option_type == TYPE && self.option_words == 8;
+        let inner = matches!(u16::from_be_bytes(self.protocol), 0x0800 | 0x86dd);
+        if !(header && option && inner) {
+            return Err(NotOurs::Format);
+        }
+        if self.cookie != cookie.to_be_bytes() {
+            return Err(NotOurs::Cookie);
+        }
+        Ok(())
+    }
+}
+
+/// Sum of the 16-bit words, in memory order, of the outer IPv4 header from `source` to `destination` with TOS and
+/// total length left out: [`Node::partial_sum`](crate::table::Node::partial_sum).
+pub fn outer_partial_sum(source: V4, destination: V4) -> u32 {
+    let mut header = [0u8; 20];
+    header[0] = 0x45;
+    header[6] = 0x40; // do not fragment
+    header[8] = 64;
+    header[9] = crate::key::UDP;
+    header[12..16].copy_from_slice(&source);
+    header[16..20].copy_from_slice(&destination);
+    crate::checksum::sum(&header)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_header_made_here_is_accepted_here() {
+        let tunnel = Tunnel::new(0x0102_0304_0506_0708, 0x86dd, 100, 7, 0xabcdef);
+        assert_eq!(tunnel.check(0x0102_0304_0506_0708), Ok(()));
+        assert_eq!(tunnel.vni, [0xab, 0xcd, 0xef]);
+        assert_eq!(tunnel.udp_length, 152u16.to_be_bytes());
+        assert_eq!(tunnel.check(1), Err(NotOurs::Cookie));
+    }
+
+    #[test]
+    fn other_options_and_protocols_are_not_ours() {
+        let ours = Tunnel::new(1, 0x0800, 100, 7, 0);
+        for wrong in [
+            Tunnel {
+                version_and_option_words: 0x49,
+                ..ours
+            },
+            Tunnel {
+                version_and_option_words: 8,
+                ..ours
+            },
+            Tunnel {
+                control: 0x80,
+                ..ours
+            },
+            Tunnel {
+                protocol: [0x65, 0x58],
+                ..ours
+            },
+            Tunnel {
+                class: [0, 0],
+                ..ours
+            },
+            Tunnel {
+                option_type: 1,
+                ..ours
+            },
+            Tunnel {
+                option_words: 7,
+                ..ours
+            },
+        ] {
+            assert_eq!(wrong.check(1), Err(NotOurs::Format), "{wrong:?}");
+        }
+    }
+}

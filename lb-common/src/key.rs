@@ -1,0 +1,87 @@
+//! Map keys. Everything is in network order, padding is explicit and zero.
+
+use crate::{Address, Plain, V4, V6};
+
+/// IP protocol number of TCP.
+pub const TCP: u8 = 6;
+/// IP protocol number of UDP.
+pub const UDP: u8 = 17;
+
+/// Where a service answers: the key of `FRONT4` and `FRONT6`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Front<A> {
+    pub address: A,
+    pub port: [u8; 2],
+    pub protocol: u8,
+    pub pad: u8,
+}
+
+impl<A: Address> Front<A> {
+    #[inline(always)]
+    pub const fn new(address: A, port: [u8; 2], protocol: u8) -> Self {
+        Self {
+            address,
+            port,
+            protocol,
+            pad: 0,
+        }
+    }
+}
+
+/// A client's flow to a frontend: the key of `HALF*`, `FLOW*` and `HINT*`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FlowKey<A> {
+    pub client: A,
+    pub front: A,
+    pub client_port: [u8; 2],
+    pub front_port: [u8; 2],
+    pub protocol: u8,
+    pub pad: [u8; 3],
+}
+
+impl<A: Address> FlowKey<A> {
+    /// The frontend this flow goes to.
+    #[inline(always)]
+    pub const fn to(&self) -> Front<A> {
+        Front::new(self.front, self.front_port, self.protocol)
+    }
+
+    /// Both ports as they stand in the packet, for [`flow_hash`](crate::hash::flow_hash).
+    #[inline(always)]
+    pub const fn ports(&self) -> u32 {
+        let ([a, b], [c, d]) = (self.client_port, self.front_port);
+        u32::from_le_bytes([a, b, c, d])
+    }
+}
+
+/// A task's side of a flow, the key of `REV*` and `HALFREV*`: the task's address and port, the client's address, and
+/// the port that the task sees the client under (the client's own unless two flows would collide).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct RevKey<A> {
+    pub task: A,
+    pub client: A,
+    pub task_port: [u8; 2],
+    pub client_port: [u8; 2],
+    pub protocol: u8,
+    pub pad: [u8; 3],
+}
+
+// SAFETY: repr(C), alignment 1, explicit padding, byte arrays only.
+unsafe impl Plain for Front<V4> {}
+// SAFETY: as above.
+unsafe impl Plain for Front<V6> {}
+// SAFETY: as above.
+unsafe impl Plain for FlowKey<V4> {}
+// SAFETY: as above.
+unsafe impl Plain for FlowKey<V6> {}
+// SAFETY: as above.
+unsafe impl Plain for RevKey<V4> {}
+// SAFETY: as above.
+unsafe impl Plain for RevKey<V6> {}
+
+const _: () = assert!(size_of::<Front<V4>>() == 8 && size_of::<Front<V6>>() == 20);
+const _: () = assert!(size_of::<FlowKey<V4>>() == 16 && size_of::<FlowKey<V6>>() == 40);
+const _: () = assert!(size_of::<RevKey<V4>>() == 16 && size_of::<RevKey<V6>>() == 40);

@@ -1,0 +1,29 @@
+//! Which member a slot belongs to, and who else can hold its flows: rendezvous scores, head and chain.
+
+/// Where a member stands in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Learned less than W ago: every node shall know it before it gets slots.
+    Warming,
+    Active,
+    /// Takes no new slots, keeps its connections.
+    Draining,
+}
+
+/// What placement needs to know of a member.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    /// The task instance and target port, never its address.
+    pub tag: u64,
+    /// Tag of the node that runs it.
+    pub node: u16,
+    /// 1 to 256.
+    pub weight: u16,
+    /// Highest weight so far, at least `weight`.
+    pub peak: u16,
+    pub state: State,
+    /// First activation, in the source's own order; 0 where unknown.
+    pub first: u64,
+    /// Latest activation or weight change; `u64::MAX` where unknown.
+    pub last: u64,
+}

@@ -1,0 +1,271 @@
+//! Map values, and the layout of the tables. `docs/tables.md` has the picture.
+//!
+//! A *pool* is what one frontend chooses from: the members of a service for one target port and one address family.
+//! A frontend leads to a pool, a slot of the pool's head table to a member, a member to its node.
+
+use crate::{Plain, V4, V6};
+
+/// Layout version of all maps; pinned maps of another version are migrated, never reinterpreted.
+pub const LAYOUT: u32 = 1;
+
+/// No member, in a head table; no table, as [`Pool::chain`].
+pub const NO_MEMBER: u16 = u16::MAX;
+/// See [`Pool::chain`].
+pub const NO_TABLE: u32 = u32::MAX;
+/// Slots in one [`HeadBlock`]; the smallest table.
+pub const BLOCK: u32 = 64;
+/// Nodes in a chain.
+pub const CHAIN: usize = 6;
+
+/// Value of `POOL`, indexed by pool number; `FRONT*` holds that number as a `u32`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Pool {
+    /// Keyed hash of service, target port and family: recognises the pool across restarts; its low 24 bits are the
+    /// Geneve VNI.
+    pub id: u64,
+    /// First block of the head table in `HEAD`.
+    pub head: u32,
+    /// First block of the head table for new connections: [`head`](Self::head) unless a node is suspected.
+    pub fresh: u32,
+    /// First entry of the chain table in `CHAIN`, [`NO_TABLE`] where no member of the pool is or lately was here.
+    pub chain: u32,
+    /// Number of the pool's first member in `MEMBER`; slots hold offsets from it.
+    pub members: u32,
+    /// Slots: a power of two, 64 to 2²⁰.
+    pub slots: u32,
+    /// [`pool_flag`] bits.
+    pub flags: u32,
+    /// Tick since which the pool has had no member at all; 0 while it has one.
+    pub empty_since: u32,
+    pub pad: u32,
+}
+
+/// Bits of [`Pool::flags`].
+pub mod pool_flag {
+    /// The client's address alone chooses the slot.
+    pub const CLIENT_AFFINITY: u32 = 1;
+    /// The frontends are VIPs, not addresses of nodes: any live node may answer from them.
+    pub const VIP: u32 = 2;
+}
+
+/// Value of `HEAD`: 64 consecutive slots of a pool's head table.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadBlock {
+    /// One bit per slot: some flow of the slot has a hint. Set by the programs, cleared by the agent.
+    pub hinted: u64,
+    /// Offset of the slot's member from [`Pool::members`], or [`NO_MEMBER`].
+    pub member: [u16; BLOCK as usize],
+}
+
+/// Value of `CHAIN`: one slot, on nodes that host the pool.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ChainSlot {
+    /// Tags of the nodes that can hold a flow of this slot, likeliest first, this node included; 0 ends the list.
+    pub nodes: [u16; CHAIN],
+    /// The member that takes a new connection which the head cannot take: the runner-up, or [`NO_MEMBER`].
+    pub next: u16,
+    pub pad: u16,
+    /// Tick at which the head last changed or a member ranked above it began to drain.
+    pub changed: u32,
+}
+
+/// Value of `MEMBER`, indexed by number.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Member {
+    pub tag: u64,
+    /// Tag of the node that runs it.
+    pub node: u16,
+    pub pad: [u16; 3],
+}
+
+/// Value of `NODE`, indexed by node tag; tag 0 is no node.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Node {
+    /// Underlay address of the node.
+    pub address: V4,
+    /// This node's address towards it.
+    pub source: V4,
+    /// Ethernet addresses of the next hop and of our device; valid with [`node_flag::RESOLVED`].
+    pub next_hop: [u8; 6],
+    pub own: [u8; 6],
+    /// Device towards it, 0 while there is no route.
+    pub ifindex: u32,
+    /// Sum of the 16-bit words, in memory order, of the outer IPv4 header less TOS and total length.
+    pub partial_sum: u32,
+    /// Largest IP packet on the way there.
+    pub mtu: u16,
+    /// [`node_flag`] bits.
+    pub flags: u16,
+}
+
+/// Bits of [`Node::flags`].
+pub mod node_flag {
+    /// The cluster has this node. Without it nothing is sent there.
+    pub const KNOWN: u16 = 1;
+    /// Both Ethernet addresses are filled in.
+    pub const RESOLVED: u16 = 2;
+    /// An XDP program may redirect into its device.
+    pub const XDP: u16 = 4;
+    /// Suspected or reported down: replies for it leave by another way where they can.
+    pub const DOWN: u16 = 8;
+}
+
+/// Value of `LOCAL`, keyed by member tag: a member whose task runs on this node.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Local {
+    /// The task's address; see [`Address::widen`](crate::Address::widen).
+    pub address: V6,
+    /// Host side of the task's device; 0 until it is found ("not hooked up").
+    pub ifindex: u32,
+    /// Id of the task's network namespace as this namespace knows it; -1 where unknown.
+    pub namespace: i32,
+    /// Tick since which the task has not been listening, 0 while it is. Written by the programs.
+    pub deaf_since: u32,
+    /// The pool it belongs to.
+    pub pool: u32,
+    /// Target port.
+    pub port: [u8; 2],
+    /// [`local_state`].
+    pub state: u8,
+    pub pad: u8,
+}
+
+/// Values of [`Local::state`].
+pub mod local_state {
+    pub const WARMING: u8 = 0;
+    pub const ACTIVE: u8 = 1;
+    /// Takes no new connection unless no member is active.
+    pub const DRAINING: u8 = 2;
+}
+
+/// Value of `HALF*` and `FLOW*`, by [`FlowKey`](crate::key::FlowKey).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Flow {
+    /// Tag of the member that holds the flow; not in `LOCAL`, the entry counts as absent.
+    pub tag: u64,
+    /// First sequence number of the task's SYN-ACK, valid with [`flow_state::ANSWERED`].
+    pub isn: u32,
+    /// Tick of the last packet from the client.
+    pub tick: u32,
+    /// The port that the task sees the client under.
+    pub client_port: [u8; 2],
+    /// Ingress node of the last packet from the client.
+    pub node: u16,
+    /// Low byte of the ingress node's device index, see [`Uplink`].
+    pub device: u8,
+    /// [`flow_state`] bits.
+    pub state: u8,
+    pub pad: [u8; 2],
+}
+
+/// Bits of [`Flow::state`].
+pub mod flow_state {
+    pub const FIN_CLIENT: u8 = 1;
+    pub const FIN_TASK: u8 = 2;
+    pub const RESET: u8 = 4;
+    /// The task has answered: [`Flow::isn`](super::Flow::isn) is known.
+    pub const ANSWERED: u8 = 8;
+
+    /// Neither side expects more, as far as the wire showed: both FINs, or a reset.
+    #[inline(always)]
+    pub const fn is_closing(state: u8) -> bool {
+        state & RESET != 0 || state & (FIN_CLIENT | FIN_TASK) == FIN_CLIENT | FIN_TASK
+    }
+}
+
+/// Value of `REV*` and `HALFREV*`, by [`RevKey`](crate::key::RevKey): what a reply needs, without a second lookup.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Rev<A> {
+    pub front: A,
+    pub front_port: [u8; 2],
+    /// The client's own port.
+    pub client_port: [u8; 2],
+    /// Tick of the last packet from the task.
+    pub tick: u32,
+    /// Return node and device, as [`Flow::node`] and [`Flow::device`].
+    pub node: u16,
+    pub device: u8,
+    /// [`rev_flag`] bits.
+    pub flags: u8,
+}
+
+/// Bits of [`Rev::flags`].
+pub mod rev_flag {
+    /// The next reply tells the ingress where the flow is.
+    pub const REHINT: u8 = 1;
+}
+
+/// Value of `HINT*`, by [`FlowKey`](crate::key::FlowKey).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hint {
+    /// Tag of the node that holds the flow.
+    pub node: u16,
+    pub pad: u16,
+    /// Tick at which it was stored.
+    pub tick: u32,
+}
+
+/// Value of `UPLINK`, 256 entries: the device whose index ends in this byte.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Uplink {
+    pub ifindex: u32,
+    /// 1 where an XDP program may redirect into it.
+    pub xdp: u32,
+}
+
+/// Value of `SETTINGS`, one entry: what may change while the programs run.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    /// Largest MSS allowed on SYN and SYN-ACK, by family; 0 leaves it alone (a cluster of one node).
+    pub mss4: u16,
+    pub mss6: u16,
+    /// Chases and resets allowed each second, per CPU.
+    pub chases: u32,
+    pub resets: u32,
+}
+
+/// Value of `LIMIT`, per CPU and one entry per [`limit`]: what was spent in the current tick.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Spent {
+    pub tick: u32,
+    pub count: u32,
+}
+
+/// Indices of `LIMIT`.
+pub mod limit {
+    pub const CHASES: u32 = 0;
+    pub const RESETS: u32 = 1;
+}
+
+/// Value of `COUNTER`, per CPU, indexed by [`Verdict`](crate::Verdict).
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counter {
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+macro_rules! plain {
+    ($($type:ty = $size:literal),* $(,)?) => {$(
+        // SAFETY: repr(C) with explicit padding, as the size shows; integers and byte arrays only.
+        unsafe impl Plain for $type {}
+        const _: () = assert!(size_of::<$type>() == $size);
+    )*};
+}
+
+plain! {
+    Pool = 40, HeadBlock = 136, ChainSlot = 20, Member = 16, Node = 32, Local = 36, Flow = 24,
+    Rev<V4> = 16, Rev<V6> = 28, Hint = 8, Uplink = 8, Settings = 12, Spent = 8, Counter = 16,
+}

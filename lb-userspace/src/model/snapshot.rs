@@ -1,0 +1,149 @@
+//! One immutable, numbered picture of all services, backends and nodes.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Everything the planes need, complete: any of them can be rebuilt from it alone.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Snapshot {
+    /// Counts the snapshots of this agent; never compared between nodes.
+    pub generation: u64,
+    pub nodes: BTreeMap<Arc<str>, Node>,
+    pub services: BTreeMap<Arc<str>, Service>,
+    /// What the tables are made from: every service's backends by target port and family. Sorted by
+    /// service, target port, family.
+    pub pools: Vec<Pool>,
+}
+
+/// A machine that runs an agent.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    pub name: Arc<str>,
+    /// 16-bit hash of the name, never 0; collisions are resolved in name order, the same everywhere.
+    pub tag: u16,
+    /// Underlay address.
+    pub address: Ipv4Addr,
+    /// The operator or the source takes its backends out of service.
+    pub draining: bool,
+    /// This agent has not heard it for three probes: new connections go elsewhere.
+    pub suspected: bool,
+}
+
+/// A named set of backends with its frontends.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Service {
+    pub name: Arc<str>,
+    pub frontends: Vec<Frontend>,
+    /// Slots of each of its head tables: a power of two, 64 to 2²⁰.
+    pub slots: u32,
+    pub affinity: Affinity,
+    pub health: Option<HealthCheck>,
+    /// Sorted by task.
+    pub backends: Vec<Backend>,
+}
+
+/// Where a service answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Frontend {
+    /// A VIP, or `None`: every address of every node, in both families.
+    pub address: Option<IpAddr>,
+    pub port: u16,
+    pub protocol: Protocol,
+    /// Port of the tasks.
+    pub target_port: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Protocol {
+    Tcp,
+    Udp,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Affinity {
+    #[default]
+    None,
+    /// All connections of one client address reach the same task.
+    ClientIp,
+}
+
+/// How the owner of a backend finds out whether it works.
+#[derive(Clone, Debug, PartialEq)]
+pub struct HealthCheck {
+    pub probe: Probe,
+    /// Port to probe; the first frontend's target port unless given.
+    pub port: u16,
+    pub interval: Duration,
+    pub timeout: Duration,
+    /// Consecutive failures before the backend is taken out, successes before it returns.
+    pub failures: u32,
+    pub successes: u32,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Probe {
+    /// A connection that is accepted.
+    Tcp,
+    /// A GET of this path answered with 200 to 399.
+    Http { path: String },
+}
+
+/// One task.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Backend {
+    /// The instance: a new task has a new identity even at an old address.
+    pub task: Arc<str>,
+    /// Name of the node that runs it.
+    pub node: Arc<str>,
+    /// At most one of each family.
+    pub addresses: Vec<IpAddr>,
+    /// 1 to 256.
+    pub weight: u16,
+    pub standing: Standing,
+}
+
+/// Whether a backend gets new connections, and if not, why.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// New: every node shall know it before it gets a share.
+    Warming,
+    Active,
+    /// Taken out by source or operator, or its node is draining.
+    Draining,
+    /// Its owner's health check fails.
+    Unhealthy,
+}
+
+/// The members of a service for one target port and one family; what a frontend chooses from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pool {
+    /// Keyed hash of service, target port and family; the same on every node.
+    pub id: u64,
+    pub service: Arc<str>,
+    pub target_port: u16,
+    pub family: Family,
+    pub slots: u32,
+    pub affinity: Affinity,
+    /// Those of the service's frontends that lead here.
+    pub frontends: Vec<Frontend>,
+    /// Sorted by tag.
+    pub members: Vec<Member>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Family {
+    V4,
+    V6,
+}
+
+/// A task instance serving one target port over one family.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Member {
+    pub task: Arc<str>,
+    pub node: Arc<str>,
+    pub address: IpAddr,
+    /// What placement decides by: tag, node tag, weight, state, stamps.
+    pub candidate: lb_common::placement::Candidate,
+}

@@ -1,0 +1,2 @@
+//! Portico's automation: `cargo xtask setup | build | test | lab | bench`.
+fn main() {}
