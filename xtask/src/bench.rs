@@ -1,0 +1,53 @@
+//! `cargo xtask bench`: figures, never a verdict.
+
+use std::process::Command;
+
+use anyhow::Result;
+use clap::ValueEnum;
+
+use crate::run::{cargo, run};
+use crate::setup::{Talk, setup};
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Subject {
+    /// Nanoseconds per packet of the loaded programs, over the number of flows.
+    Packet,
+    /// A client and a task in namespaces, beside plain routing, nftables and VXLAN.
+    Path,
+    /// Score, head and chain, flow hash, diff and apply of large snapshots.
+    Micro,
+}
+
+/// Sets up, builds with optimisation, measures; charts go to `target/bench/`.
+pub fn bench(subject: Subject, arguments: &[String]) -> Result<()> {
+    setup(Talk::OnlyOfChanges)?;
+    for mut command in subject.commands(arguments) {
+        run(&mut command)?;
+    }
+    Ok(())
+}
+
+impl Subject {
+    fn commands(self, arguments: &[String]) -> Vec<Command> {
+        let program = |name| cargo(&["run", "--release", "--package", "benches", "--bin", name, "--"]);
+        let build = || {
+            cargo(&[
+                "build",
+                "--release",
+                "--package",
+                "lb-userspace",
+                "--package",
+                "netns",
+            ])
+        };
+        let (mut before, mut last) = match self {
+            Self::Packet => (vec![], program("packet")),
+            Self::Path => (vec![build()], program("path")),
+            Self::Micro => (vec![], cargo(&["bench", "--package", "benches", "--"])),
+        };
+        last.args(arguments);
+        before.push(last);
+        before
+    }
+}

@@ -1,0 +1,25 @@
+//! `cargo xtask lab`: the virtual cluster of `tests/netns`.
+
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use anyhow::{Context, Result};
+
+use crate::run::{binaries, cargo, run};
+use crate::setup::{Talk, setup};
+
+/// Sets up, builds, and becomes the lab, so that signals and the exit code are its own.
+pub fn lab(arguments: &[String]) -> Result<()> {
+    setup(Talk::OnlyOfChanges)?;
+    run(&mut cargo(&[
+        "build",
+        "--quiet",
+        "--package",
+        "lb-userspace",
+        "--package",
+        "netns",
+    ]))?;
+    let program = binaries("debug")?.join("portico-lab");
+    let error = Command::new(&program).args(arguments).exec();
+    Err(error).with_context(|| format!("cannot run {}", program.display()))
+}

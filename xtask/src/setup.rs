@@ -1,0 +1,43 @@
+//! Brings what building and testing need, on Debian. Quick where everything is there.
+
+mod linker;
+mod packages;
+mod toolchain;
+
+use anyhow::Result;
+
+/// How much to say when nothing is missing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Talk {
+    Always,
+    OnlyOfChanges,
+}
+
+/// Packages that the tests and the lab run.
+const TOOLS: &[(&str, &str)] = &[
+    (
+        "iproute2",
+        "network namespaces and devices of the virtual cluster",
+    ),
+    (
+        "nftables",
+        "the drop rules that the data path must bypass, and the DNAT it is compared with",
+    ),
+    ("ethtool", "offloads of the lab's wires"),
+    ("tcpdump", "`lab exec PLACE -- tcpdump`"),
+    ("iperf3", "bulk load"),
+    ("wrk", "request load"),
+];
+
+/// Installs what is missing and says what and why before it does.
+pub fn setup(talk: Talk) -> Result<()> {
+    packages::install(TOOLS)?;
+    let toolchain = toolchain::prepare()?;
+    if talk == Talk::Always {
+        println!(
+            "setup: everything is there; eBPF is built by {toolchain}, linked by {}",
+            linker::version()
+        );
+    }
+    Ok(())
+}
