@@ -3,4 +3,5 @@
 //! Data flows one way: `source` → `model` → [`model::Snapshot`] → `plane`, `api`, `telemetry`. There is one writer of
 //! the snapshot; nothing to the right of it imports anything to the left but `model`.
 
+pub mod config;
 pub mod model;

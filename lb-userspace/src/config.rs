@@ -1,0 +1,178 @@
+//! `portico.toml`: every key, its default and its bounds. `docs/configuration.md` is the same for people.
+
+mod bounds;
+mod cluster;
+mod error;
+mod interfaces;
+mod limits;
+pub mod suggest;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use ipnet::IpNet;
+use serde::Deserialize;
+
+pub use cluster::{Cluster, ClusterConfig, Secret};
+pub use error::ConfigError;
+pub use interfaces::{Interface, Interfaces, XdpMode};
+pub use limits::Limits;
+
+/// Where the configuration is looked for unless `--config` says otherwise.
+pub const DEFAULT_PATH: &str = "/etc/portico/portico.toml";
+
+/// The whole of `portico.toml`. An empty file is a complete configuration.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// This node's name in the services file: the host's name by default.
+    pub node: String,
+    pub mode: Mode,
+    /// The devices clients arrive at.
+    pub interfaces: Interfaces,
+    pub sources: Sources,
+    pub cluster: ClusterConfig,
+    pub vip: Vip,
+    pub dns: Dns,
+    pub limits: Limits,
+    pub paths: Paths,
+    pub peer: Peer,
+}
+
+/// Which plane serves the frontends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Mode {
+    /// eBPF where the kernel allows it.
+    #[default]
+    Auto,
+    Ebpf,
+    Proxy,
+}
+
+/// Where the desired state comes from.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Sources {
+    pub file: FileSource,
+}
+
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FileSource {
+    pub path: PathBuf,
+}
+
+/// Addresses that services without an address of their own may be given.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Vip {
+    pub pool: Vec<IpNet>,
+}
+
+/// The name server; read, and not served yet.
+#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Dns {
+    pub listen: Vec<SocketAddr>,
+    pub upstreams: Vec<std::net::IpAddr>,
+}
+
+/// Directories and sockets. Several agents on one kernel need a set each.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Paths {
+    /// Where maps and links are pinned: a directory inside a bpffs.
+    pub pins: PathBuf,
+    /// Where the agent keeps what shall outlive it: drain marks.
+    pub runtime: PathBuf,
+    /// The control socket; `portico.sock` in the runtime directory by default.
+    pub socket: Option<PathBuf>,
+}
+
+/// Heartbeats between agents.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Peer {
+    /// UDP port of the heartbeats, the same on every node.
+    #[serde(deserialize_with = "bounds::port")]
+    pub port: u16,
+}
+
+impl Config {
+    /// Reads `path`, or the default file where none is named; a default file that is not there is an empty one.
+    pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
+        let file = path.unwrap_or(Path::new(DEFAULT_PATH));
+        let text = match std::fs::read_to_string(file) {
+            Ok(text) => text,
+            Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(error) => return Err(ConfigError::unreadable(file, error)),
+        };
+        Self::parse(file, &text)
+    }
+
+    /// Reads `text`; `file` is for messages only.
+    pub fn parse(file: &Path, text: &str) -> Result<Self, ConfigError> {
+        let config: Self = toml::from_str(text).map_err(|error| ConfigError::invalid(file, text, &error))?;
+        if config.node.is_empty() {
+            return Err(ConfigError::nameless(file));
+        }
+        Ok(config)
+    }
+}
+
+impl Paths {
+    /// The control socket.
+    pub fn socket(&self) -> PathBuf {
+        self.socket
+            .clone()
+            .unwrap_or_else(|| self.runtime.join("portico.sock"))
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node: nix::unistd::gethostname()
+                .ok()
+                .and_then(|name| name.into_string().ok())
+                .unwrap_or_default(),
+            mode: Mode::default(),
+            interfaces: Interfaces::default(),
+            sources: Sources::default(),
+            cluster: ClusterConfig::default(),
+            vip: Vip::default(),
+            dns: Dns::default(),
+            limits: Limits::default(),
+            paths: Paths::default(),
+            peer: Peer::default(),
+        }
+    }
+}
+
+impl Default for FileSource {
+    fn default() -> Self {
+        Self {
+            path: "/etc/portico/services.yaml".into(),
+        }
+    }
+}
+
+impl Default for Paths {
+    fn default() -> Self {
+        Self {
+            pins: "/sys/fs/bpf/portico".into(),
+            runtime: "/run/portico".into(),
+            socket: None,
+        }
+    }
+}
+
+impl Default for Peer {
+    fn default() -> Self {
+        Self { port: 7950 }
+    }
+}
+
+#[cfg(test)]
+mod tests;
