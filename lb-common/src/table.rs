@@ -133,7 +133,9 @@ pub struct Local {
     pub port: [u8; 2],
     /// [`local_state`].
     pub state: u8,
-    pub pad: u8,
+    /// Length of the task's own subnet: a client inside it cannot keep its address, since the task would answer it
+    /// on the link.
+    pub prefix: u8,
 }
 
 /// Values of [`Local::state`].
@@ -142,6 +144,8 @@ pub mod local_state {
     pub const ACTIVE: u8 = 1;
     /// Takes no new connection unless no member is active.
     pub const DRAINING: u8 = 2;
+    /// As draining; and UDP flows, which have no end to wait for, leave it at once.
+    pub const UNHEALTHY: u8 = 3;
 }
 
 /// Value of `HALF*` and `FLOW*`, by [`FlowKey`](crate::key::FlowKey).
@@ -172,6 +176,9 @@ pub mod flow_state {
     pub const RESET: u8 = 4;
     /// The task has answered: [`Flow::isn`](super::Flow::isn) is known.
     pub const ANSWERED: u8 = 8;
+    /// The task sees this node's address (`SELF_ADDRESS`, [`Settings::source6`](super::Settings::source6)) in place of
+    /// the client's.
+    pub const TRANSLATED: u8 = 16;
 
     /// Neither side expects more, as far as the wire showed: both FINs, or a reset.
     #[inline(always)]
@@ -185,6 +192,8 @@ pub mod flow_state {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rev<A> {
     pub front: A,
+    /// The client's own address.
+    pub client: A,
     pub front_port: [u8; 2],
     /// The client's own port.
     pub client_port: [u8; 2],
@@ -233,6 +242,8 @@ pub struct Settings {
     /// Chases and resets allowed each second, per CPU.
     pub chases: u32,
     pub resets: u32,
+    /// This node's IPv6 address for clients that cannot keep theirs; all zero where it has none.
+    pub source6: V6,
 }
 
 /// Value of `LIMIT`, per CPU and one entry per [`limit`]: what was spent in the current tick.
@@ -267,5 +278,5 @@ macro_rules! plain {
 
 plain! {
     Pool = 40, HeadBlock = 136, ChainSlot = 20, Member = 16, Node = 32, Local = 36, Flow = 24,
-    Rev<V4> = 16, Rev<V6> = 28, Hint = 8, Uplink = 8, Settings = 12, Spent = 8, Counter = 16,
+    Rev<V4> = 20, Rev<V6> = 44, Hint = 8, Uplink = 8, Settings = 28, Spent = 8, Counter = 16,
 }
