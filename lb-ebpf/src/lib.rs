@@ -1,1 +1,2 @@
 //! Portico.
+#![cfg_attr(not(test), no_std)]
