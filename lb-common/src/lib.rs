@@ -11,8 +11,10 @@ pub mod geneve;
 pub mod hash;
 pub mod key;
 pub mod placement;
+pub mod probe;
 pub mod table;
 pub mod tick;
+pub mod trace;
 pub mod verdict;
 
 pub use address::{Address, V4, V6};
