@@ -1,24 +1,27 @@
 //! One immutable, numbered picture of all services, backends and nodes.
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, Ipv4Addr};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything the planes need, complete: any of them can be rebuilt from it alone.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Counts the snapshots of this agent; never compared between nodes.
+    /// Counts the snapshots of this agent; never compared between nodes. 0: no source has spoken yet, and nothing
+    /// shall be carried out.
     pub generation: u64,
     pub nodes: BTreeMap<Arc<str>, Node>,
-    pub services: BTreeMap<Arc<str>, Service>,
+    /// Shared with the snapshots before and after where nothing changed, which makes a diff cheap.
+    pub services: BTreeMap<Arc<str>, Arc<Service>>,
     /// What the tables are made from: every service's backends by target port and family. Sorted by
-    /// service, target port, family.
-    pub pools: Vec<Pool>,
+    /// service, target port, family; shared as the services are.
+    pub pools: Vec<Arc<Pool>>,
 }
 
 /// A machine that runs an agent.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
     pub name: Arc<str>,
     /// 16-bit hash of the name, never 0; collisions are resolved in name order, the same everywhere.
@@ -32,7 +35,7 @@ pub struct Node {
 }
 
 /// A named set of backends with its frontends.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     pub name: Arc<str>,
     pub frontends: Vec<Frontend>,
@@ -70,7 +73,7 @@ pub enum Affinity {
 }
 
 /// How the owner of a backend finds out whether it works.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HealthCheck {
     pub probe: Probe,
     /// Port to probe; the first frontend's target port unless given.
@@ -90,9 +93,50 @@ pub enum Probe {
     Http { path: String },
 }
 
+impl Frontend {
+    /// Whether clients of this family can reach it.
+    pub fn answers(&self, family: Family) -> bool {
+        self.address.is_none_or(|address| Family::of(address) == family)
+    }
+}
+
+impl Family {
+    pub const ALL: [Self; 2] = [Self::V4, Self::V6];
+
+    pub const fn of(address: IpAddr) -> Self {
+        if address.is_ipv4() { Self::V4 } else { Self::V6 }
+    }
+}
+
+impl Protocol {
+    /// As it is written in configuration and output.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Tcp => "tcp",
+            Self::Udp => "udp",
+        }
+    }
+}
+
+impl fmt::Display for Frontend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.address {
+            None => write!(f, "*:{}/{}", self.port, self.protocol.label()),
+            Some(address) => write!(
+                f,
+                "{}/{}",
+                SocketAddr::new(address, self.port),
+                self.protocol.label()
+            ),
+        }
+    }
+}
+
 /// One task.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backend {
+    /// Keyed hash of service and task: what health marks go by; the same on every node.
+    pub tag: u64,
     /// The instance: a new task has a new identity even at an old address.
     pub task: Arc<str>,
     /// Name of the node that runs it.
@@ -117,7 +161,7 @@ pub enum Standing {
 }
 
 /// The members of a service for one target port and one family; what a frontend chooses from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Pool {
     /// Keyed hash of service, target port and family; the same on every node.
     pub id: u64,
@@ -139,7 +183,7 @@ pub enum Family {
 }
 
 /// A task instance serving one target port over one family.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Member {
     pub task: Arc<str>,
     pub node: Arc<str>,

@@ -1,0 +1,68 @@
+//! What a source wants: services, backends and nodes, before anyone's health or drain is considered.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::{Affinity, Frontend, HealthCheck};
+
+/// The whole of one source's wishes; the next one replaces it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Desired {
+    pub nodes: BTreeMap<Arc<str>, DesiredNode>,
+    /// Shared with the wishes before where nothing changed, which makes the next snapshot cheap.
+    pub services: BTreeMap<Arc<str>, Arc<DesiredService>>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DesiredNode {
+    pub address: Ipv4Addr,
+    pub draining: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredService {
+    pub frontends: Vec<Frontend>,
+    /// A power of two, 64 to 2²⁰.
+    pub slots: u32,
+    pub affinity: Affinity,
+    pub health: Option<HealthCheck>,
+    pub backends: Vec<DesiredBackend>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DesiredBackend {
+    /// The instance: a source gives a new task a new identity where it can tell.
+    pub task: Arc<str>,
+    pub node: Arc<str>,
+    /// At most one of each family, at least one.
+    pub addresses: Vec<IpAddr>,
+    /// 1 to 256.
+    pub weight: u16,
+    pub draining: bool,
+    pub stamps: Stamps,
+}
+
+/// When a task was activated, in the source's own order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stamps {
+    /// First activation.
+    pub first: u64,
+    /// Latest activation or weight change.
+    pub last: u64,
+}
+
+impl Stamps {
+    /// For sources without an order of their own: more chasing, nothing lost.
+    pub const UNKNOWN: Self = Self {
+        first: 0,
+        last: u64::MAX,
+    };
+}
+
+/// Slots of a service that does not say.
+pub const DEFAULT_SLOTS: u32 = 4096;
+/// Smallest and largest table.
+pub const SLOTS: std::ops::RangeInclusive<u32> = 64..=1 << 20;
+/// Largest weight.
+pub const MAX_WEIGHT: u16 = 256;
