@@ -1,4 +1,18 @@
 //! Which member a slot belongs to, and who else can hold its flows: rendezvous scores, head and chain.
+//!
+//! Everything here is a pure function of one node's view of a pool, in integers only, so that nodes with the same view
+//! take the same decision and nodes with different views differ only where the views do. The rules and their reasons
+//! are in `docs/flow-placement.md`.
+
+mod chain;
+mod evenness;
+mod head;
+mod score;
+
+pub use chain::{chain, fill_chains};
+pub use evenness::{MILLIONTHS, evenness_bound, standard_deviation};
+pub use head::{fill_heads, fill_runners_up, head, runner_up, update_heads};
+pub use score::score;
 
 /// Where a member stands in its life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
