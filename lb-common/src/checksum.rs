@@ -71,6 +71,7 @@ impl Difference {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// RFC 1071, section 3: the words 0001 f203 f4f5 f6f7 add up to ddf2 with the carries folded in.
     #[test]
@@ -84,5 +85,88 @@ mod tests {
     fn rfc1624_section_4_example() {
         let update = Difference::new().replace2([0x55, 0x55], [0x32, 0x85]);
         assert_eq!(update.apply([0xdd, 0x2f]), [0x00, 0x00]);
+    }
+
+    #[test]
+    fn the_largest_packet_does_not_overflow_the_sum() {
+        assert_eq!(fold(sum(&[0xff; 65_535])).to_ne_bytes(), [0xff, 0x00]);
+        assert_eq!(fold(u32::MAX), u16::MAX);
+    }
+
+    /// RFC 1071, section 2 (B): the sum of the words read in the other byte order is the sum, swapped.
+    #[test]
+    fn rfc1071_section_2_byte_order_does_not_matter() {
+        let bytes = [0x45, 0x00, 0x00, 0x73, 0x40, 0x11, 0xc0, 0xa8, 0xff];
+        let other: u32 = bytes
+            .chunks(2)
+            .map(|w| u16::from_be_bytes([w[0], *w.get(1).unwrap_or(&0)]) as u32)
+            .sum();
+        assert_eq!(fold(sum(&bytes)).to_ne_bytes(), fold(other).to_be_bytes());
+    }
+
+    fn checksum(bytes: &[u8]) -> [u8; 2] {
+        (!fold(sum(bytes))).to_ne_bytes()
+    }
+
+    /// Replaces the bytes at `at` and returns those that were there.
+    fn put<const N: usize>(packet: &mut [u8], at: usize, new: [u8; N]) -> [u8; N] {
+        let place: &mut [u8; N] = packet[at..].first_chunk_mut().expect("within the packet");
+        std::mem::replace(place, new)
+    }
+
+    /// Bytes with something in them: a checksummed header always has a version or a protocol number. Only of zeroes
+    /// alone is the full sum ffff where the incremental one is 0000, the other zero.
+    fn packets() -> impl Strategy<Value = Vec<u8>> {
+        proptest::collection::vec(any::<u8>(), 64..1500).prop_map(|mut packet| {
+            packet[63] |= 1;
+            packet
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn ipv4_translation_by_difference_equals_a_full_sum(
+            mut packet in packets(), source: [u8; 4], destination: [u8; 4], ports: [[u8; 2]; 2],
+        ) {
+            let before = checksum(&packet);
+            let difference = Difference::new()
+                .replace4(put(&mut packet, 12, source), source)
+                .replace4(put(&mut packet, 16, destination), destination)
+                .replace2(put(&mut packet, 20, ports[0]), ports[0])
+                .replace2(put(&mut packet, 22, ports[1]), ports[1]);
+            prop_assert_eq!(difference.apply(before), checksum(&packet));
+        }
+
+        #[test]
+        fn ipv6_translation_by_difference_equals_a_full_sum(
+            mut packet in packets(), source: [u8; 16], destination: [u8; 16], ports: [[u8; 2]; 2],
+        ) {
+            let before = checksum(&packet);
+            let difference = Difference::new()
+                .replace16(put(&mut packet, 8, source), source)
+                .replace16(put(&mut packet, 24, destination), destination)
+                .replace2(put(&mut packet, 40, ports[0]), ports[0])
+                .replace2(put(&mut packet, 42, ports[1]), ports[1]);
+            prop_assert_eq!(difference.apply(before), checksum(&packet));
+        }
+
+        #[test]
+        fn there_and_back_leaves_the_checksum_as_it_was(before: [u8; 2], old: [u8; 16], new: [u8; 16]) {
+            // ffff is the one value that no packet's checksum has (RFC 1624, section 3).
+            prop_assume!(before != [0xff, 0xff]);
+            let there = Difference::new().replace16(old, new).apply(before);
+            prop_assert_eq!(Difference::new().replace16(new, old).apply(there), before);
+        }
+
+        #[test]
+        fn the_kernel_is_given_the_same_difference(before: [u8; 2], old: [u8; 16], new: [u8; 16]) {
+            let difference = Difference::new().replace16(old, new);
+            let wide = difference.wide().to_ne_bytes();
+            // As csum_fold(csum_add(diff, ~check)) does in the kernel.
+            let sum = (!u16::from_ne_bytes(before)) as u32;
+            let [a, b, c, d] = wide;
+            let sum = sum + u16::from_ne_bytes([a, b]) as u32 + u16::from_ne_bytes([c, d]) as u32;
+            prop_assert_eq!((!fold(sum)).to_ne_bytes(), difference.apply(before));
+        }
     }
 }

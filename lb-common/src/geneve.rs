@@ -139,6 +139,7 @@ pub fn outer_partial_sum(source: V4, destination: V4) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     #[test]
     fn a_header_made_here_is_accepted_here() {
@@ -183,6 +184,90 @@ mod tests {
             },
         ] {
             assert_eq!(wrong.check(1), Err(NotOurs::Format), "{wrong:?}");
+        }
+    }
+
+    /// RFC 8926, section 3.4 and 3.5: what a dissector that knows nothing of us must find where it looks for it.
+    #[test]
+    fn rfc8926_section_3_4_fields_are_where_they_belong() {
+        let tunnel = Tunnel {
+            member: 0x1122_3344_5566_7788u64.to_be_bytes(),
+            ingress: [0x99, 0xaa],
+            device: 0xbb,
+            flags: flag::CHASED,
+            list: [[1, 2], [3, 4], [5, 6], [7, 8], [9, 10], [11, 12]],
+            ..Tunnel::new(0x0102_0304_0506_0708, 0x0800, 1388, 0x1234, 0xabcdef)
+        };
+        let wire = bytes(&tunnel);
+        assert_eq!(wire[2..4], [0x17, 0xc1]); // destination port 6081
+        assert_eq!(u16::from_be_bytes([wire[4], wire[5]]), 1388 + 52);
+        assert_eq!(wire[6..8], [0, 0]);
+        assert_eq!(wire[8] >> 6, 0); // version
+        assert_eq!((wire[8] & 0x3f) as usize * 4, wire.len() - 16); // option length
+        assert_eq!(wire[9], 0x40); // not O; C: the option is critical
+        assert_eq!(wire[10..12], [0x08, 0x00]);
+        assert_eq!(wire[12..16], [0xab, 0xcd, 0xef, 0]);
+        assert_eq!(wire[16..18], [0xff, 0x01]);
+        assert_eq!(wire[18] & 0x80, 0x80); // critical
+        assert_eq!((wire[19] & 0x1f) as usize * 4, wire.len() - 20);
+        assert_eq!(wire[20..28], [1, 2, 3, 4, 5, 6, 7, 8]);
+        assert_eq!(wire[28..36], [0x11, 0x22, 0x33, 0x44, 0x55, 0x66, 0x77, 0x88]);
+        assert_eq!(wire[36..40], [0x99, 0xaa, 0xbb, flag::CHASED]);
+        assert_eq!(wire[40..52], [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+    }
+
+    #[test]
+    fn an_outer_header_and_its_prepared_sum_agree() {
+        let (source, destination) = ([192, 0, 2, 11], [192, 0, 2, 12]);
+        let mut header = [
+            0x45, 0xb8, 0x05, 0xdc, 0, 0, 0x40, 0, 64, 17, 0, 0, 192, 0, 2, 11, 192, 0, 2, 12,
+        ];
+        let rest = crate::checksum::sum(&[0, 0xb8, 0x05, 0xdc]);
+        let checksum = !crate::checksum::fold(outer_partial_sum(source, destination) + rest);
+        header[10..12].copy_from_slice(&checksum.to_ne_bytes());
+        assert_eq!(crate::checksum::fold(crate::checksum::sum(&header)), 0xffff);
+    }
+
+    fn bytes(tunnel: &Tunnel) -> [u8; size_of::<Tunnel>()] {
+        // SAFETY: `Tunnel` is `Plain`: no padding, every byte initialised, and of this size.
+        unsafe { core::mem::transmute(*tunnel) }
+    }
+
+    fn tunnel(wire: [u8; size_of::<Tunnel>()]) -> Tunnel {
+        // SAFETY: `Tunnel` is `Plain`: every bit pattern is a valid value, and of this size.
+        unsafe { core::mem::transmute(wire) }
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_is_sent_is_accepted_with_the_same_cookie_only(
+            cookie: u64, other: u64, six: bool, inner: u16, entropy: u16, pool: u64,
+        ) {
+            let protocol = if six { 0x86dd } else { 0x0800 };
+            let made = Tunnel::new(cookie, protocol, inner, entropy, pool);
+            prop_assert_eq!(made.check(cookie), Ok(()));
+            prop_assert_eq!(made.check(other).is_ok(), cookie == other);
+            // The private range of RFC 6335, section 6.
+            prop_assert!(u16::from_be_bytes(made.source_port) >= 0xc000);
+        }
+
+        #[test]
+        fn random_bytes_are_never_ours(wire: [u8; size_of::<Tunnel>()], cookie: u64) {
+            prop_assert!(tunnel(wire).check(cookie).is_err());
+        }
+
+        #[test]
+        fn one_wrong_bit_in_what_names_the_format_is_noticed(at in 8usize..28, bit in 0u32..8, cookie: u64) {
+            let mut wire = bytes(&Tunnel::new(cookie, 0x0800, 100, 7, 0));
+            wire[at] ^= 1 << bit;
+            let expected = match at {
+                20.. => Err(NotOurs::Cookie),
+                // Unused bits of the control byte, the VNI and its reserved byte are for others (RFC 8926, section 3.4).
+                9 if bit != 7 => Ok(()),
+                12..16 => Ok(()),
+                _ => Err(NotOurs::Format),
+            };
+            prop_assert_eq!(tunnel(wire).check(cookie), expected);
         }
     }
 }
