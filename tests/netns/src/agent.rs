@@ -1,0 +1,135 @@
+//! The cluster's agents: one `portico run` on each node, with files, pins and a socket of its own.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+use crate::cluster::Cluster;
+use crate::namespace::disguise;
+use crate::process::Process;
+use crate::supervisor::{BPFFS, mounts};
+use crate::{services, tool, topology, wait};
+
+/// How long an agent may take to load its programs on a busy machine.
+const START: Duration = Duration::from_secs(30);
+
+impl Cluster {
+    /// Starts the agent of a node; it adopts what an earlier one left pinned.
+    pub fn start_agent(&mut self, node: &str) -> Result<()> {
+        services::replace(&self.configuration_file(node), &self.configuration(node))?;
+        let mut command = self.place(node).command(tool::program("portico")?)?;
+        command
+            .arg("run")
+            .arg("--config")
+            .arg(self.configuration_file(node));
+        if std::env::var_os("RUST_LOG").is_none() {
+            command.env("RUST_LOG", "info");
+        }
+        disguise(&mut command, mounts(&self.state.prefix)?, node);
+        let process = Process::start(&mut command, &self.agent_log(node))?;
+        self.node_mut(node)?.agent = Some(process);
+        self.save()
+    }
+
+    /// Ends an agent without a chance to say goodbye. Programs and maps stay.
+    pub fn kill_agent(&mut self, node: &str) -> Result<()> {
+        if let Some(agent) = self.node_mut(node)?.agent.take() {
+            agent.kill()?;
+        }
+        self.save()
+    }
+
+    /// Waits until every agent answers on its socket.
+    pub fn wait_agents(&self) -> Result<()> {
+        for (name, node) in self.state.nodes.iter().filter(|(_, node)| node.agent.is_some()) {
+            wait::until_some(&format!("the agent of {name} answers"), START, || {
+                if !node.agent.is_some_and(|agent| agent.is_alive()) {
+                    // Waiting longer helps nobody.
+                    return Ok(Some(Err(anyhow::anyhow!(
+                        "the agent of {name} has ended:\n{}",
+                        self.log_end(name)
+                    ))));
+                }
+                self.portico(name, &["status"]).map(|_| Some(Ok(())))
+            })
+            .with_context(|| format!("its log ends with:\n{}", self.log_end(name)))?
+            .0?;
+        }
+        Ok(())
+    }
+
+    /// Asks the agent of a node: `portico ARGUMENTS`.
+    pub fn portico(&self, node: &str, arguments: &[&str]) -> Result<String> {
+        let mut command: Command = self.place(node).command(tool::program("portico")?)?;
+        disguise(&mut command, mounts(&self.state.prefix)?, node);
+        tool::run(
+            command
+                .args(arguments)
+                .arg("--config")
+                .arg(self.configuration_file(node)),
+        )
+    }
+
+    /// Asks the agent of a node for JSON: `portico ARGUMENTS -o json`.
+    pub fn portico_json(&self, node: &str, arguments: &[&str]) -> Result<serde_json::Value> {
+        let answer = self.portico(node, &[arguments, &["-o", "json"]].concat())?;
+        serde_json::from_str(&answer)
+            .with_context(|| format!("portico {arguments:?} on {node} answered: {answer}"))
+    }
+
+    pub fn agent_log(&self, node: &str) -> PathBuf {
+        self.state.node_directory(node).join("agent.log")
+    }
+
+    pub fn configuration_file(&self, node: &str) -> PathBuf {
+        self.state.node_directory(node).join("portico.toml")
+    }
+
+    /// Shows what a failed test wants to know.
+    pub(crate) fn print_logs(&self) {
+        for node in self.nodes() {
+            eprintln!(
+                "---- {node}'s agent, the end of its log:\n{}",
+                self.log_end(&node)
+            );
+        }
+        eprintln!(
+            "---- look around with: nsenter --net=/run/netns/{}-node1",
+            self.state.prefix
+        );
+    }
+
+    fn log_end(&self, node: &str) -> String {
+        let text = std::fs::read_to_string(self.agent_log(node)).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(25)..].join("\n")
+    }
+
+    fn configuration(&self, node: &str) -> String {
+        let uplinks: Vec<String> = (0..self.state.uplinks).map(topology::uplink).collect();
+        let directory = self.state.node_directory(node);
+        format!(
+            r#"node = "{node}"
+mode = "{mode}"
+interfaces = {uplinks:?}
+
+[sources.file]
+path = {services:?}
+
+[cluster]
+secret = "the lab's secret, of {prefix}"
+
+[paths]
+pins = "{BPFFS}/portico-lab/{prefix}/{node}"
+runtime = {directory:?}
+
+{more}"#,
+            mode = self.state.mode.as_deref().unwrap_or("auto"),
+            services = self.services_file(node),
+            prefix = self.state.prefix,
+            more = self.state.configuration,
+        )
+    }
+}

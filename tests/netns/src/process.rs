@@ -1,0 +1,90 @@
+//! Processes of the cluster, by number, safe against numbers that were given out again.
+
+use std::path::Path;
+use std::process::Command;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+use crate::wait;
+
+/// A process that was started here or by an earlier command of the lab.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Process {
+    pub pid: i32,
+    /// Clock ticks after boot at which it began: tells it from a later owner of the number.
+    began: u64,
+}
+
+impl Process {
+    /// Starts a command, its output into a log file. Whenever it ends, it is reaped.
+    pub fn start(command: &mut Command, log: &Path) -> Result<Self> {
+        let output = std::fs::OpenOptions::new().create(true).append(true).open(log)?;
+        let mut child = command
+            .stdin(std::process::Stdio::null())
+            .stdout(output.try_clone()?)
+            .stderr(output)
+            .spawn()
+            .with_context(|| format!("cannot start {command:?}"))?;
+        let pid = child.id() as i32;
+        let began = began(pid).unwrap_or(0);
+        thread::spawn(move || child.wait());
+        Ok(Self { pid, began })
+    }
+
+    pub fn is_alive(&self) -> bool {
+        self.began != 0 && began(self.pid) == Some(self.began)
+    }
+
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        if self.is_alive() {
+            kill(Pid::from_raw(self.pid), signal)
+                .with_context(|| format!("cannot signal process {}", self.pid))?;
+        }
+        Ok(())
+    }
+
+    /// Ends it at once and waits until it is gone.
+    pub fn kill(&self) -> Result<()> {
+        self.signal(Signal::SIGKILL)?;
+        self.wait_gone(Duration::from_secs(5))
+    }
+
+    pub fn wait_gone(&self, deadline: Duration) -> Result<()> {
+        wait::until(&format!("process {} ends", self.pid), deadline, || {
+            !self.is_alive()
+        })?;
+        Ok(())
+    }
+}
+
+/// When a process began; none for one that is gone or a zombie.
+fn began(pid: i32) -> Option<u64> {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    // The name may hold spaces and brackets: count the fields after its last bracket (proc(5)).
+    let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
+    let state = fields.next()?;
+    if state == "Z" || state == "X" {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_ended_is_not_alive() {
+        let log = std::env::temp_dir().join(format!("portico-process-{}", std::process::id()));
+        let process = Process::start(Command::new("sleep").arg("60"), &log).unwrap();
+        assert!(process.is_alive());
+        process.kill().unwrap();
+        assert!(!process.is_alive());
+        std::fs::remove_file(log).unwrap();
+    }
+}

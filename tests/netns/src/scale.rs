@@ -1,0 +1,187 @@
+//! Tasks: started, drained, stopped.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use nix::sys::signal::Signal;
+
+use crate::cluster::Cluster;
+use crate::process::Process;
+use crate::state::Task;
+use crate::{supervisor, tool, topology, wait};
+
+/// How long a task that shall go may keep its connections.
+pub const DRAIN: Duration = Duration::from_secs(10);
+
+impl Cluster {
+    /// Starts the next task of a service, on the emptiest node unless one is named, and waits until it listens.
+    /// [`publish`](Self::publish) makes it known.
+    pub fn add_task(&mut self, service: &str, node: Option<&str>) -> Result<String> {
+        self.add_task_with(service, node, &[])
+    }
+
+    /// The same with options for the task program.
+    pub fn add_task_with(&mut self, service: &str, node: Option<&str>, options: &[&str]) -> Result<String> {
+        ensure!(self.state.services.contains_key(service), "no service {service}");
+        let node = match node {
+            Some(node) => node.to_owned(),
+            None => self.state.emptiest_node().context("no node takes tasks")?,
+        };
+        self.node_mut(&node)?;
+        let number = (1..)
+            .find(|number| !self.state.tasks.contains_key(&format!("{service}.{number}")))
+            .unwrap_or(1);
+        let name = format!("{service}.{number}");
+        let instance = self.state.instances.entry(name.clone()).or_default();
+        *instance += 1;
+        let identity = if *instance == 1 {
+            name.clone()
+        } else {
+            format!("{name}-{instance}")
+        };
+        let address = self
+            .state
+            .free_address(&node)
+            .context("the bridge has no free address")?;
+        let task = Task {
+            service: service.to_owned(),
+            number,
+            identity,
+            node,
+            address,
+            draining: false,
+            weight: None,
+            process: None,
+        };
+        self.state.tasks.insert(name.clone(), task);
+        topology::add_task(&self.state, &name)?;
+        self.start_task(&name, options)?;
+        Ok(name)
+    }
+
+    /// Starts the program of a task that is there, and waits until it listens.
+    pub fn start_task(&mut self, name: &str, options: &[&str]) -> Result<()> {
+        let health = self.health_file(name);
+        let task = self.task(name)?;
+        let mut command = self.place(name).command(tool::program("portico-task")?)?;
+        command
+            .args(["--service", &task.service, "--task", name, "--node", &task.node])
+            .arg("--health-file")
+            .arg(health)
+            .args(options);
+        let process = Process::start(&mut command, &self.task_log(name))?;
+        self.state
+            .tasks
+            .entry(name.to_owned())
+            .and_modify(|task| task.process = Some(process));
+        wait::until(&format!("{name} listens"), Duration::from_secs(10), || {
+            self.listens(name)
+        })?;
+        self.save()
+    }
+
+    pub fn task(&self, name: &str) -> Result<&Task> {
+        self.state.tasks.get(name).with_context(|| {
+            let known: Vec<_> = self.state.tasks.keys().map(String::as_str).collect();
+            format!("no task {name}; there are {}", known.join(", "))
+        })
+    }
+
+    /// Tells every agent that a task takes no more connections.
+    pub fn drain_task(&mut self, name: &str) -> Result<()> {
+        self.task(name)?;
+        self.state
+            .tasks
+            .entry(name.to_owned())
+            .and_modify(|task| task.draining = true);
+        self.publish()
+    }
+
+    /// Signals a task's program; it stays in the services file.
+    pub fn signal_task(&self, name: &str, signal: Signal) -> Result<()> {
+        self.task(name)?
+            .process
+            .map_or(Ok(()), |process| process.signal(signal))
+    }
+
+    /// The task dies without a word, and the source notices.
+    pub fn stop_task(&mut self, name: &str) -> Result<()> {
+        self.signal_task(name, Signal::SIGKILL)?;
+        self.forget_task(name)?;
+        self.publish()
+    }
+
+    /// Removes a task's machine and its place in the state. [`publish`](Self::publish) tells the agents.
+    pub fn forget_task(&mut self, name: &str) -> Result<()> {
+        self.task(name)?;
+        supervisor::remove(&BTreeSet::from([self.place(name).name().to_owned()]))?;
+        self.state.tasks.remove(name);
+        self.save()
+    }
+
+    /// Brings a service to a number of tasks. More: started, then published. Fewer: the highest numbers first; they
+    /// are marked as draining, keep their connections until these end or [`DRAIN`] is over, and only then go.
+    pub fn scale(&mut self, service: &str, count: u32) -> Result<()> {
+        let there = self.state.tasks_of(service);
+        for _ in there.len()..count as usize {
+            self.add_task(service, None)?;
+        }
+        let leaving: Vec<String> = there
+            .into_iter()
+            .skip(count as usize)
+            .map(|(name, _)| name)
+            .collect();
+        for name in &leaving {
+            self.state
+                .tasks
+                .entry(name.clone())
+                .and_modify(|task| task.draining = true);
+        }
+        self.publish()?;
+        self.settle()?;
+        for name in leaving.iter().rev() {
+            // Past the deadline what is left is cut, as orchestrators do.
+            let _ = wait::until("connections end", DRAIN, || {
+                self.connections(name).is_ok_and(|count| count == 0)
+            });
+            let _ = self.signal_task(name, Signal::SIGTERM);
+            if let Some(process) = self.task(name)?.process {
+                let _ = process.wait_gone(Duration::from_secs(2));
+            }
+            self.forget_task(name)?;
+            self.publish()?;
+        }
+        Ok(())
+    }
+
+    /// Connections that a task has established.
+    pub fn connections(&self, name: &str) -> Result<usize> {
+        let established = |file| Ok::<_, anyhow::Error>(sockets(&self.place(name).proc_net(file)?, "01"));
+        Ok(established("tcp")? + established("tcp6")?)
+    }
+
+    pub fn health_file(&self, name: &str) -> PathBuf {
+        self.state.directory().join(format!("{name}.sick"))
+    }
+
+    pub fn task_log(&self, name: &str) -> PathBuf {
+        self.state.directory().join(format!("{name}.log"))
+    }
+
+    fn listens(&self, name: &str) -> bool {
+        self.place(name)
+            .proc_net("tcp6")
+            .is_ok_and(|table| sockets(&table, "0A") > 0)
+    }
+}
+
+/// Sockets of /proc/net/tcp in a state: the fourth column, hexadecimal (01 established, 0A listening).
+fn sockets(table: &str, state: &str) -> usize {
+    table
+        .lines()
+        .skip(1)
+        .filter(|line| line.split_ascii_whitespace().nth(3) == Some(state))
+        .count()
+}
