@@ -1,0 +1,19 @@
+//! What carries a snapshot out: today the eBPF plane.
+//!
+//! A plane keeps no truth of its own: it applies each snapshot by difference, says which one it has applied, and can be
+//! rebuilt from the snapshot alone.
+
+#[cfg(feature = "ebpf")]
+pub mod ebpf;
+#[cfg(not(feature = "ebpf"))]
+#[path = "plane/absent.rs"]
+pub mod ebpf;
+mod error;
+mod report;
+
+pub use ebpf::EbpfPlane;
+pub use error::EbpfError;
+pub use report::{
+    CounterReport, Difference, FlowReport, InterfaceReport, PlaneReport, Problem, Question, TraceReport,
+    TraceStep, XdpAttachment,
+};

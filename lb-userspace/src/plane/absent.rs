@@ -1,0 +1,33 @@
+//! The eBPF plane of an agent that was built without it: the same face, and one answer.
+
+use std::sync::Arc;
+
+use super::{Difference, EbpfError, PlaneReport, Question, TraceReport};
+use crate::config::Config;
+use crate::model::Snapshot;
+
+/// Never made.
+#[derive(Clone)]
+pub enum EbpfPlane {}
+
+impl EbpfPlane {
+    pub async fn start(_: &Config) -> Result<Self, EbpfError> {
+        Err(EbpfError::NotBuilt)
+    }
+
+    pub fn apply(&self, _: &Arc<Snapshot>) -> Result<(), EbpfError> {
+        match *self {}
+    }
+
+    pub fn report(&self) -> PlaneReport {
+        match *self {}
+    }
+
+    pub fn trace(&self, _: &Question) -> Result<TraceReport, EbpfError> {
+        match *self {}
+    }
+
+    pub fn check(&self) -> Result<Vec<Difference>, EbpfError> {
+        match *self {}
+    }
+}

@@ -1,0 +1,122 @@
+//! What a plane tells about itself: the same types in the agent, over the control socket and in the command line.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::Protocol;
+
+/// The plane's state at one moment.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct PlaneReport {
+    /// Generation of the snapshot that the kernel's tables show; 0 before the first.
+    pub generation: u64,
+    /// How long applying it took, in microseconds.
+    pub applied_in: u64,
+    pub interfaces: Vec<InterfaceReport>,
+    /// One for each verdict, in the order of [`lb_common::Verdict::ALL`].
+    pub counters: Vec<CounterReport>,
+    pub flows: FlowReport,
+    /// What does not work, and what to do about it.
+    pub problems: Vec<Problem>,
+}
+
+/// An uplink and how it is served.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InterfaceReport {
+    pub name: String,
+    pub index: u32,
+    /// `None`: tc alone.
+    pub xdp: Option<XdpAttachment>,
+    /// Whether the tc program is attached.
+    pub tc: bool,
+    /// Why this way, in words.
+    pub why: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum XdpAttachment {
+    Native,
+    Generic,
+}
+
+/// Packets that met one verdict, since the tables were first made.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CounterReport {
+    pub verdict: String,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// Flows of this node's tasks, as the last round of expiry counted them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FlowReport {
+    pub established: u64,
+    pub closing: u64,
+    /// Live flows by member tag.
+    #[serde(default)]
+    pub members: BTreeMap<u64, u64>,
+}
+
+/// Something that does not work as it should: what, on which object, the system's reason, what it means for traffic,
+/// what to do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Problem {
+    pub error: String,
+    pub traffic: String,
+    pub fix: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { error, traffic, fix } = self;
+        write!(f, "error: {error}\n  traffic: {traffic}\n  fix: {fix}")
+    }
+}
+
+/// Where the kernel's tables are not what the snapshot asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Map and entry.
+    pub entry: String,
+    pub wanted: String,
+    pub found: String,
+    pub repaired: bool,
+}
+
+/// A packet to be traced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Question {
+    pub source: SocketAddr,
+    pub destination: SocketAddr,
+    pub protocol: Protocol,
+    /// TCP: the first packet of a connection, else one in the middle of it.
+    pub opens: bool,
+}
+
+/// What the loaded program does with it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceReport {
+    /// Label of the verdict.
+    pub verdict: String,
+    /// The same in words.
+    pub words: String,
+    pub service: Option<String>,
+    pub slot: Option<u32>,
+    /// The task chosen.
+    pub task: Option<String>,
+    /// The node it is sent to, or this one.
+    pub node: Option<String>,
+    /// The device it leaves by.
+    pub device: Option<String>,
+    pub steps: Vec<TraceStep>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TraceStep {
+    pub step: String,
+    pub words: String,
+}
