@@ -1,12 +1,24 @@
 //! The desired state and the pictures made of it.
 
+pub mod compose;
 pub mod desired;
+pub mod diff;
 pub mod identity;
+pub mod marks;
+pub mod merge;
+pub mod pools;
 pub mod snapshot;
+#[cfg(test)]
+mod testing;
+pub mod warming;
+pub mod writer;
 
 pub use desired::{Desired, DesiredBackend, DesiredNode, DesiredService, Stamps};
+pub use diff::{Change, Diff, PoolChange};
 pub use identity::Identity;
+pub use marks::{DrainMark, DrainObject, Drains};
 pub use snapshot::{
     Affinity, Backend, Family, Frontend, HealthCheck, Member, Node, Pool, Probe, Protocol, Service, Snapshot,
     Standing,
 };
+pub use writer::{View, Writer};

@@ -1,0 +1,278 @@
+//! Composes snapshots from what sources want, what is marked, and time. Pure but for the clock it is handed.
+
+mod service;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::mem;
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::identity::NodeTag;
+use super::marks::{DrainMark, DrainObject, Drains, Marks};
+use super::merge::{Conflict, merge};
+use super::{Desired, Identity, Node, Pool, Service, Snapshot};
+use service::Remembered;
+
+/// What a snapshot can change by. Sets are complete: the next one of the same kind and origin replaces them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Everything a source wants.
+    Source {
+        source: Arc<str>,
+        desired: Arc<Desired>,
+    },
+    /// Tags of all failing backends of a node, by that node's own checks.
+    Health {
+        node: Arc<str>,
+        unhealthy: BTreeSet<u64>,
+    },
+    /// All nodes that are silent.
+    Suspicion(BTreeSet<Arc<str>>),
+    Drain(DrainMark),
+    /// Milliseconds since 1970: old marks may be forgotten.
+    Clock(u64),
+}
+
+/// Remembers what the next snapshot depends on, and recomputes of it only what an event touches.
+pub struct Composer {
+    identity: Identity,
+    /// In the order of the configuration; those that have not spoken yet hold the first snapshot back.
+    sources: Vec<(Arc<str>, Option<Arc<Desired>>)>,
+    merged: Desired,
+    conflicts: Vec<Conflict>,
+    marks: Marks,
+    tags: BTreeMap<Arc<str>, NodeTag>,
+    nodes: BTreeMap<Arc<str>, Node>,
+    services: BTreeMap<Arc<str>, Remembered>,
+    /// The service of each backend.
+    owners: HashMap<u64, Arc<str>>,
+    /// When services have a backend that has warmed long enough.
+    warm: BTreeSet<(Instant, Arc<str>)>,
+    stale: Stale,
+    generation: u64,
+}
+
+/// What must be recomputed.
+#[derive(Default)]
+struct Stale {
+    nodes: bool,
+    all: bool,
+    services: BTreeSet<Arc<str>>,
+}
+
+impl Composer {
+    /// `sources` are the names of all that will speak; `drains` what was marked before this agent started.
+    pub fn new(identity: Identity, sources: impl IntoIterator<Item = Arc<str>>, drains: Drains) -> Self {
+        Self {
+            identity,
+            sources: sources.into_iter().map(|name| (name, None)).collect(),
+            merged: Desired::default(),
+            conflicts: Vec::new(),
+            marks: Marks {
+                drains,
+                ..Marks::default()
+            },
+            tags: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            services: BTreeMap::new(),
+            owners: HashMap::new(),
+            warm: BTreeSet::new(),
+            stale: Stale::default(),
+            generation: 0,
+        }
+    }
+
+    /// Takes an event in; [`compose`](Self::compose) makes the snapshot of all that were taken in.
+    pub fn absorb(&mut self, event: Event) {
+        match event {
+            Event::Source { source, desired } => self.absorb_source(&source, desired),
+            Event::Health { node, unhealthy } => self.absorb_health(node, unhealthy),
+            Event::Suspicion(silent) => {
+                self.stale.nodes |= self.marks.suspected != silent;
+                self.marks.suspected = silent;
+            }
+            Event::Drain(mark) => {
+                self.stale.nodes |= matches!(mark.object, DrainObject::Node(_));
+                self.stale.all |= self.marks.drains.learn(mark);
+            }
+            // What is forgotten was not in force.
+            Event::Clock(now) => {
+                self.marks.drains.expire(now);
+            }
+        }
+    }
+
+    fn absorb_source(&mut self, source: &Arc<str>, desired: Arc<Desired>) {
+        let Some((_, held)) = self.sources.iter_mut().find(|(name, _)| name == source) else {
+            return;
+        };
+        *held = Some(desired);
+        let spoken = self
+            .sources
+            .iter()
+            .filter_map(|(name, desired)| Some((name, desired.as_deref()?)));
+        let (merged, conflicts) = merge(spoken);
+        let before = mem::replace(&mut self.merged, merged);
+        self.conflicts = conflicts;
+        self.stale.nodes |= before.nodes != self.merged.nodes;
+        let changed = self.merged.services.iter().filter(|(name, service)| {
+            !before
+                .services
+                .get(*name)
+                .is_some_and(|old| Arc::ptr_eq(old, service) || old == *service)
+        });
+        let gone = before
+            .services
+            .keys()
+            .filter(|name| !self.merged.services.contains_key(*name));
+        self.stale
+            .services
+            .extend(changed.map(|(name, _)| name).chain(gone).cloned());
+    }
+
+    fn absorb_health(&mut self, node: Arc<str>, unhealthy: BTreeSet<u64>) {
+        let before = self.marks.unhealthy.get(&node);
+        let flipped: Vec<u64> = match before {
+            Some(before) => before.symmetric_difference(&unhealthy).copied().collect(),
+            None => unhealthy.iter().copied().collect(),
+        };
+        let touched = flipped.iter().filter_map(|tag| self.owners.get(tag)).cloned();
+        self.stale.services.extend(touched);
+        self.marks.unhealthy.insert(node, unhealthy);
+    }
+
+    /// When to compose next although nothing happens: the first warm backend.
+    pub fn next_deadline(&self) -> Option<Instant> {
+        self.warm.first().map(|(when, _)| *when)
+    }
+
+    /// The next snapshot, or nothing where all is as it was or a source is still to be heard for the first time.
+    pub fn compose(&mut self, now: Instant) -> Option<Snapshot> {
+        if self.sources.iter().any(|(_, desired)| desired.is_none()) {
+            return None;
+        }
+        while let Some((when, name)) = self.warm.pop_first() {
+            if when > now {
+                self.warm.insert((when, name));
+                break;
+            }
+            self.stale.services.insert(name);
+        }
+        let stale = mem::take(&mut self.stale);
+        let mut changed = self.generation == 0;
+        let mut all = stale.all || changed;
+        if stale.nodes || changed {
+            let (other, fundamental) = self.rebuild_nodes();
+            changed |= other;
+            all |= fundamental;
+        }
+        let names: Vec<Arc<str>> = if all {
+            self.services
+                .keys()
+                .chain(self.merged.services.keys())
+                .collect::<BTreeSet<_>>()
+                .into_iter()
+                .cloned()
+                .collect()
+        } else {
+            stale.services.into_iter().collect()
+        };
+        for name in names {
+            changed |= self.rebuild_service(&name, now);
+        }
+        if !changed {
+            return None;
+        }
+        self.generation += 1;
+        Some(self.snapshot())
+    }
+
+    /// Tells whether any node changed, and whether backends have to be looked at because of it.
+    fn rebuild_nodes(&mut self) -> (bool, bool) {
+        let tags = self.identity.nodes(self.merged.nodes.keys());
+        let nodes: BTreeMap<_, _> = tags
+            .iter()
+            .filter_map(|(name, NodeTag { tag, .. })| {
+                let desired = self.merged.nodes.get(name)?;
+                let drained = self.marks.drains.is_drained(&DrainObject::Node(Arc::clone(name)));
+                let node = Node {
+                    name: Arc::clone(name),
+                    tag: *tag,
+                    address: desired.address,
+                    draining: desired.draining || drained,
+                    suspected: self.marks.suspected.contains(name),
+                };
+                Some((Arc::clone(name), node))
+            })
+            .collect();
+        let matter = |node: &Node| (node.tag, node.draining);
+        let fundamental =
+            tags != self.tags || !nodes.values().map(matter).eq(self.nodes.values().map(matter));
+        let changed = nodes != self.nodes;
+        self.tags = tags;
+        self.nodes = nodes;
+        (changed, fundamental)
+    }
+
+    /// Tells whether the service or one of its pools changed.
+    fn rebuild_service(&mut self, name: &Arc<str>, now: Instant) -> bool {
+        let before = self.services.remove(name);
+        for backend in before.iter().flat_map(|before| &before.service.backends) {
+            self.owners.remove(&backend.tag);
+        }
+        let Some(desired) = self.merged.services.get(name) else {
+            return before.is_some();
+        };
+        let surroundings = service::Surroundings {
+            identity: &self.identity,
+            nodes: &self.nodes,
+            tags: &self.tags,
+            marks: &self.marks,
+            first: self.generation == 0,
+            now,
+        };
+        let (next, changed) = surroundings.remember(name, desired, before);
+        self.owners.extend(
+            next.service
+                .backends
+                .iter()
+                .map(|backend| (backend.tag, Arc::clone(name))),
+        );
+        if let Some(when) = next.warm_at() {
+            self.warm.insert((when, Arc::clone(name)));
+        }
+        self.services.insert(Arc::clone(name), next);
+        changed
+    }
+
+    fn snapshot(&self) -> Snapshot {
+        let services: BTreeMap<Arc<str>, Arc<Service>> = self
+            .services
+            .iter()
+            .map(|(name, remembered)| (Arc::clone(name), Arc::clone(&remembered.service)))
+            .collect();
+        let pools: Vec<Arc<Pool>> = self
+            .services
+            .values()
+            .flat_map(|remembered| &remembered.pools)
+            .cloned()
+            .collect();
+        Snapshot {
+            generation: self.generation,
+            nodes: self.nodes.clone(),
+            services,
+            pools,
+        }
+    }
+
+    /// What later sources wanted and did not get.
+    pub fn conflicts(&self) -> &[Conflict] {
+        &self.conflicts
+    }
+
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+}

@@ -1,0 +1,163 @@
+//! One service: from what is desired of it to how it stands now.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::super::identity::NodeTag;
+use super::super::marks::{DrainObject, Marks};
+use super::super::pools::{Placing, pools};
+use super::super::warming::{Phase, Track, WARM, WARM_DISPLACED};
+use super::super::{Backend, DesiredBackend, DesiredService, Identity, Node, Pool, Service, Standing};
+
+/// A service as the last snapshot has it, with the past of its backends.
+pub struct Remembered {
+    pub service: Arc<Service>,
+    pub pools: Vec<Arc<Pool>>,
+    /// By task.
+    tracks: HashMap<Arc<str>, Track>,
+}
+
+/// What a service's backends depend on.
+pub struct Surroundings<'c> {
+    pub identity: &'c Identity,
+    pub nodes: &'c BTreeMap<Arc<str>, Node>,
+    pub tags: &'c BTreeMap<Arc<str>, NodeTag>,
+    pub marks: &'c Marks,
+    /// Nothing came before: nobody warms.
+    pub first: bool,
+    pub now: Instant,
+}
+
+impl Surroundings<'_> {
+    /// The service as it stands now, sharing with `before` what is the same, and whether anything is not.
+    pub fn remember(
+        &self,
+        name: &Arc<str>,
+        desired: &DesiredService,
+        before: Option<Remembered>,
+    ) -> (Remembered, bool) {
+        let known = |task: &str| before.as_ref()?.tracks.get(task).copied();
+        let mut stepped: Vec<(Backend, Placing, Track)> = desired
+            .backends
+            .iter()
+            .filter_map(|backend| {
+                let past = known(&backend.task).unwrap_or(Track::NEW);
+                self.step(name, desired, backend, past)
+            })
+            .collect();
+        stepped.sort_by(|(a, ..), (b, ..)| a.task.cmp(&b.task));
+        let tracks = stepped
+            .iter()
+            .map(|(backend, _, track)| (Arc::clone(&backend.task), *track))
+            .collect();
+        let (backends, placing): (Vec<Backend>, Vec<Placing>) = stepped
+            .into_iter()
+            .map(|(backend, placing, _)| (backend, placing))
+            .unzip();
+        let service = Service {
+            name: Arc::clone(name),
+            frontends: desired.frontends.clone(),
+            slots: desired.slots,
+            affinity: desired.affinity,
+            health: desired.health.clone(),
+            backends,
+        };
+        let pools = pools(self.identity, &service, &placing);
+        share(service, pools, tracks, before)
+    }
+
+    /// A backend on a node that nobody knows is left out: there is no way to it.
+    fn step(
+        &self,
+        service: &str,
+        desired: &DesiredService,
+        backend: &DesiredBackend,
+        past: Track,
+    ) -> Option<(Backend, Placing, Track)> {
+        let node = self.nodes.get(&backend.node)?;
+        let tag = self.identity.backend(service, &backend.task);
+        let drained = self
+            .marks
+            .drains
+            .is_drained(&DrainObject::Task(Arc::clone(&backend.task)));
+        let draining = backend.draining || node.draining || drained;
+        let unhealthy = desired.health.is_some() && self.marks.is_unhealthy(&backend.node, tag);
+        let warm = match self.tags.get(&backend.node) {
+            _ if self.first => Duration::ZERO,
+            Some(tag) if tag.displaced => WARM_DISPLACED,
+            _ => WARM,
+        };
+        let track = past.step(!draining && !unhealthy, backend.weight, self.now, warm);
+        let standing = match track.phase {
+            _ if draining => Standing::Draining,
+            Phase::Out => Standing::Unhealthy,
+            Phase::Warming { .. } => Standing::Warming,
+            Phase::Active => Standing::Active,
+        };
+        let stood = Backend {
+            tag,
+            task: Arc::clone(&backend.task),
+            node: Arc::clone(&backend.node),
+            addresses: backend.addresses.clone(),
+            weight: backend.weight,
+            standing,
+        };
+        let (first, last) = (backend.stamps.first, backend.stamps.last);
+        Some((
+            stood,
+            Placing {
+                node: node.tag,
+                peak: track.peak,
+                first,
+                last,
+            },
+            track,
+        ))
+    }
+}
+
+impl Remembered {
+    /// When its next backend has warmed long enough.
+    pub fn warm_at(&self) -> Option<Instant> {
+        let until = |track: &Track| match track.phase {
+            Phase::Warming { until } => Some(until),
+            _ => None,
+        };
+        self.tracks.values().filter_map(until).min()
+    }
+}
+
+/// Keeps the former service and pools where the new ones are equal.
+fn share(
+    service: Service,
+    pools: Vec<Pool>,
+    tracks: HashMap<Arc<str>, Track>,
+    before: Option<Remembered>,
+) -> (Remembered, bool) {
+    let (former, former_pools) = match before {
+        Some(before) => (Some(before.service), before.pools),
+        None => (None, Vec::new()),
+    };
+    let unchanged = former.as_deref() == Some(&service) && former_pools.iter().map(Arc::as_ref).eq(&pools);
+    let service = former
+        .filter(|former| **former == service)
+        .unwrap_or_else(|| Arc::new(service));
+    let pools = pools
+        .into_iter()
+        .map(
+            |pool| match former_pools.iter().find(|former| ***former == pool) {
+                Some(former) => Arc::clone(former),
+                None => Arc::new(pool),
+            },
+        )
+        .collect();
+    (
+        Remembered {
+            service,
+            pools,
+            tracks,
+        },
+        !unchanged,
+    )
+}

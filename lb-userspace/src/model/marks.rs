@@ -1,0 +1,199 @@
+//! What is known about backends and nodes beside the desired state: drains, failed health checks, silence.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+
+use super::Snapshot;
+
+/// What an operator can drain.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DrainObject {
+    /// All backends of a node.
+    Node(Arc<str>),
+    /// A task, in every service it is a backend of.
+    Task(Arc<str>),
+}
+
+/// An operator's word on one object.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DrainMark {
+    pub object: DrainObject,
+    pub drained: bool,
+    /// Milliseconds since 1970 by the clock of the node it was said on; the later word wins.
+    pub stamp: u64,
+}
+
+/// The latest word on every object that ever was drained. Merging is commutative, associative and idempotent, so that
+/// agents that have heard the same marks in whatever order agree.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Drains(BTreeMap<DrainObject, Word>);
+
+/// Ordered so that the later word is the greater, and of two at one instant the cautious one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Word {
+    stamp: u64,
+    drained: bool,
+}
+
+/// Everything but the desired state that a snapshot depends on.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Marks {
+    pub drains: Drains,
+    /// Tags of failing backends, by the node that checks them.
+    pub unhealthy: BTreeMap<Arc<str>, BTreeSet<u64>>,
+    /// Nodes this agent has not heard for three probes.
+    pub suspected: BTreeSet<Arc<str>>,
+}
+
+/// Most objects remembered, and the longest name: bounds what a peer can make this agent keep and repeat.
+pub const MAX_DRAINS: usize = 1024;
+pub const MAX_NAME: usize = 255;
+/// How long an undrained object is remembered, so that an agent that was away hears of it: one day.
+const TOMBSTONE: u64 = 24 * 3600 * 1000;
+
+impl Drains {
+    /// Takes a mark in; tells whether anything changed.
+    pub fn learn(&mut self, mark: DrainMark) -> bool {
+        let word = Word {
+            stamp: mark.stamp,
+            drained: mark.drained,
+        };
+        let full = self.0.len() >= MAX_DRAINS;
+        match self.0.get_mut(&mark.object) {
+            Some(known) if *known < word => *known = word,
+            Some(_) => return false,
+            None if full || mark.object.name().len() > MAX_NAME => return false,
+            None => {
+                self.0.insert(mark.object, word);
+            }
+        }
+        true
+    }
+
+    /// The mark for a command given now: later than any word known, even one from a clock that runs ahead.
+    pub fn command(&self, object: DrainObject, drained: bool, now: u64) -> DrainMark {
+        let after = self
+            .0
+            .get(&object)
+            .map_or(0, |known| known.stamp.saturating_add(1));
+        DrainMark {
+            object,
+            drained,
+            stamp: now.max(after),
+        }
+    }
+
+    pub fn is_drained(&self, object: &DrainObject) -> bool {
+        self.0.get(object).is_some_and(|word| word.drained)
+    }
+
+    /// Forgets objects that were undrained long ago.
+    pub fn expire(&mut self, now: u64) -> bool {
+        let before = self.0.len();
+        self.0
+            .retain(|_, word| word.drained || word.stamp.saturating_add(TOMBSTONE) > now);
+        self.0.len() != before
+    }
+
+    pub fn iter(&self) -> impl Iterator<Item = DrainMark> {
+        self.0.iter().map(|(object, word)| DrainMark {
+            object: object.clone(),
+            drained: word.drained,
+            stamp: word.stamp,
+        })
+    }
+}
+
+impl Marks {
+    /// Whether the node that checks this backend says that it fails.
+    pub fn is_unhealthy(&self, node: &str, backend: u64) -> bool {
+        self.unhealthy
+            .get(node)
+            .is_some_and(|tags| tags.contains(&backend))
+    }
+}
+
+impl DrainObject {
+    pub fn name(&self) -> &Arc<str> {
+        let (Self::Node(name) | Self::Task(name)) = self;
+        name
+    }
+
+    /// The node or the task of this name.
+    pub fn find(snapshot: &Snapshot, name: &str) -> Option<Self> {
+        if let Some((node, _)) = snapshot.nodes.get_key_value(name) {
+            return Some(Self::Node(Arc::clone(node)));
+        }
+        let mut backends = snapshot.services.values().flat_map(|service| &service.backends);
+        backends
+            .find(|backend| *backend.task == *name)
+            .map(|backend| Self::Task(Arc::clone(&backend.task)))
+    }
+}
+
+impl fmt::Display for DrainObject {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(name) => write!(f, "node {name}"),
+            Self::Task(name) => write!(f, "backend {name}"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn mark(name: &str, drained: bool, stamp: u64) -> DrainMark {
+        DrainMark {
+            object: DrainObject::Node(name.into()),
+            drained,
+            stamp,
+        }
+    }
+
+    fn learned(marks: impl IntoIterator<Item = DrainMark>) -> Drains {
+        let mut drains = Drains::default();
+        marks.into_iter().for_each(|mark| {
+            drains.learn(mark);
+        });
+        drains
+    }
+
+    #[test]
+    fn the_latest_command_wins_even_over_a_clock_that_runs_ahead() {
+        let mut drains = learned([mark("a", true, 5_000)]);
+        let command = drains.command(DrainObject::Node("a".into()), false, 1_000);
+        assert!(drains.learn(command));
+        assert!(!drains.is_drained(&DrainObject::Node("a".into())));
+    }
+
+    #[test]
+    fn an_undrained_object_is_forgotten_after_a_day_and_a_drained_one_never() {
+        let mut drains = learned([mark("a", false, 1), mark("b", true, 1)]);
+        assert!(!drains.expire(TOMBSTONE));
+        assert!(drains.expire(TOMBSTONE + 1));
+        assert_eq!(drains.iter().count(), 1);
+    }
+
+    #[test]
+    fn a_peer_cannot_make_the_agent_remember_without_bound() {
+        let drains = learned((0..2 * MAX_DRAINS).map(|n| mark(&n.to_string(), true, 1)));
+        assert_eq!(drains.iter().count(), MAX_DRAINS);
+        assert_eq!(learned([mark(&"x".repeat(256), true, 1)]), Drains::default());
+    }
+
+    proptest! {
+        #[test]
+        fn agents_that_heard_the_same_marks_in_any_order_agree(
+            marks in proptest::collection::vec(("[ab]", any::<bool>(), 0u64..4), 0..12),
+        ) {
+            let marks: Vec<DrainMark> = marks.iter().map(|(name, drained, stamp)| mark(name, *drained, *stamp)).collect();
+            let twice = marks.iter().chain(&marks).rev().cloned();
+            prop_assert_eq!(learned(marks.clone()), learned(twice));
+        }
+    }
+}

@@ -1,0 +1,206 @@
+//! From a service to the pools its frontends lead to.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use lb_common::placement::{Candidate, State};
+
+use super::{Backend, Family, Identity, Member, Pool, Service, Standing};
+
+/// What a pool needs to know of a backend beside what the snapshot says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Placing {
+    /// Tag of its node.
+    pub node: u16,
+    /// Highest weight so far.
+    pub peak: u16,
+    pub first: u64,
+    pub last: u64,
+}
+
+/// One pool for each target port and family, sorted by both. `placing` goes with the service's backends, one for one.
+///
+/// A family has a pool where a backend has an address of it, where a VIP is of it, and where the service has no backend
+/// at all: an empty pool answers that there is nobody, while no pool leaves the packet to the host.
+pub fn pools(identity: &Identity, service: &Service, placing: &[Placing]) -> Vec<Pool> {
+    let ports: BTreeSet<u16> = service
+        .frontends
+        .iter()
+        .map(|frontend| frontend.target_port)
+        .collect();
+    let pairs = ports
+        .into_iter()
+        .flat_map(|port| Family::ALL.map(|family| (port, family)));
+    pairs
+        .filter_map(|(port, family)| pool(identity, service, placing, port, family))
+        .collect()
+}
+
+fn pool(
+    identity: &Identity,
+    service: &Service,
+    placing: &[Placing],
+    target_port: u16,
+    family: Family,
+) -> Option<Pool> {
+    let leads_here = |f: &&super::Frontend| f.target_port == target_port && f.answers(family);
+    let frontends: Vec<_> = service.frontends.iter().filter(leads_here).copied().collect();
+    let mut members: Vec<Member> = service
+        .backends
+        .iter()
+        .zip(placing)
+        .filter_map(|(backend, placing)| member(identity, service, backend, placing, target_port, family))
+        .collect();
+    members.sort_by_key(|member| member.candidate.tag);
+    let asked_for =
+        frontends.iter().any(|frontend| frontend.address.is_some()) || service.backends.is_empty();
+    if frontends.is_empty() || (members.is_empty() && !asked_for) {
+        return None;
+    }
+    Some(Pool {
+        id: identity.pool(&service.name, target_port, family),
+        service: Arc::clone(&service.name),
+        target_port,
+        family,
+        slots: service.slots,
+        affinity: service.affinity,
+        frontends,
+        members,
+    })
+}
+
+fn member(
+    identity: &Identity,
+    service: &Service,
+    backend: &Backend,
+    placing: &Placing,
+    target_port: u16,
+    family: Family,
+) -> Option<Member> {
+    let address = *backend
+        .addresses
+        .iter()
+        .find(|address| Family::of(**address) == family)?;
+    let state = match backend.standing {
+        Standing::Warming => State::Warming,
+        Standing::Active => State::Active,
+        // An unhealthy backend keeps its connections, and is better than nobody.
+        Standing::Draining | Standing::Unhealthy => State::Draining,
+    };
+    Some(Member {
+        task: Arc::clone(&backend.task),
+        node: Arc::clone(&backend.node),
+        address,
+        candidate: Candidate {
+            tag: identity.member(&service.name, &backend.task, target_port, family),
+            node: placing.node,
+            weight: backend.weight,
+            peak: placing.peak,
+            state,
+            first: placing.first,
+            last: placing.last,
+        },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::IpAddr;
+
+    use super::super::{Affinity, Frontend, Protocol};
+    use super::*;
+
+    const PLACING: Placing = Placing {
+        node: 7,
+        peak: 1,
+        first: 0,
+        last: u64::MAX,
+    };
+
+    fn frontend(address: Option<&str>, port: u16, target_port: u16) -> Frontend {
+        let address = address.map(|address| address.parse().unwrap());
+        Frontend {
+            address,
+            port,
+            protocol: Protocol::Tcp,
+            target_port,
+        }
+    }
+
+    fn backend(task: &str, addresses: &[&str], standing: Standing) -> Backend {
+        let addresses: Vec<IpAddr> = addresses.iter().map(|address| address.parse().unwrap()).collect();
+        Backend {
+            tag: 1,
+            task: task.into(),
+            node: "node1".into(),
+            addresses,
+            weight: 1,
+            standing,
+        }
+    }
+
+    fn made(frontends: Vec<Frontend>, backends: Vec<Backend>) -> Vec<Pool> {
+        let placing = vec![PLACING; backends.len()];
+        let (slots, affinity) = (4096, Affinity::None);
+        let service = Service {
+            name: "web".into(),
+            frontends,
+            slots,
+            affinity,
+            health: None,
+            backends,
+        };
+        pools(&Identity::new([0; 32]), &service, &placing)
+    }
+
+    #[test]
+    fn each_target_port_and_family_has_its_pool() {
+        let frontends = vec![
+            frontend(None, 8080, 80),
+            frontend(None, 8443, 443),
+            frontend(None, 8081, 80),
+        ];
+        let pools = made(
+            frontends,
+            vec![backend("a", &["172.18.0.2", "2001:db8::2"], Standing::Active)],
+        );
+        let keys: Vec<_> = pools
+            .iter()
+            .map(|p| (p.target_port, p.family, p.frontends.len()))
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                (80, Family::V4, 2),
+                (80, Family::V6, 2),
+                (443, Family::V4, 1),
+                (443, Family::V6, 1)
+            ]
+        );
+    }
+
+    #[test]
+    fn a_published_port_has_no_pool_in_a_family_without_backends() {
+        let pools = made(
+            vec![frontend(None, 80, 80)],
+            vec![backend("a", &["172.18.0.2"], Standing::Active)],
+        );
+        assert_eq!(pools.len(), 1);
+    }
+
+    #[test]
+    fn a_service_without_backends_and_a_vip_answer_that_there_is_nobody() {
+        assert_eq!(made(vec![frontend(None, 80, 80)], vec![]).len(), 2);
+        let vip = vec![frontend(Some("2001:db8:1::1"), 80, 80)];
+        let pools = made(vip, vec![backend("a", &["172.18.0.2"], Standing::Active)]);
+        assert_eq!(pools.len(), 1);
+        assert_eq!((pools[0].family, pools[0].members.len()), (Family::V6, 0));
+    }
+
+    #[test]
+    fn an_unhealthy_backend_stays_a_member_without_new_slots() {
+        let unhealthy = backend("a", &["172.18.0.2"], Standing::Unhealthy);
+        let pools = made(vec![frontend(None, 80, 80)], vec![unhealthy]);
+        assert_eq!(pools[0].members[0].candidate.state, State::Draining);
+    }
+}
