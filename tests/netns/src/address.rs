@@ -40,8 +40,11 @@ const fn decimal(number: u8) -> u16 {
 
 pub const CLIENT: Pair = Pair::new([198, 51, 100, 10], [0x2001, 0xdb8, 0x51], 0x10);
 pub const CLIENT_ROUTER: Pair = Pair::new([198, 51, 100, 1], [0x2001, 0xdb8, 0x51], 1);
-/// More addresses of the client: the router sends both ranges to it, and it may bind any of them.
-pub const CLIENT_MORE: [&str; 2] = ["198.51.100.128/25", "2001:db8:51:1::/64"];
+/// More addresses of the client, see [`client_more`]: the router sends them to it, and it may bind any of them.
+pub const CLIENT_MORE: [&str; 2] = ["198.51.100.128/26", "2001:db8:51:1::/64"];
+/// Addresses that the router sends to the client although its kernel does not have them, see [`silent`]: only packets
+/// written by hand use them.
+pub const SILENT: [&str; 2] = ["198.51.100.192/26", "2001:db8:51:2::/64"];
 /// The router sends these to the nodes.
 pub const VIPS: [&str; 2] = ["203.0.113.0/24", "2001:db8:113::/64"];
 pub const BRIDGE: Pair = Pair::new([172, 18, 0, 1], [0x2001, 0xdb8, 0x18], 1);
@@ -66,11 +69,19 @@ pub const fn task(number: u8) -> Pair {
     Pair::new([172, 18, 0, number], [0x2001, 0xdb8, 0x18], decimal(number))
 }
 
-/// One of the client's further addresses; 120 of them are distinct in IPv4.
-pub fn client_more(number: u8) -> Pair {
+/// One of the client's further addresses; 60 of them are distinct in IPv4.
+pub const fn client_more(number: u8) -> Pair {
     Pair {
-        v4: Ipv4Addr::new(198, 51, 100, 130 + number % 120),
+        v4: Ipv4Addr::new(198, 51, 100, 130 + number % 60),
         v6: Ipv6Addr::new(0x2001, 0xdb8, 0x51, 1, 0, 0, 0, decimal(number)),
+    }
+}
+
+/// An address for packets written by hand; 60 of them are distinct in IPv4.
+pub const fn silent(number: u8) -> Pair {
+    Pair {
+        v4: Ipv4Addr::new(198, 51, 100, 194 + number % 60),
+        v6: Ipv6Addr::new(0x2001, 0xdb8, 0x51, 2, 0, 0, 0, decimal(number)),
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod agent;
+pub mod client;
 pub mod cluster;
 pub mod namespace;
 pub mod process;
@@ -13,6 +14,7 @@ pub mod services;
 pub mod settle;
 pub mod state;
 pub mod supervisor;
+pub mod testing;
 pub mod tool;
 pub mod topology;
 pub mod wait;

@@ -12,8 +12,10 @@ use crate::process::Process;
 use crate::state::Task;
 use crate::{supervisor, tool, topology, wait};
 
-/// How long a task that shall go may keep its connections.
-pub const DRAIN: Duration = Duration::from_secs(10);
+/// How long connections may go on at a task that is draining before the task is told to end.
+pub const DRAIN: Duration = Duration::from_secs(3);
+/// How long a task that was told to end may take for the connections it has.
+const GRACE: Duration = Duration::from_secs(12);
 
 impl Cluster {
     /// Starts the next task of a service, on the emptiest node unless one is named, and waits until it listens.
@@ -141,19 +143,27 @@ impl Cluster {
         }
         self.publish()?;
         self.settle()?;
+        if leaving.is_empty() {
+            return Ok(());
+        }
+        // Past the deadline the task is told to go; its program ends each connection with an answer's last byte.
+        let idle = || {
+            leaving
+                .iter()
+                .all(|name| self.connections(name).is_ok_and(|count| count == 0))
+        };
+        let _ = wait::until("connections end", DRAIN, idle);
         for name in leaving.iter().rev() {
-            // Past the deadline what is left is cut, as orchestrators do.
-            let _ = wait::until("connections end", DRAIN, || {
-                self.connections(name).is_ok_and(|count| count == 0)
-            });
-            let _ = self.signal_task(name, Signal::SIGTERM);
+            self.signal_task(name, Signal::SIGTERM)?;
+        }
+        for name in leaving.iter().rev() {
             if let Some(process) = self.task(name)?.process {
-                let _ = process.wait_gone(Duration::from_secs(2));
+                let _ = process.wait_gone(GRACE);
             }
             self.forget_task(name)?;
-            self.publish()?;
         }
-        Ok(())
+        self.publish()?;
+        self.settle()
     }
 
     /// Connections that a task has established.

@@ -197,16 +197,10 @@ fn client_lines() -> Vec<String> {
 fn router_lines(state: &State) -> Vec<String> {
     let mut lines = vec!["link set lo up".to_owned()];
     lines.extend(device_lines("client0", address::CLIENT_ROUTER, [24, 64]));
-    lines.push(format!(
-        "route add {} via {}",
-        address::CLIENT_MORE[0],
-        address::CLIENT.v4
-    ));
-    lines.push(format!(
-        "route add {} via {}",
-        address::CLIENT_MORE[1],
-        address::CLIENT.v6
-    ));
+    for ranges in [address::CLIENT_MORE, address::SILENT] {
+        lines.push(format!("route add {} via {}", ranges[0], address::CLIENT.v4));
+        lines.push(format!("route add {} via {}", ranges[1], address::CLIENT.v6));
+    }
     for number in 0..state.uplinks {
         let bridge = format!("under{number}");
         lines.push(format!("link add {bridge} type bridge mcast_snooping 0"));

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
+use hyper::header::{CONNECTION, CONTENT_TYPE, HeaderValue};
 use hyper::service::service_fn;
-use hyper::{Request, Response, StatusCode};
+use hyper::{Request, Response};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -17,27 +18,31 @@ use crate::{Identity, health};
 /// Largest answer of `/bytes/N`.
 const LARGEST: usize = 256 << 20;
 
-/// Serves one connection to its end; when the task stops, after the request that is under way.
+/// Serves one connection to its end. When the task stops, each connection gets one more answer, which says that it is
+/// the last: a client that is about to ask meets no closed connection.
 pub async fn serve(
     identity: Arc<Identity>,
     stream: TcpStream,
     client: SocketAddr,
-    mut stop: watch::Receiver<bool>,
+    stop: watch::Receiver<bool>,
 ) {
     let service = service_fn(move |request| {
-        let identity = identity.clone();
-        async move { Ok::<_, std::convert::Infallible>(answer(&identity, client, request).await) }
+        let (identity, stop) = (identity.clone(), stop.clone());
+        async move {
+            let mut response = answer(&identity, client, request).await;
+            if *stop.borrow() {
+                response
+                    .headers_mut()
+                    .insert(CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok::<_, std::convert::Infallible>(response)
+        }
     });
-    let connection = hyper::server::conn::http1::Builder::new()
+    let _ = hyper::server::conn::http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(None)
-        .serve_connection(TokioIo::new(stream), service);
-    tokio::pin!(connection);
-    tokio::select! {
-        _ = connection.as_mut() => return,
-        _ = stop.wait_for(|stop| *stop) => connection.as_mut().graceful_shutdown(),
-    }
-    let _ = connection.await;
+        .serve_connection(TokioIo::new(stream), service)
+        .await;
 }
 
 async fn answer(
@@ -75,10 +80,8 @@ async fn answer(
         "received": body.len(),
     });
     let mut response = Response::new(Full::new(format!("{said}\n").into()));
-    *response.status_mut() = StatusCode::OK;
-    response.headers_mut().insert(
-        "content-type",
-        hyper::header::HeaderValue::from_static("application/json"),
-    );
+    response
+        .headers_mut()
+        .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

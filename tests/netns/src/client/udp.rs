@@ -1,0 +1,177 @@
+//! A UDP sender at a steady rate that accounts for every packet.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result};
+use socket2::Type;
+
+use super::Pace;
+use crate::namespace::{Namespace, Running};
+
+/// How long after the last packet answers are waited for.
+const TAIL: Duration = Duration::from_millis(300);
+
+/// What became of one packet.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Packet {
+    /// Since the sender began.
+    pub sent: Duration,
+    pub answered: Option<Echo>,
+}
+
+/// An answer of the lab's task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Echo {
+    pub at: Duration,
+    pub task: String,
+    pub client: IpAddr,
+}
+
+/// All packets of one flow, in the order sent.
+#[derive(Clone, Debug, Default)]
+pub struct Account {
+    pub packets: Vec<Packet>,
+}
+
+impl Account {
+    pub fn lost(&self) -> usize {
+        self.packets
+            .iter()
+            .filter(|packet| packet.answered.is_none())
+            .count()
+    }
+
+    pub fn by_task(&self) -> BTreeMap<&str, usize> {
+        let mut count = BTreeMap::new();
+        for echo in self.packets.iter().filter_map(|packet| packet.answered.as_ref()) {
+            *count.entry(echo.task.as_str()).or_default() += 1;
+        }
+        count
+    }
+
+    /// The longest time between two answered packets, by when they were sent.
+    pub fn longest_silence(&self) -> Duration {
+        let answered: Vec<Duration> = self
+            .packets
+            .iter()
+            .filter(|packet| packet.answered.is_some())
+            .map(|packet| packet.sent)
+            .collect();
+        answered
+            .windows(2)
+            .map(|two| two[1] - two[0])
+            .max()
+            .unwrap_or(Duration::MAX)
+    }
+}
+
+/// A sender that runs.
+#[derive(Debug)]
+pub struct Sender {
+    stop: Arc<AtomicBool>,
+    work: Running<Result<Account>>,
+}
+
+impl Sender {
+    /// One socket, so one flow, from a namespace to a target.
+    pub fn start(from: &Namespace, target: SocketAddr, rate: f64) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let stopping = stop.clone();
+        let work = from.spawn(move || send(target, rate, &stopping));
+        Self { stop, work }
+    }
+
+    pub fn stop(self) -> Result<Account> {
+        self.stop.store(true, Ordering::Relaxed);
+        self.work.join()?
+    }
+}
+
+fn send(target: SocketAddr, rate: f64, stop: &AtomicBool) -> Result<Account> {
+    let socket = connect(target, None)?;
+    socket.set_nonblocking(true)?;
+    let start = Instant::now();
+    let mut pace = Pace::new(rate, Duration::ZERO);
+    let mut account = Account::default();
+    while !stop.load(Ordering::Relaxed) {
+        pace.wait();
+        let number = account.packets.len();
+        account.packets.push(Packet {
+            sent: start.elapsed(),
+            answered: None,
+        });
+        // A port reported unreachable earlier shows up here: this packet counts as lost unless it is answered.
+        let _ = socket.send(number.to_string().as_bytes());
+        collect(&socket, start, &mut account);
+    }
+    let end = Instant::now() + TAIL;
+    while Instant::now() < end && account.lost() > 0 {
+        std::thread::sleep(Duration::from_millis(5));
+        collect(&socket, start, &mut account);
+    }
+    Ok(account)
+}
+
+fn collect(socket: &UdpSocket, start: Instant, account: &mut Account) {
+    let mut buffer = [0; 2048];
+    loop {
+        match socket.recv(&mut buffer) {
+            Ok(length) => {
+                let Some((task, client, payload)) = parse(&buffer[..length]) else {
+                    continue;
+                };
+                let Some(packet) = payload
+                    .parse()
+                    .ok()
+                    .and_then(|n: usize| account.packets.get_mut(n))
+                else {
+                    continue;
+                };
+                packet.answered = Some(Echo {
+                    at: start.elapsed(),
+                    task,
+                    client,
+                });
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// Sends one packet from a namespace and waits for its answer: the task, and the client as it saw it.
+pub fn ask(from: &Namespace, target: SocketAddr) -> Result<(String, IpAddr)> {
+    from.run(|| {
+        let socket = connect(target, None)?;
+        socket.set_read_timeout(Some(Duration::from_millis(300)))?;
+        let mut buffer = [0; 2048];
+        // A datagram may be lost, as on any network; five in a row are not.
+        for _ in 0..5 {
+            socket.send(b"hello")?;
+            if let Ok(length) = socket.recv(&mut buffer) {
+                let (task, client, _) =
+                    parse(&buffer[..length]).context("not an answer of the lab's task")?;
+                return Ok((task, client));
+            }
+        }
+        anyhow::bail!("no answer from {target} over UDP")
+    })?
+}
+
+pub fn connect(target: SocketAddr, source: Option<IpAddr>) -> Result<UdpSocket> {
+    let socket = super::socket(Type::DGRAM, target, source)?;
+    socket.connect(&target.into())?;
+    Ok(socket.into())
+}
+
+/// Reads `task=… client=… <payload>`.
+fn parse(datagram: &[u8]) -> Option<(String, IpAddr, String)> {
+    let text = std::str::from_utf8(datagram).ok()?;
+    let (task, rest) = text.strip_prefix("task=")?.split_once(" client=")?;
+    let (client, payload) = rest.split_once(' ')?;
+    Some((task.to_owned(), client.parse().ok()?, payload.to_owned()))
+}

@@ -1,0 +1,126 @@
+//! The lab itself, before there is a mesh in it.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::process::Command;
+use std::time::Duration;
+
+use netns::address;
+use netns::client::raw::Wire;
+use netns::client::raw::tcp::{Speaker, flag};
+use netns::client::{http, udp};
+use netns::{Cluster, Service, supervisor, testing, tool, wait};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+fn machines(prefix: &str) -> Cluster {
+    let web = Service::new(&["8080:80"]);
+    Cluster::builder(prefix)
+        .without_agents()
+        .service("web", web, 3)
+        .build()
+        .unwrap()
+}
+
+#[test]
+fn a_node_reaches_the_task_on_its_bridge_and_only_that() {
+    let Some(_turn) = testing::turn("a_node_reaches_the_task_on_its_bridge_and_only_that") else {
+        return;
+    };
+    let cluster = machines("portico-bridge");
+    for (number, node) in cluster.nodes().iter().enumerate() {
+        for address in address::task(2).both() {
+            let answer = http::ask(&cluster.place(node), (address, 80).into()).unwrap();
+            assert_eq!(answer.task, format!("web.{}", number + 1));
+            assert_eq!(&answer.node, node);
+            assert_eq!(answer.client, address::BRIDGE.like(address));
+            let (task, client) = udp::ask(&cluster.place(node), (address, 80).into()).unwrap();
+            assert_eq!((task, client), (answer.task, answer.client));
+        }
+    }
+}
+
+#[test]
+fn a_client_reaches_a_task_and_hears_it_where_the_router_knows_the_way() {
+    let Some(_turn) = testing::turn("a_client_reaches_a_task_and_hears_it_where_the_router_knows_the_way")
+    else {
+        return;
+    };
+    let cluster = machines("portico-routed");
+    let node2 = cluster.state.nodes["node2"].address(0);
+    let ways = [
+        format!("route add 172.18.0.0/16 via {}", node2.v4),
+        format!("route add 2001:db8:18::/64 via {}", node2.v6),
+    ];
+    tool::ip(Some(cluster.router().name()), &ways).unwrap();
+    for address in address::task(2).both() {
+        let answer = http::ask(&cluster.client(), (address, 80).into()).unwrap();
+        assert_eq!(answer.task, "web.2");
+        assert_eq!(answer.client, address::CLIENT.like(address));
+    }
+}
+
+#[test]
+fn a_connection_can_be_spoken_by_hand() {
+    let Some(_turn) = testing::turn("a_connection_can_be_spoken_by_hand") else {
+        return;
+    };
+    let cluster = machines("portico-byhand");
+    let node1 = cluster.state.nodes["node1"].address(0);
+    let ways = [
+        format!("route add 172.18.0.0/16 via {}", node1.v4),
+        format!("route add 2001:db8:18::/64 via {}", node1.v6),
+    ];
+    tool::ip(Some(cluster.router().name()), &ways).unwrap();
+    let wire = Wire::of_client(&cluster).unwrap();
+    for task in address::task(2).both() {
+        let own = (address::silent(1).like(task), 4000).into();
+        let mut speaker = Speaker::connect(&wire, own, (task, 80).into(), u32::MAX - 5).unwrap();
+        assert!(speaker.ask().unwrap().contains("web.1"));
+        speaker.say(flag::FIN | flag::ACK, &[]).unwrap();
+        assert!(
+            speaker
+                .hear(Duration::from_secs(5), |segment| segment.has(flag::FIN))
+                .is_some()
+        );
+    }
+}
+
+#[test]
+fn a_killed_run_leaves_nothing_behind() {
+    let Some(_turn) = testing::turn("a_killed_run_leaves_nothing_behind") else {
+        return;
+    };
+    let mut holder = Command::new(std::env::current_exe().unwrap())
+        .args(["--ignored", "--exact", "holder"])
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let cluster = wait::until_some(
+        "the cluster is up",
+        Duration::from_secs(20),
+        || -> anyhow::Result<_> { Ok(Cluster::attach("portico-held").ok()) },
+    )
+    .unwrap()
+    .0;
+    let places: Vec<_> = ["client", "node1", "web.1"]
+        .map(|name| cluster.place(name))
+        .into();
+    assert!(!supervisor::processes(&places).is_empty());
+    kill(Pid::from_raw(holder.id() as i32), Signal::SIGKILL).unwrap();
+    holder.wait().unwrap();
+    let gone = || places.iter().all(|place| !place.exists()) && !cluster.state.directory().exists();
+    wait::until(
+        "namespaces, processes and files go",
+        Duration::from_secs(10),
+        gone,
+    )
+    .unwrap();
+}
+
+#[test]
+#[ignore = "started by a_killed_run_leaves_nothing_behind, which kills it"]
+fn holder() {
+    let _cluster = machines("portico-held");
+    std::thread::sleep(Duration::from_secs(60));
+}
