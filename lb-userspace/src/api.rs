@@ -1,0 +1,41 @@
+//! The control API: what an agent tells about itself and lets itself be told, over its unix socket.
+//!
+//! HTTP and JSON, so that `curl --unix-socket` serves as well as `portico`. Every view is a pure function of
+//! [`Facts`]; whoever may open the socket may use all of it.
+
+pub mod backend;
+pub mod client;
+pub mod drain;
+pub mod explain;
+pub mod facts;
+pub mod node;
+mod problem;
+pub mod server;
+pub mod service;
+pub mod socket;
+pub mod status;
+
+#[cfg(test)]
+mod sample;
+
+pub use client::Client;
+pub use facts::Facts;
+pub use problem::Problem;
+
+use crate::plane::{Difference, Question, TraceReport};
+use drain::Target;
+
+/// What the API needs of the agent. Called on threads that may block.
+pub trait Agent: Send + Sync + 'static {
+    /// This moment.
+    fn facts(&self) -> Facts;
+
+    /// Runs the loaded program on a packet, without effect.
+    fn trace(&self, question: &Question) -> Result<TraceReport, Problem>;
+
+    /// Sets or takes away an operator's drain mark, everywhere.
+    fn mark(&self, target: &Target, draining: bool) -> Result<(), Problem>;
+
+    /// What differs between the kernel's tables and the snapshot; nothing is changed.
+    fn differences(&self) -> Result<Vec<Difference>, Problem>;
+}

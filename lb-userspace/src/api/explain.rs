@@ -1,0 +1,199 @@
+//! `portico explain SERVICE`: how a service is balanced, in numbers; `cli::explain` adds the words.
+//!
+//! Shares are counted in the head tables that the programs use, made by the same function; what scaling would move is
+//! counted in tables made for the changed set.
+
+mod scale;
+mod share;
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+
+use super::Problem;
+use super::facts::Facts;
+use super::service;
+use crate::model::{Affinity, Family, Frontend, Pool, Service};
+
+pub use scale::Scaling;
+pub use share::{Evenness, Share};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Explanation {
+    pub service: String,
+    pub generation: u64,
+    /// `none` or `client-ip`.
+    pub affinity: String,
+    pub answers: Vec<Answer>,
+    pub tables: Vec<Table>,
+    /// Nodes that new connections avoid because they are silent.
+    pub suspected: Vec<String>,
+    /// What the operator should know, each with its remedy.
+    pub warnings: Vec<String>,
+}
+
+/// Where one frontend answers.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Answer {
+    pub port: u16,
+    pub protocol: String,
+    pub target_port: u16,
+    /// The VIP, or the underlay addresses of the nodes, which answer on all their other addresses too.
+    pub addresses: Vec<IpAddr>,
+    pub vip: bool,
+    /// `IPv4`, `IPv6`: families in which there is a backend.
+    pub families: Vec<String>,
+}
+
+/// One head table: the tasks of one port and one family.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    pub target_port: u16,
+    pub family: String,
+    pub slots: u32,
+    pub shares: Vec<Share>,
+    pub evenness: Evenness,
+    /// One task more; none where there is no task to be like.
+    pub up: Option<Scaling>,
+    /// The highest-numbered task gone; none where none would remain.
+    pub down: Option<Scaling>,
+}
+
+/// Explains the service called `name`.
+pub fn explain(facts: &Facts, name: &str) -> Result<Explanation, Problem> {
+    let service = service::find(facts, name)?;
+    let pools: Vec<&Pool> = facts
+        .snapshot
+        .pools
+        .iter()
+        .map(|pool| &**pool)
+        .filter(|pool| *pool.service == *service.name)
+        .collect();
+    let tables: Vec<Table> = pools.iter().map(|pool| table(facts, pool)).collect();
+    Ok(Explanation {
+        service: service.name.to_string(),
+        generation: facts.snapshot.generation,
+        affinity: match service.affinity {
+            Affinity::None => "none",
+            Affinity::ClientIp => "client-ip",
+        }
+        .into(),
+        answers: service
+            .frontends
+            .iter()
+            .map(|front| answer(facts, &pools, front))
+            .collect(),
+        suspected: suspected(facts, service),
+        warnings: warnings(service, &tables),
+        tables,
+    })
+}
+
+fn table(facts: &Facts, pool: &Pool) -> Table {
+    let heads = share::heads(facts.seed, pool);
+    Table {
+        target_port: pool.target_port,
+        family: family(pool.family).into(),
+        slots: pool.slots,
+        shares: share::shares(facts, pool, &heads),
+        evenness: share::evenness(pool, &heads),
+        up: scale::up(facts, pool, &heads),
+        down: scale::down(facts.seed, pool, &heads),
+    }
+}
+
+fn answer(facts: &Facts, pools: &[&Pool], front: &Frontend) -> Answer {
+    let nodes = facts.snapshot.nodes.values().map(|node| node.address.into());
+    let families = pools
+        .iter()
+        .filter(|pool| pool.frontends.contains(front) && !pool.members.is_empty());
+    Answer {
+        port: front.port,
+        protocol: front.protocol.label().into(),
+        target_port: front.target_port,
+        addresses: front
+            .address
+            .map_or_else(|| nodes.collect(), |address| vec![address]),
+        vip: front.address.is_some(),
+        families: families.map(|pool| family(pool.family).into()).collect(),
+    }
+}
+
+fn family(family: Family) -> &'static str {
+    match family {
+        Family::V4 => "IPv4",
+        Family::V6 => "IPv6",
+    }
+}
+
+fn suspected(facts: &Facts, service: &Service) -> Vec<String> {
+    let nodes = facts.snapshot.nodes.values().filter(|node| node.suspected);
+    nodes
+        .filter(|node| service.backends.iter().any(|backend| backend.node == node.name))
+        .map(|node| node.name.to_string())
+        .collect()
+}
+
+fn warnings(service: &Service, tables: &[Table]) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if service.frontends.is_empty() {
+        warnings.push("it has no port: nothing leads to it".into());
+    }
+    if service.backends.is_empty() {
+        warnings.push("it has no backend: connections are dropped for 10 s and refused after that".into());
+    }
+    if let Some(more) = tables
+        .iter()
+        .filter_map(|table| table.evenness.better_slots)
+        .max()
+    {
+        warnings.push(format!(
+            "{} slots are few for {} backends; `slots: {more}` in the services file spreads connections more evenly \
+             (the size is fixed while the service exists: remove it and add it again)",
+            service.slots,
+            service.backends.len(),
+        ));
+    }
+    let without = |family: &str| {
+        tables
+            .iter()
+            .any(|table| table.family == family && table.shares.is_empty())
+    };
+    for family in ["IPv4", "IPv6"].into_iter().filter(|family| without(family)) {
+        warnings.push(format!(
+            "no backend has an {family} address: {family} clients are not served"
+        ));
+    }
+    warnings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::sample;
+
+    #[test]
+    fn a_published_port_answers_on_every_node_in_the_families_that_have_backends() {
+        let explanation = explain(&sample::facts(), "web").unwrap();
+        let [answer] = &explanation.answers[..] else {
+            panic!("{explanation:?}")
+        };
+        assert_eq!((answer.port, answer.target_port, answer.vip), (8080, 80, false));
+        assert_eq!(answer.addresses.len(), 3);
+        assert_eq!(answer.families, ["IPv4"]);
+        assert_eq!(explanation.warnings, [] as [&str; 0]);
+    }
+
+    #[test]
+    fn too_few_slots_are_warned_of_with_a_number_that_is_enough() {
+        let mut facts = sample::facts();
+        sample::change(&mut facts, |snapshot| sample::pool(snapshot).slots = 1024);
+        let explanation = explain(&facts, "web").unwrap();
+        assert_eq!(explanation.tables[0].evenness.better_slots, Some(4096));
+        assert!(
+            explanation.warnings[0].contains("`slots: 4096`"),
+            "{:?}",
+            explanation.warnings
+        );
+    }
+}

@@ -1,0 +1,78 @@
+//! What the views are made from: the snapshot, and what planes, sources, peers and health checks report.
+//!
+//! Plain data, gathered by `app`, so that every view is a pure function of it.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Problem;
+use crate::model::{Identity, Member, Snapshot};
+use crate::plane::PlaneReport;
+
+/// One moment of an agent.
+#[derive(Clone)]
+pub struct Facts {
+    /// This node's name.
+    pub node: Arc<str>,
+    /// The cluster's placement seed.
+    pub seed: u64,
+    /// Gives the tags of tasks that are not there yet.
+    pub identity: Identity,
+    pub snapshot: Arc<Snapshot>,
+    pub planes: Vec<Plane>,
+    pub sources: Vec<Source>,
+    pub peers: Vec<Peer>,
+    /// Last words of the health check, by backend tag. Only of tasks on this node.
+    pub health: HashMap<u64, String>,
+    /// Live flows of tasks on this node, by member tag.
+    pub live: BTreeMap<u64, u64>,
+}
+
+impl Facts {
+    /// Live flows of a task over all its ports and families; none for a task on another node, whose agent counts them.
+    pub fn live(&self, service: &str, task: &str, node: &str) -> Option<u64> {
+        let pools = self
+            .snapshot
+            .pools
+            .iter()
+            .filter(|pool| &*pool.service == service);
+        let members = pools
+            .flat_map(|pool| &pool.members)
+            .filter(|member| &*member.task == task);
+        let live = |member: &Member| self.live.get(&member.candidate.tag).copied();
+        (node == &*self.node).then(|| members.filter_map(live).sum())
+    }
+}
+
+/// A plane, as it stands.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Plane {
+    pub name: String,
+    /// Why it does not run, or could not carry out the latest snapshot.
+    pub problem: Option<Problem>,
+    pub report: PlaneReport,
+}
+
+/// Where the desired state comes from.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Source {
+    pub name: String,
+    /// Where it reads.
+    pub place: String,
+    /// Milliseconds since it last gave a picture that was accepted; none before the first.
+    pub age_ms: Option<u64>,
+    /// Why its latest picture was refused. The last good one goes on.
+    pub error: Option<String>,
+}
+
+/// Another node's agent, as this one hears it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Peer {
+    pub node: String,
+    /// Milliseconds since its last heartbeat; none if it was never heard.
+    pub heard_ms: Option<u64>,
+    /// Silent for too long: new connections go elsewhere.
+    pub suspected: bool,
+}

@@ -1,0 +1,163 @@
+//! `portico status`: the agent at one glance, failing parts first.
+
+use serde::{Deserialize, Serialize};
+
+use super::Problem;
+use super::facts::{Facts, Peer, Plane, Source};
+use crate::model::{Snapshot, Standing};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    pub node: String,
+    pub version: String,
+    pub generation: u64,
+    /// Failing ones first, here and below.
+    pub planes: Vec<Plane>,
+    pub sources: Vec<Source>,
+    pub peers: Vec<Peer>,
+    pub services: Totals,
+    /// Everything that is not as it should be, most urgent first.
+    pub problems: Vec<Problem>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Totals {
+    pub services: usize,
+    pub backends: usize,
+    /// Backends that take new connections.
+    pub active: usize,
+    pub nodes: usize,
+}
+
+/// The view of these facts.
+pub fn status(facts: &Facts) -> Status {
+    let mut planes = facts.planes.clone();
+    planes.sort_by_key(|plane| plane.problem.is_none() && plane.report.problems.is_empty());
+    let mut sources = facts.sources.clone();
+    sources.sort_by_key(|source| source.error.is_none());
+    let mut peers = facts.peers.clone();
+    peers.sort_by_key(|peer| !peer.suspected);
+    Status {
+        node: facts.node.to_string(),
+        version: env!("CARGO_PKG_VERSION").into(),
+        generation: facts.snapshot.generation,
+        services: totals(&facts.snapshot),
+        problems: problems(&planes, &sources, &peers, &facts.snapshot),
+        planes,
+        sources,
+        peers,
+    }
+}
+
+fn totals(snapshot: &Snapshot) -> Totals {
+    let backends = snapshot.services.values().flat_map(|service| &service.backends);
+    Totals {
+        services: snapshot.services.len(),
+        backends: backends.clone().count(),
+        active: backends
+            .filter(|backend| backend.standing == Standing::Active)
+            .count(),
+        nodes: snapshot.nodes.len(),
+    }
+}
+
+fn problems(planes: &[Plane], sources: &[Source], peers: &[Peer], snapshot: &Snapshot) -> Vec<Problem> {
+    let failed = planes.iter().filter_map(|plane| plane.problem.clone());
+    let reported = planes
+        .iter()
+        .flat_map(|plane| &plane.report.problems)
+        .map(Problem::from);
+    let behind = planes
+        .iter()
+        .filter(|plane| plane.problem.is_none() && plane.report.generation < snapshot.generation)
+        .map(|plane| {
+            Problem::new(format!("plane {} is behind", plane.name))
+                .because(format!(
+                    "applied generation {} of {}",
+                    plane.report.generation, snapshot.generation
+                ))
+                .traffic("served as the older generation says")
+        });
+    let refused = sources.iter().filter_map(|source| {
+        let error = source.error.as_ref()?;
+        Some(
+            Problem::new(format!("source {} was refused", source.name))
+                .because(error)
+                .traffic("flows as the last good picture says"),
+        )
+    });
+    let silent = peers.iter().filter(|peer| peer.suspected).map(|peer| {
+        Problem::new(format!("node {} is silent", peer.node))
+            .because(match peer.heard_ms {
+                Some(ms) => format!("last heard {:.1} s ago", ms as f64 / 1000.0),
+                None => "never heard".into(),
+            })
+            .traffic("new connections go to other nodes, connections it has are still sent to it")
+            .fix(format!(
+                "see whether {} and its agent run, and that udp/7950 passes between the nodes",
+                peer.node
+            ))
+    });
+    let idle = snapshot.services.values().filter_map(|service| {
+        let active = service.backends.iter().any(|backend| backend.standing == Standing::Active);
+        (!active && !service.frontends.is_empty()).then(|| {
+            Problem::new(format!("service {} has no active backend", service.name))
+                .because(format!("{} backends, none of them active", service.backends.len()))
+                .traffic("new connections go to backends that warm or drain; without any they are refused after 10 s")
+                .fix(format!("see why: portico backend ls {}", service.name))
+        })
+    });
+    failed
+        .chain(reported)
+        .chain(behind)
+        .chain(refused)
+        .chain(silent)
+        .chain(idle)
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::sample;
+    use crate::plane;
+
+    #[test]
+    fn all_well_shows_no_problem() {
+        assert_eq!(status(&sample::facts()).problems, []);
+    }
+
+    #[test]
+    fn failing_parts_come_first() {
+        let mut facts = sample::facts();
+        facts.planes[0].report.problems.push(plane::Problem {
+            error: "cannot attach XDP to eth1: device busy".into(),
+            traffic: "eth1 is served by tc".into(),
+            fix: "detach the other program".into(),
+        });
+        facts.peers[1].suspected = true;
+        facts.sources[0].error = Some("services.yaml:3: unknown key `prots`".into());
+        let status = status(&facts);
+        assert_eq!(status.peers[0].node, "node3");
+        let whats: Vec<_> = status
+            .problems
+            .iter()
+            .map(|problem| problem.what.as_str())
+            .collect();
+        assert_eq!(
+            whats,
+            [
+                "cannot attach XDP to eth1: device busy",
+                "source file was refused",
+                "node node3 is silent"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_plane_that_has_not_applied_the_generation_is_behind() {
+        let mut facts = sample::facts();
+        facts.planes[0].report.generation -= 1;
+        assert_eq!(status(&facts).problems[0].what, "plane ebpf is behind");
+    }
+}
