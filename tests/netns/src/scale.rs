@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use nix::sys::signal::Signal;
@@ -130,7 +130,7 @@ impl Cluster {
         for _ in there.len()..count as usize {
             self.add_task(service, None)?;
         }
-        let leaving: Vec<String> = there
+        let mut leaving: Vec<String> = there
             .into_iter()
             .skip(count as usize)
             .map(|(name, _)| name)
@@ -156,13 +156,21 @@ impl Cluster {
         for name in leaving.iter().rev() {
             self.signal_task(name, Signal::SIGTERM)?;
         }
-        for name in leaving.iter().rev() {
-            if let Some(process) = self.task(name)?.process {
-                let _ = process.wait_gone(GRACE);
+        let end = Instant::now() + GRACE;
+        while !leaving.is_empty() {
+            let runs = |name: &String| self.task(name).is_ok_and(|task| task.is_running());
+            let late = Instant::now() > end;
+            let (staying, gone): (Vec<_>, Vec<_>) = leaving.into_iter().partition(|name| runs(name) && !late);
+            leaving = staying;
+            for name in &gone {
+                self.forget_task(name)?;
             }
-            self.forget_task(name)?;
+            if gone.is_empty() {
+                std::thread::sleep(Duration::from_millis(10));
+            } else {
+                self.publish()?;
+            }
         }
-        self.publish()?;
         self.settle()
     }
 

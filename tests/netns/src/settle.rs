@@ -1,17 +1,121 @@
-//! Waiting until every agent has carried out what its services file says.
+//! Waiting until every agent has carried out what its services file says, and asking them what they did.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 
 use crate::cluster::Cluster;
+use crate::wait;
+
+/// A change travels in well under a second; a busy machine may take longer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 impl Cluster {
     /// Waits until all live agents serve what was published. Without agents there is nothing to wait for.
     pub fn settle(&self) -> Result<()> {
-        if self.state.mode.is_some() {
-            std::thread::sleep(Duration::from_secs(1));
+        self.settle_on(&self.agents())
+    }
+
+    /// The same for some nodes.
+    pub fn settle_on<N: AsRef<str>>(&self, nodes: &[N]) -> Result<()> {
+        if self.state.file.is_some() {
+            return Ok(());
+        }
+        for node in nodes {
+            let node = node.as_ref();
+            wait::until_some(&format!("{node} serves what was published"), PATIENCE, || {
+                self.check_settled(node).map(Some)
+            })?;
         }
         Ok(())
+    }
+
+    /// Nodes whose agent runs.
+    pub fn agents(&self) -> Vec<String> {
+        let runs = |node: &crate::state::Node| node.agent.is_some_and(|agent| agent.is_alive());
+        self.state
+            .nodes
+            .iter()
+            .filter(|(_, node)| runs(node))
+            .map(|(name, _)| name.clone())
+            .collect()
+    }
+
+    fn check_settled(&self, node: &str) -> Result<()> {
+        let wanted: BTreeMap<String, bool> = self
+            .state
+            .tasks
+            .values()
+            .map(|task| {
+                (
+                    task.identity.clone(),
+                    task.draining || self.state.nodes[&task.node].draining,
+                )
+            })
+            .collect();
+        let there = self.backend_states(node)?;
+        ensure!(
+            there.keys().eq(wanted.keys()),
+            "it knows {:?} instead of {:?}",
+            there.keys(),
+            wanted.keys()
+        );
+        for (task, draining) in wanted {
+            let state = &there[&task];
+            ensure!(
+                state != "warming" && (state == "draining") == draining,
+                "{task} is {state}"
+            );
+        }
+        let status = self.portico_json(node, &["status"])?;
+        for plane in status["planes"].as_array().context("no planes")? {
+            let applied = &plane["report"]["generation"];
+            ensure!(
+                applied.as_u64() >= status["generation"].as_u64(),
+                "plane {} has applied {applied} of {}",
+                plane["name"],
+                status["generation"]
+            );
+        }
+        Ok(())
+    }
+
+    /// What a node says of each task: `active`, `warming`, `draining`, `unhealthy`.
+    pub fn backend_states(&self, node: &str) -> Result<BTreeMap<String, String>> {
+        let rows = self.portico_json(node, &["backend", "ls"])?;
+        let word = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        let rows = rows.as_array().context("backend ls gave no list")?;
+        Ok(rows
+            .iter()
+            .map(|row| (word(row, "task"), word(row, "state")))
+            .collect())
+    }
+
+    /// Packets that met each verdict on a node.
+    pub fn verdicts(&self, node: &str) -> Result<BTreeMap<String, u64>> {
+        let status = self.portico_json(node, &["status"])?;
+        let planes = status["planes"].as_array().context("no planes")?;
+        Ok(planes
+            .iter()
+            .filter_map(|plane| plane["report"]["counters"].as_array())
+            .flatten()
+            .map(|row| {
+                (
+                    row["verdict"].as_str().unwrap_or_default().to_owned(),
+                    row["packets"].as_u64().unwrap_or(0),
+                )
+            })
+            .collect())
+    }
+
+    /// Packets that met one verdict on any node whose agent runs.
+    pub fn counted(&self, verdict: &str) -> Result<u64> {
+        let mut sum = 0;
+        for node in self.agents() {
+            sum += self.verdicts(&node)?.get(verdict).copied().unwrap_or(0);
+        }
+        Ok(sum)
     }
 }

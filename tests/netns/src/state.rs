@@ -92,6 +92,12 @@ pub struct Task {
     pub process: Option<Process>,
 }
 
+impl Task {
+    pub fn is_running(&self) -> bool {
+        self.process.is_some_and(|process| process.is_alive())
+    }
+}
+
 impl State {
     pub fn directory(&self) -> PathBuf {
         directory(&self.prefix)

@@ -7,7 +7,7 @@ use anyhow::{Context, Result};
 use clap::{Parser, Subcommand, ValueEnum};
 use netns::{Cluster, Service, supervisor};
 
-use crate::place;
+use crate::{guided, place};
 
 /// Namespaces of the lab are called `portico-PLACE`.
 pub const PREFIX: &str = "portico";
@@ -16,8 +16,9 @@ pub const PREFIX: &str = "portico";
 #[derive(Parser, Debug)]
 #[command(name = "portico-lab", version)]
 pub struct Lab {
+    /// Without one: the guided run, which shows the mesh at work and checks every claim
     #[command(subcommand)]
-    command: Command,
+    command: Option<Command>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -102,7 +103,10 @@ enum Command {
 
 impl Lab {
     pub fn run(self) -> Result<ExitCode> {
-        match self.command {
+        let Some(command) = self.command else {
+            return guided::run();
+        };
+        match command {
             Command::Up {
                 nodes,
                 uplinks,

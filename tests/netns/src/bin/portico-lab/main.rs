@@ -1,6 +1,7 @@
 //! The lab's front end; `cargo xtask lab` runs it.
 
 mod command;
+mod guided;
 mod place;
 
 use std::process::ExitCode;

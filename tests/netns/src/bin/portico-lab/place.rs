@@ -88,8 +88,7 @@ fn places(cluster: &Cluster) -> Vec<Place> {
     }
     for service in state.services.keys() {
         for (name, task) in state.tasks_of(service) {
-            let runs = task.process.is_some_and(|process| process.is_alive());
-            let standing = match runs {
+            let standing = match task.is_running() {
                 false => "dead",
                 true if task.draining => "draining",
                 true => "runs",
