@@ -10,6 +10,7 @@ pub mod pools;
 pub mod snapshot;
 #[cfg(test)]
 mod testing;
+pub mod validate;
 pub mod warming;
 pub mod writer;
 

@@ -1,0 +1,192 @@
+//! Follows the file: by the directory's events, and by looking now and then where there are none.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use notify::{RecommendedWatcher, RecursiveMode, Watcher};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::{Fault, NAME, Refused, parse};
+use crate::model::{Desired, Writer};
+use crate::source::SourceReport;
+
+/// How long the file must rest before it is read: editors write in several steps.
+const REST: Duration = Duration::from_millis(50);
+/// The same for a file whose last line is not finished: it looks half-written.
+const LONG_REST: Duration = Duration::from_secs(1);
+/// How often to look without being told.
+const POLL: Duration = Duration::from_secs(2);
+
+/// Starts following `path`; the report is always the latest. Ends with the writer.
+pub fn start(path: PathBuf, writer: Writer) -> (watch::Receiver<SourceReport>, JoinHandle<()>) {
+    let report = SourceReport {
+        name: NAME,
+        path: path.clone(),
+        loaded: None,
+        services: 0,
+        backends: 0,
+        nodes: 0,
+        error: None,
+    };
+    let (report, reports) = watch::channel(report);
+    let follower = Follower {
+        path,
+        writer,
+        report,
+        read: None,
+    };
+    (reports, tokio::spawn(follower.run()))
+}
+
+struct Follower {
+    path: PathBuf,
+    writer: Writer,
+    report: watch::Sender<SourceReport>,
+    /// What the file was like when it was read last; the outer none: never yet.
+    read: Option<Option<Print>>,
+}
+
+/// Tells one state of a file from another: inode, length, time of the last change of either content or inode.
+type Print = (u64, u64, i64, i64);
+
+impl Follower {
+    async fn run(mut self) {
+        let (events, mut inbox) = mpsc::channel(1);
+        let mut watcher = None;
+        loop {
+            // The directory may not have been there yet.
+            if watcher.is_none() {
+                watcher = watch_directory(&self.path, events.clone());
+            }
+            if self.read != Some(print(&self.path)) && self.load().await.is_err() {
+                return;
+            }
+            // Neither an event nor its absence says anything but "look".
+            let _ = timeout(POLL, inbox.recv()).await;
+        }
+    }
+
+    /// Waits until the file rests, reads it and hands it over. Fails when the writer has ended.
+    async fn load(&mut self) -> Result<(), crate::model::writer::Stopped> {
+        let mut rest = if self.read.is_none() { Duration::ZERO } else { REST };
+        let (before, text) = loop {
+            let before = print(&self.path);
+            sleep(rest).await;
+            if print(&self.path) != before {
+                rest = rest.max(REST);
+                continue;
+            }
+            let text = tokio::fs::read(&self.path).await;
+            if print(&self.path) != before {
+                continue;
+            }
+            let unfinished = text
+                .as_ref()
+                .is_ok_and(|text| !text.is_empty() && !text.ends_with(b"\n"));
+            if unfinished && rest < LONG_REST {
+                rest = LONG_REST;
+                continue;
+            }
+            break (before, text);
+        };
+        self.read = Some(before);
+        let path = self.path.clone();
+        let parsed = tokio::task::spawn_blocking(move || understand(&path, text)).await;
+        let parsed = parsed.unwrap_or_else(|_| {
+            let fault = Fault::whole("the reader failed on this file", "report this file as a bug");
+            Err(Refused::new(&self.path, vec![fault]))
+        });
+        match parsed {
+            Ok(desired) => {
+                self.accept(&desired);
+                self.writer.source(NAME.into(), Arc::new(desired)).await
+            }
+            Err(refused) => {
+                self.refuse(&refused);
+                Ok(())
+            }
+        }
+    }
+
+    fn accept(&self, desired: &Desired) {
+        let backends = desired
+            .services
+            .values()
+            .map(|service| service.backends.len())
+            .sum();
+        let (services, nodes) = (desired.services.len(), desired.nodes.len());
+        tracing::info!(path = %self.path.display(), services, backends, nodes, "services file loaded");
+        self.report.send_modify(|report| {
+            let loaded = Some(SystemTime::now());
+            *report = SourceReport {
+                loaded,
+                services,
+                backends,
+                nodes,
+                error: None,
+                ..report.clone()
+            };
+        });
+    }
+
+    fn refuse(&self, refused: &Refused) {
+        let loaded = self.report.borrow().loaded.is_some();
+        let traffic = if loaded {
+            "what was loaded before keeps serving"
+        } else {
+            "nothing was loaded from this file yet; what the kernel still holds keeps serving"
+        };
+        let error = format!("{refused}\n  traffic: {traffic}");
+        tracing::error!("services file refused: {error}");
+        self.report.send_modify(|report| report.error = Some(error));
+    }
+}
+
+fn understand(path: &Path, text: std::io::Result<Vec<u8>>) -> Result<Desired, Refused> {
+    let refused = |reason: String, fix: &str| Refused::new(path, vec![Fault::whole(reason, fix)]);
+    let bytes = text.map_err(|error| {
+        refused(
+            format!("cannot read the services file: {error}"),
+            "create it, or set sources.file.path",
+        )
+    })?;
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let line = error.as_bytes()[..error.utf8_error().valid_up_to()]
+            .iter()
+            .filter(|b| **b == b'\n')
+            .count()
+            + 1;
+        refused(format!("line {line} is not UTF-8"), "save the file as UTF-8")
+    })?;
+    parse(path, &text)
+}
+
+/// None where there is no such file.
+fn print(path: &Path) -> Option<Print> {
+    let metadata = std::fs::metadata(path).ok()?;
+    Some((
+        metadata.ino(),
+        metadata.len(),
+        metadata.ctime(),
+        metadata.ctime_nsec(),
+    ))
+}
+
+/// Watches the directory, because editors put a new file in the old one's place.
+fn watch_directory(path: &Path, events: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
+    let directory = path
+        .parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
+    // A full channel means that a look is due anyway.
+    let tell = move |_| {
+        let _ = events.try_send(());
+    };
+    let mut watcher = notify::recommended_watcher(tell).ok()?;
+    watcher.watch(directory, RecursiveMode::NonRecursive).ok()?;
+    Some(watcher)
+}
