@@ -4,15 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
-use super::Snapshot;
-
 /// What an operator can drain.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DrainObject {
     /// All backends of a node.
     Node(Arc<str>),
-    /// A task, in every service it is a backend of.
-    Task(Arc<str>),
+    /// One task of one service.
+    Backend { service: Arc<str>, task: Arc<str> },
 }
 
 /// An operator's word on one object.
@@ -63,7 +61,7 @@ impl Drains {
         match self.0.get_mut(&mark.object) {
             Some(known) if *known < word => *known = word,
             Some(_) => return false,
-            None if full || mark.object.name().len() > MAX_NAME => return false,
+            None if full || !mark.object.fits() => return false,
             None => {
                 self.0.insert(mark.object, word);
             }
@@ -115,20 +113,12 @@ impl Marks {
 }
 
 impl DrainObject {
-    pub fn name(&self) -> &Arc<str> {
-        let (Self::Node(name) | Self::Task(name)) = self;
-        name
-    }
-
-    /// The node or the task of this name.
-    pub fn find(snapshot: &Snapshot, name: &str) -> Option<Self> {
-        if let Some((node, _)) = snapshot.nodes.get_key_value(name) {
-            return Some(Self::Node(Arc::clone(node)));
+    /// Whether its names are no longer than names may be.
+    pub fn fits(&self) -> bool {
+        match self {
+            Self::Node(name) => name.len() <= MAX_NAME,
+            Self::Backend { service, task } => service.len().max(task.len()) <= MAX_NAME,
         }
-        let mut backends = snapshot.services.values().flat_map(|service| &service.backends);
-        backends
-            .find(|backend| *backend.task == *name)
-            .map(|backend| Self::Task(Arc::clone(&backend.task)))
     }
 }
 
@@ -136,7 +126,7 @@ impl fmt::Display for DrainObject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Node(name) => write!(f, "node {name}"),
-            Self::Task(name) => write!(f, "backend {name}"),
+            Self::Backend { service, task } => write!(f, "backend {service}/{task}"),
         }
     }
 }

@@ -70,17 +70,18 @@ impl Surroundings<'_> {
     /// A backend on a node that nobody knows is left out: there is no way to it.
     fn step(
         &self,
-        service: &str,
+        service: &Arc<str>,
         desired: &DesiredService,
         backend: &DesiredBackend,
         past: Track,
     ) -> Option<(Backend, Placing, Track)> {
         let node = self.nodes.get(&backend.node)?;
         let tag = self.identity.backend(service, &backend.task);
-        let drained = self
-            .marks
-            .drains
-            .is_drained(&DrainObject::Task(Arc::clone(&backend.task)));
+        let object = DrainObject::Backend {
+            service: Arc::clone(service),
+            task: Arc::clone(&backend.task),
+        };
+        let drained = self.marks.drains.is_drained(&object);
         let draining = backend.draining || node.draining || drained;
         let unhealthy = desired.health.is_some() && self.marks.is_unhealthy(&backend.node, tag);
         let warm = match self.tags.get(&backend.node) {

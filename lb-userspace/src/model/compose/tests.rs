@@ -155,9 +155,17 @@ fn draining_a_node_drains_its_backends_and_undraining_brings_them_back() {
 }
 
 #[test]
-fn draining_a_task_leaves_its_node_alone() {
+fn draining_a_backend_leaves_its_node_alone() {
     let mut bench = Bench::new(web(two()));
-    let snapshot = bench.drain(DrainObject::Task("web.2".into()), true).unwrap();
+    let snapshot = bench
+        .drain(
+            DrainObject::Backend {
+                service: "web".into(),
+                task: "web.2".into(),
+            },
+            true,
+        )
+        .unwrap();
     assert!(!snapshot.nodes["node2"].draining);
     assert_eq!(bench.standing("web.2"), Standing::Draining);
 }
