@@ -79,6 +79,11 @@ impl Cluster {
             .with_context(|| format!("portico {arguments:?} on {node} answered: {answer}"))
     }
 
+    /// What the cluster's keys are derived from.
+    pub fn secret(&self) -> String {
+        format!("the lab's secret, of {}", self.state.prefix)
+    }
+
     pub fn agent_log(&self, node: &str) -> PathBuf {
         self.state.node_directory(node).join("agent.log")
     }
@@ -108,18 +113,23 @@ impl Cluster {
     }
 
     fn configuration(&self, node: &str) -> String {
-        let uplinks: Vec<String> = (0..self.state.uplinks).map(topology::uplink).collect();
+        let uplinks: Vec<String> = (0..self.state.uplinks)
+            .map(|number| match &self.state.xdp {
+                Some(xdp) => format!("{{ name = {:?}, xdp = {xdp:?} }}", topology::uplink(number)),
+                None => format!("{:?}", topology::uplink(number)),
+            })
+            .collect();
         let directory = self.state.node_directory(node);
         format!(
             r#"node = "{node}"
 mode = "{mode}"
-interfaces = {uplinks:?}
+interfaces = [{uplinks}]
 
 [sources.file]
 path = {services:?}
 
 [cluster]
-secret = "the lab's secret, of {prefix}"
+secret = {secret:?}
 
 [paths]
 pins = "{BPFFS}/portico-lab/{prefix}/{node}"
@@ -127,8 +137,10 @@ runtime = {directory:?}
 
 {more}"#,
             mode = self.state.mode.as_deref().unwrap_or("auto"),
+            uplinks = uplinks.join(", "),
             services = self.services_file(node),
             prefix = self.state.prefix,
+            secret = self.secret(),
             more = self.state.configuration,
         )
     }

@@ -1,5 +1,6 @@
 //! Clients, run inside the client's namespace (or any other): they count what a person would complain about.
 
+pub mod geneve;
 pub mod http;
 pub mod idle;
 pub mod load;

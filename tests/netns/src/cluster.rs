@@ -1,6 +1,7 @@
 //! The virtual cluster: built, asked and taken down.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
@@ -86,6 +87,15 @@ impl Cluster {
 
     pub fn nodes(&self) -> Vec<String> {
         self.state.nodes.keys().cloned().collect()
+    }
+
+    /// A port on every node, both families: what a client may ask.
+    pub fn ports(&self, port: u16) -> Vec<SocketAddr> {
+        let nodes = self.state.nodes.values().filter(|node| !node.dead);
+        nodes
+            .flat_map(|node| node.address(0).both())
+            .map(|address| SocketAddr::new(address, port))
+            .collect()
     }
 
     /// Adds or changes a service; [`publish`](Self::publish) makes it known.
@@ -180,6 +190,12 @@ impl Builder {
     pub fn mode(mut self, mode: &str) -> Self {
         self.state.mode = Some(mode.to_owned());
         self
+    }
+
+    /// XDP on the uplinks: `native`, `generic`, `off`; agents choose unless told. Native needs wires without offloads.
+    pub fn xdp(mut self, xdp: &str) -> Self {
+        self.state.xdp = Some(xdp.to_owned());
+        self.offloads(xdp != "native")
     }
 
     /// Only machines, wires and tasks.

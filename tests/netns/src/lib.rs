@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod namespace;
 pub mod process;
 pub mod scale;
+pub mod scatter;
 pub mod services;
 pub mod settle;
 pub mod state;

@@ -21,6 +21,8 @@ pub struct State {
     pub uplinks: usize,
     /// `auto`, `ebpf` or `proxy`; none: no agents at all.
     pub mode: Option<String>,
+    /// What the agents are told about XDP on their uplinks; none: they choose.
+    pub xdp: Option<String>,
     /// Lines added to every agent's configuration.
     pub configuration: String,
     pub nodes: BTreeMap<String, Node>,

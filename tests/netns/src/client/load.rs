@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 
 use super::Pace;
-use super::http::{Answer, Connection};
+use super::http::{Answer, Connection, PATIENCE};
 use super::report::{Failure, Kind, Report};
 use crate::namespace::{Namespace, Running};
 
@@ -24,6 +24,8 @@ pub struct Plan {
     pub workers: usize,
     /// Client addresses, taken in turn; none: the namespace's own.
     pub sources: Vec<IpAddr>,
+    /// How long to wait for a connection or an answer.
+    pub patience: Duration,
 }
 
 impl Plan {
@@ -35,6 +37,7 @@ impl Plan {
             keep_alive: false,
             workers: 8,
             sources: Vec::new(),
+            patience: PATIENCE,
         }
     }
 
@@ -140,7 +143,7 @@ impl Worker {
         let began = Instant::now();
         let (mut connection, task) = match self.kept[index].take() {
             Some(kept) => kept,
-            None => match Connection::open(target, self.source(turn, target)) {
+            None => match Connection::open_with(target, self.source(turn, target), self.plan.patience) {
                 Ok(connection) => {
                     self.report.connections += 1;
                     (connection, None)

@@ -3,7 +3,7 @@
 mod claims;
 mod table;
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -32,9 +32,10 @@ pub fn run() -> Result<ExitCode> {
     println!(
         "\nRequests go on at a steady rate from here, with connections kept and with new ones, IPv4 and IPv6."
     );
-    let mut idle = Idle::open(&cluster.client(), &targets(&cluster), 60)?;
+    let mut idle = Idle::open(&cluster.client(), &cluster.ports(8080), 60)?;
     let loads = start(&cluster);
-    let senders: Vec<_> = targets(&cluster)
+    let senders: Vec<_> = cluster
+        .ports(8080)
         .into_iter()
         .map(|to| udp::Sender::start(&cluster.client(), to, 25.0))
         .collect();
@@ -142,19 +143,8 @@ fn ask_every_node(cluster: &Cluster, claims: &mut Claims) -> Result<usize> {
     Ok(answers.tasks())
 }
 
-/// The published port on every node, both families.
-fn targets(cluster: &Cluster) -> Vec<SocketAddr> {
-    cluster
-        .state
-        .nodes
-        .values()
-        .flat_map(|node| node.address(0).both())
-        .map(|address| SocketAddr::new(address, 8080))
-        .collect()
-}
-
 fn start(cluster: &Cluster) -> Vec<Load> {
-    let targets = targets(cluster);
+    let targets = cluster.ports(8080);
     [
         Plan::keep_alive(&targets, 60.0),
         Plan::new_connections(&targets, 60.0),
