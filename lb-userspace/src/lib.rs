@@ -7,6 +7,7 @@ pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod health;
 pub mod model;
 pub mod plane;
 pub mod source;
