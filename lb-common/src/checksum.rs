@@ -42,13 +42,25 @@ impl Difference {
 
     /// An IPv6 address was replaced.
     #[inline(always)]
-    pub const fn replace16(self, old: [u8; 16], new: [u8; 16]) -> Self {
-        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = old;
-        let [q, r, s, t, u, v, w, x, y, z, a2, b2, c2, d2, e2, f2] = new;
+    pub const fn replace16(self, old: &[u8; 16], new: &[u8; 16]) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *old;
+        let [q, r, s, t, u, v, w, x, y, z, a2, b2, c2, d2, e2, f2] = *new;
         self.replace4([a, b, c, d], [q, r, s, t])
             .replace4([e, f, g, h], [u, v, w, x])
             .replace4([i, j, k, l], [y, z, a2, b2])
             .replace4([m, n, o, p], [c2, d2, e2, f2])
+    }
+
+    /// The difference that [`wide`](Self::wide) gave.
+    #[inline(always)]
+    pub const fn of_wide(wide: u32) -> Self {
+        Self(wide as u64)
+    }
+
+    /// Both differences together.
+    #[inline(always)]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 + other.0)
     }
 
     /// The difference as 32 bits with end-around carry: what the kernel's checksum helpers take.
@@ -143,8 +155,8 @@ mod tests {
         ) {
             let before = checksum(&packet);
             let difference = Difference::new()
-                .replace16(put(&mut packet, 8, source), source)
-                .replace16(put(&mut packet, 24, destination), destination)
+                .replace16(&put(&mut packet, 8, source), &source)
+                .replace16(&put(&mut packet, 24, destination), &destination)
                 .replace2(put(&mut packet, 40, ports[0]), ports[0])
                 .replace2(put(&mut packet, 42, ports[1]), ports[1]);
             prop_assert_eq!(difference.apply(before), checksum(&packet));
@@ -154,13 +166,13 @@ mod tests {
         fn there_and_back_leaves_the_checksum_as_it_was(before: [u8; 2], old: [u8; 16], new: [u8; 16]) {
             // ffff is the one value that no packet's checksum has (RFC 1624, section 3).
             prop_assume!(before != [0xff, 0xff]);
-            let there = Difference::new().replace16(old, new).apply(before);
-            prop_assert_eq!(Difference::new().replace16(new, old).apply(there), before);
+            let there = Difference::new().replace16(&old, &new).apply(before);
+            prop_assert_eq!(Difference::new().replace16(&new, &old).apply(there), before);
         }
 
         #[test]
         fn the_kernel_is_given_the_same_difference(before: [u8; 2], old: [u8; 16], new: [u8; 16]) {
-            let difference = Difference::new().replace16(old, new);
+            let difference = Difference::new().replace16(&old, &new);
             let wide = difference.wide().to_ne_bytes();
             // As csum_fold(csum_add(diff, ~check)) does in the kernel.
             let sum = (!u16::from_ne_bytes(before)) as u32;

@@ -1,4 +1,5 @@
-//! Map keys. Everything is in network order, padding is explicit and zero.
+//! Map keys. Everything is in network order, padding is explicit and zero. Flow keys are aligned to 8 bytes: the
+//! verifier accepts no unaligned word on a program's stack.
 
 use crate::{Address, Plain, V4, V6};
 
@@ -30,7 +31,7 @@ impl<A: Address> Front<A> {
 }
 
 /// A client's flow to a frontend: the key of `HALF*`, `FLOW*` and `HINT*`.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKey<A> {
     pub client: A,
@@ -58,7 +59,7 @@ impl<A: Address> FlowKey<A> {
 
 /// A task's side of a flow, the key of `REV*` and `HALFREV*`: the task's address and port, the client's address, and
 /// the port that the task sees the client under (the client's own unless two flows would collide).
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct RevKey<A> {
     pub task: A,
@@ -69,7 +70,7 @@ pub struct RevKey<A> {
     pub pad: [u8; 3],
 }
 
-// SAFETY: repr(C), alignment 1, explicit padding, byte arrays only.
+// SAFETY: repr(C), explicit padding as the sizes show, byte arrays only.
 unsafe impl Plain for Front<V4> {}
 // SAFETY: as above.
 unsafe impl Plain for Front<V6> {}

@@ -27,6 +27,8 @@ pub use verdict::Verdict;
 pub unsafe trait Plain: Copy + 'static {}
 
 // SAFETY: integers and byte arrays have no padding and no invalid bit patterns.
+unsafe impl Plain for u8 {}
+// SAFETY: as above.
 unsafe impl Plain for u16 {}
 // SAFETY: as above.
 unsafe impl Plain for u32 {}

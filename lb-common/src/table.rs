@@ -47,6 +47,8 @@ pub mod pool_flag {
     pub const CLIENT_AFFINITY: u32 = 1;
     /// The frontends are VIPs, not addresses of nodes: any live node may answer from them.
     pub const VIP: u32 = 2;
+    /// The node itself has connections on a port of this pool (as on the very first start): it is asked first.
+    pub const HOST_SOCKETS: u32 = 4;
 }
 
 /// Value of `HEAD`: 64 consecutive slots of a pool's head table.
@@ -188,7 +190,7 @@ pub mod flow_state {
 }
 
 /// Value of `REV*` and `HALFREV*`, by [`RevKey`](crate::key::RevKey): what a reply needs, without a second lookup.
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rev<A> {
     pub front: A,
@@ -204,6 +206,7 @@ pub struct Rev<A> {
     pub device: u8,
     /// [`rev_flag`] bits.
     pub flags: u8,
+    pub pad: [u8; 4],
 }
 
 /// Bits of [`Rev::flags`].
@@ -213,7 +216,7 @@ pub mod rev_flag {
 }
 
 /// Value of `HINT*`, by [`FlowKey`](crate::key::FlowKey).
-#[repr(C)]
+#[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hint {
     /// Tag of the node that holds the flow.
@@ -278,5 +281,5 @@ macro_rules! plain {
 
 plain! {
     Pool = 40, HeadBlock = 136, ChainSlot = 20, Member = 16, Node = 32, Local = 36, Flow = 24,
-    Rev<V4> = 20, Rev<V6> = 44, Hint = 8, Uplink = 8, Settings = 28, Spent = 8, Counter = 16,
+    Rev<V4> = 24, Rev<V6> = 48, Hint = 8, Uplink = 8, Settings = 28, Spent = 8, Counter = 16,
 }

@@ -1,22 +1,69 @@
-//! The programs as the kernel loads them.
+//! The programs. Each entry point turns a packet into a verdict, counts it, and says it to the kernel.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
+#[cfg(not(target_arch = "bpf"))]
+fn main() {
+    eprintln!("portico-ebpf holds kernel programs; `portico run` loads them");
+}
+
 #[cfg(target_arch = "bpf")]
-mod bpf {
-    use aya_ebpf::bindings::TC_ACT_OK;
+mod programs {
+    use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};
     use aya_ebpf::macros::classifier;
     use aya_ebpf::programs::TcContext;
+    use lb_common::Verdict;
+    use lb_common::verdict::Outcome;
+    use lb_ebpf::frame::Frame;
+    use lb_ebpf::kernel::skb::Skb;
+    use lb_ebpf::kernel::{clock, inbound, note, probe};
 
+    /// tc ingress of devices that face the network.
     #[classifier]
-    pub fn uplink(_: TcContext) -> i32 {
-        TC_ACT_OK as i32
+    pub fn uplink(context: TcContext) -> i32 {
+        let skb = Skb::new(context.skb.skb);
+        let bytes = skb.length();
+        conclude(inbound::uplink::<false>(skb), bytes)
     }
+
+    /// tc ingress of the host side of tasks' devices.
+    #[classifier]
+    pub fn task(context: TcContext) -> i32 {
+        let skb = Skb::new(context.skb.skb);
+        let bytes = skb.length();
+        conclude(inbound::task(skb), bytes)
+    }
+
+    /// `uplink`'s decisions without their consequences; never attached.
+    #[classifier]
+    pub fn trace(context: TcContext) -> i32 {
+        note::end(inbound::uplink::<true>(Skb::new(context.skb.skb)));
+        TC_ACT_SHOT as i32
+    }
+
+    /// The agent's question about a task's socket; never attached.
+    #[classifier]
+    pub fn probe(context: TcContext) -> i32 {
+        probe::answer(Skb::new(context.skb.skb));
+        TC_ACT_UNSPEC
+    }
+
+    #[inline(always)]
+    fn conclude(verdict: Verdict, bytes: usize) -> i32 {
+        clock::count(verdict, bytes);
+        match verdict.outcome() {
+            // Other programs and the stack see it.
+            Outcome::Passed => TC_ACT_UNSPEC,
+            Outcome::Forwarded | Outcome::Answered => TC_ACT_REDIRECT as i32,
+            Outcome::Dropped => TC_ACT_SHOT as i32,
+        }
+    }
+
+    #[unsafe(link_section = "license")]
+    #[unsafe(no_mangle)]
+    static LICENSE: [u8; 13] = *b"Dual MIT/GPL\0";
 
     #[panic_handler]
     fn panic(_: &core::panic::PanicInfo) -> ! {
         loop {}
     }
 }
-
-#[cfg(not(target_arch = "bpf"))]
-fn main() {}

@@ -1,10 +1,2 @@
-//! `portico`: the agent and its commands.
-
-use std::process::ExitCode;
-
-use clap::Parser;
-use lb_userspace::cli::{self, Arguments};
-
-fn main() -> ExitCode {
-    cli::main(Arguments::parse())
-}
+//! Portico.
+fn main() {}

@@ -1,0 +1,83 @@
+//! Ingress rules 1 to 3: from a packet for a frontend to the node that answers for it. Nothing is written but hints,
+//! and no table grows with the number of flows.
+
+use lb_common::hash;
+use lb_common::table::{BLOCK, NO_MEMBER, Pool, pool_flag};
+
+use super::globals::{seed, self_node};
+use super::tables::{HEAD, MEMBER, POOL, Tables};
+use crate::parse::Packet;
+
+/// Where a packet goes.
+#[derive(Clone, Copy)]
+pub struct Choice {
+    /// The slot's member, 0 where the pool has none.
+    pub tag: u64,
+    pub pool: u32,
+    pub slot: u32,
+    /// The node to send to.
+    pub node: u16,
+    /// For the outer source port.
+    pub entropy: u16,
+    pub pad: u32,
+}
+
+/// The pool and the flow's slot in it.
+#[inline(always)]
+pub fn slot<V: Tables>(packet: &Packet<V::Address>, number: u32) -> Option<(&'static Pool, u32, u16)> {
+    let pool = POOL.get(number)?;
+    let key = &packet.key;
+    let (ports, protocol) = if pool.flags & pool_flag::CLIENT_AFFINITY != 0 {
+        (0, 0)
+    } else {
+        (key.ports(), key.protocol)
+    };
+    let hash = hash::flow_hash(seed(), key.client, ports, protocol);
+    Some((pool, hash::slot(hash, pool.slots), hash as u16))
+}
+
+/// The member at `slot` of the head table that starts at `first`, and whether the slot is hinted.
+#[inline(always)]
+pub fn head(pool: &Pool, first: u32, slot: u32) -> Option<(u32, bool)> {
+    let block = HEAD.get(first + slot / BLOCK)?;
+    let row = (slot % BLOCK) as usize;
+    let offset = *block.member.get(row)?;
+    let hinted = block.hinted >> row & 1 != 0;
+    if offset == NO_MEMBER {
+        return None;
+    }
+    Some((pool.members + offset as u32, hinted))
+}
+
+/// Chooses for a packet whose frontend belongs to pool `number`. `None` where the table is not there.
+#[inline(always)]
+pub fn choose<V: Tables, const DRY: bool>(packet: &Packet<V::Address>, number: u32) -> Option<Choice> {
+    let (pool, slot, entropy) = slot::<V>(packet, number)?;
+    let mut choice = Choice {
+        tag: 0,
+        pool: number,
+        slot,
+        node: self_node(),
+        entropy,
+        pad: 0,
+    };
+    let new = packet.is_new();
+    let Some((member, hinted)) = head(pool, if new { pool.fresh } else { pool.head }, slot) else {
+        return Some(choice);
+    };
+    let member = MEMBER.get(member)?;
+    choice.tag = member.tag;
+    choice.node = member.node;
+    if hinted {
+        if new {
+            if !DRY {
+                // A tuple that is used again starts anew.
+                let _ = V::hints().remove(&packet.key);
+            }
+        } else if let Some(hint) = V::hints().get_ptr(&packet.key) {
+            // SAFETY: one aligned word of a live map value.
+            choice.node = unsafe { (*hint).node };
+        }
+    }
+    Some(choice)
+}

@@ -1,0 +1,238 @@
+//! Owner rules 4, 5 and 2: a new connection finds its task, and becomes an established one.
+
+use lb_common::geneve::flag;
+use lb_common::key::{FlowKey, RevKey};
+use lb_common::table::{Flow, Local, NO_MEMBER, Rev, flow_state, local_state};
+use lb_common::trace::Step;
+use lb_common::{Address, Verdict, hash, tick};
+
+use super::Path;
+use super::case::Case;
+use super::choose::head;
+use super::globals::self_node;
+use super::note;
+use super::owner::{chain_of, rev_key};
+use super::skb::Skb;
+use super::tables::{MEMBER, POOL, local};
+use crate::parse::Kind;
+
+/// A task that does not listen gets new connections all the same after this many ticks, so that its kernel refuses
+/// them: silence would leave the client waiting.
+const DEAF: u32 = tick::from_seconds(10);
+/// Ports tried under which the task could see a client whose own port is taken (rule 5).
+const PORTS: u32 = 8;
+/// The first of them.
+const FIRST_PORT: u16 = 32_768;
+
+/// Rule 4: the member named, else the head, else the runner-up, the first that can take it; one on another node gets
+/// it handed over, once.
+#[inline(never)]
+pub fn create<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
+    let Some(pool) = POOL.get(case.choice.pool) else {
+        return Verdict::NotHere;
+    };
+    let named = case.arrival.member;
+    let first = member(head(pool, pool.head, case.choice.slot).map(|(member, _)| member));
+    if let Some(local) = local(named)
+        && (local.state <= local_state::ACTIVE || first.0 == named)
+        && takes::<V, DRY>(skb, case, local)
+    {
+        return make::<V, DRY>(case, named, local);
+    }
+    let next = chain_of(&case.choice).map_or(NO_MEMBER, |chain| chain.next);
+    let second = member((next != NO_MEMBER).then_some(pool.members + next as u32));
+    for (tag, node) in [first, second] {
+        if tag == 0 || tag == named {
+            continue;
+        }
+        if node == self_node() {
+            if let Some(local) = local(tag)
+                && takes::<V, DRY>(skb, case, local)
+            {
+                return make::<V, DRY>(case, tag, local);
+            }
+        } else if case.arrival.flags & flag::MOVED == 0 {
+            note::step::<DRY>(Step::RunnerUp, 0);
+            case.arrival.flags |= flag::MOVED;
+            case.arrival.member = tag;
+            case.choice.node = node;
+            note::choice::<DRY>(&case.choice);
+            return Verdict::Moved;
+        }
+    }
+    Verdict::NotListening
+}
+
+/// Tag and node of a member by number; zeroes where there is none.
+#[inline(always)]
+fn member(number: Option<u32>) -> (u64, u16) {
+    match number.and_then(|number| MEMBER.get(number)) {
+        Some(member) => (member.tag, member.node),
+        None => (0, 0),
+    }
+}
+
+/// Whether the task can take a new connection now: hooked up and, for TCP, listening.
+#[inline(never)]
+fn takes<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>, local: &mut Local) -> bool {
+    if local.ifindex == 0 {
+        return false;
+    }
+    if case.packet.kind != Kind::Tcp || local.namespace < 0 {
+        return true;
+    }
+    let key = &case.packet.key;
+    case.back = RevKey {
+        task: V::Address::narrow(local.address),
+        client: key.client,
+        task_port: local.port,
+        client_port: key.client_port,
+        protocol: key.protocol,
+        pad: [0; 3],
+    };
+    if V::state(skb, &case.back, local.namespace) != 0 {
+        if !DRY && local.deaf_since != 0 {
+            local.deaf_since = 0;
+        }
+        note::step::<DRY>(Step::Listening, 0);
+        return true;
+    }
+    note::step::<DRY>(Step::Deaf, 0);
+    if !DRY && local.deaf_since == 0 {
+        local.deaf_since = case.now;
+    }
+    local.deaf_since != 0 && tick::elapsed(case.now, local.deaf_since) > DEAF
+}
+
+/// Rule 5: reserves the way back first, then the flow.
+#[inline(always)]
+fn make<V: Path, const DRY: bool>(case: &mut Case<V::Address>, tag: u64, local: &mut Local) -> Verdict {
+    case.choice.tag = tag;
+    case.choice.node = self_node();
+    note::choice::<DRY>(&case.choice);
+    if DRY {
+        return Verdict::Delivered;
+    }
+    let state = prepare::<V>(case, local);
+    if !reserve::<V>(case) {
+        return Verdict::NoPort;
+    }
+    open_half::<V>(case, state)
+}
+
+/// Fills in the way back, and gives the state of the flow to be.
+#[inline(never)]
+fn prepare<V: Path>(case: &mut Case<V::Address>, local: &Local) -> u8 {
+    let key = &case.packet.key;
+    let task = V::Address::narrow(local.address);
+    let on_link = V::same_subnet(key.client, task, local.prefix);
+    case.rev = Rev {
+        front: key.front,
+        client: key.client,
+        front_port: key.front_port,
+        client_port: key.client_port,
+        tick: case.now,
+        node: case.arrival.node,
+        device: case.arrival.device,
+        flags: 0,
+        pad: [0; 4],
+    };
+    case.back = RevKey {
+        task,
+        client: if on_link { V::own_address() } else { key.client },
+        task_port: local.port,
+        client_port: key.client_port,
+        protocol: key.protocol,
+        pad: [0; 3],
+    };
+    if on_link { flow_state::TRANSLATED } else { 0 }
+}
+
+/// Makes the half-open entry.
+#[inline(never)]
+fn open_half<V: Path>(case: &Case<V::Address>, state: u8) -> Verdict {
+    let half = Flow {
+        tag: case.choice.tag,
+        isn: 0,
+        tick: case.now,
+        client_port: case.back.client_port,
+        node: case.arrival.node,
+        device: case.arrival.device,
+        state,
+        pad: [0; 2],
+    };
+    match V::halves().insert(&case.packet.key, &half, 0) {
+        Ok(()) => Verdict::Delivered,
+        Err(_) => Verdict::FlowTableFull,
+    }
+}
+
+/// Claims the way back under the client's own port, or under another where a different flow has that one.
+#[inline(never)]
+fn reserve<V: Path>(case: &mut Case<V::Address>) -> bool {
+    let rev = &case.rev;
+    let mut x = hash::mix(rev.client.fold() ^ rev.front.fold() << 1 ^ rev.front_port[1] as u64);
+    for _ in 0..PORTS {
+        if is_free::<V>(&case.back, &case.rev) {
+            return V::half_revs().insert(&case.back, &case.rev, 0).is_ok();
+        }
+        case.back.client_port = (FIRST_PORT | x as u16).to_be_bytes();
+        x >>= 7;
+    }
+    false
+}
+
+/// Nobody has this way back, or this very flow had it before.
+#[inline(always)]
+fn is_free<V: Path>(key: &RevKey<V::Address>, rev: &Rev<V::Address>) -> bool {
+    let holder = match V::revs().get_ptr(key) {
+        Some(holder) => holder,
+        None => match V::half_revs().get_ptr(key) {
+            Some(holder) => holder,
+            None => return true,
+        },
+    };
+    // SAFETY: a live map value, read only.
+    let holder = unsafe { &*holder };
+    holder.client == rev.client
+        && holder.client_port == rev.client_port
+        && holder.front == rev.front
+        && holder.front_port == rev.front_port
+}
+
+/// Makes a half-open flow an established one. The way back first: a flow without one is worse than none.
+#[inline(always)]
+pub fn promote<V: Path>(
+    case: &mut Case<V::Address>,
+    half: &Flow,
+    local: &Local,
+) -> Result<&'static mut Flow, Verdict> {
+    case.back = rev_key::<V>(half, local, &case.packet);
+    establish::<V>(&case.packet.key, half, &case.back);
+    let flow = V::flows()
+        .get_ptr_mut(&case.packet.key)
+        .ok_or(Verdict::FlowTableFull)?;
+    // SAFETY: as for `owner::established`.
+    Ok(unsafe { &mut *flow })
+}
+
+/// Moves both entries of a half-open flow into the tables that never evict; leaves them where they are when those are
+/// full.
+#[inline(never)]
+pub fn establish<V: Path>(key: &FlowKey<V::Address>, half: &Flow, back: &RevKey<V::Address>) -> u32 {
+    let Some(rev) = V::half_revs().get_ptr(back) else {
+        return 0;
+    };
+    // SAFETY: live map values; the kernel copies them.
+    let rev = unsafe { &*rev };
+    if V::revs().insert(back, rev, 0).is_err() {
+        return 0;
+    }
+    if V::flows().insert(key, half, 0).is_err() {
+        let _ = V::revs().remove(back);
+        return 0;
+    }
+    let _ = V::halves().remove(key);
+    let _ = V::half_revs().remove(back);
+    1
+}

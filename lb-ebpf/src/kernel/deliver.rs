@@ -1,0 +1,18 @@
+//! Handing a packet to a task of this node.
+
+use lb_common::Verdict;
+
+use super::Path;
+use super::case::Case;
+use super::rewrite::{Ends, rewrite};
+use super::skb::Skb;
+
+/// The packet goes to the task behind the device `ifindex`, which sees it come by the flow's way back, `case.back`.
+#[inline(always)]
+pub fn deliver<V: Path>(skb: Skb, case: &mut Case<V::Address>, ifindex: u32) -> Verdict {
+    case.ends = Ends::towards_task(&case.back);
+    match rewrite::<V>(skb, case) {
+        Ok(()) => skb.to_peer(ifindex, Verdict::Delivered),
+        Err(verdict) => verdict,
+    }
+}

@@ -1,0 +1,172 @@
+//! Ingress rules: a packet for a frontend, from an uplink or from a task of this node.
+
+use lb_common::geneve::PORT;
+use lb_common::key::{RevKey, UDP};
+use lb_common::table::{limit, pool_flag};
+use lb_common::trace::Step;
+use lb_common::{Verdict, tick};
+
+use super::act::act;
+use super::case::{self, Case};
+use super::choose::choose;
+use super::globals::{self_address, self_node};
+use super::owner::own;
+use super::skb::Skb;
+use super::tables::{self, POOL};
+use super::{Path, clock, note, reply, socket, tunnel};
+use crate::frame::{Frame, L3};
+use crate::parse::{Four, Kind, Six, verify};
+use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+
+/// A pool without members drops what comes for this long, then it resets: its tasks may be on their way.
+const EMPTY: u32 = tick::from_seconds(10);
+/// The namespace that the program runs in.
+const OWN_NAMESPACE: i32 = -1;
+
+/// A packet from an uplink: out of the tunnel, or for a frontend.
+#[inline(always)]
+pub fn uplink<const DRY: bool>(skb: Skb) -> Verdict {
+    match ethertype(skb) {
+        ETHERTYPE_IPV4 => uplink4::<DRY>(skb),
+        ETHERTYPE_IPV6 => uplink6::<DRY>(skb),
+        _ => Verdict::NotOurs,
+    }
+}
+
+#[inline(never)]
+fn uplink6<const DRY: bool>(skb: Skb) -> Verdict {
+    let Some(case) = case::open::<Six>(skb, skb.ifindex() as u8) else {
+        return Verdict::NotOurs;
+    };
+    conclude::<Six, DRY>(skb, case)
+}
+
+#[inline(never)]
+fn uplink4<const DRY: bool>(skb: Skb) -> Verdict {
+    let Some(case) = case::open::<Four>(skb, skb.ifindex() as u8) else {
+        return Verdict::NotOurs;
+    };
+    let key = &case.packet.key;
+    if !DRY && key.protocol == UDP && key.front_port == PORT.to_be_bytes() && key.front == self_address() {
+        return tunnel::receive(skb);
+    }
+    conclude::<Four, DRY>(skb, case)
+}
+
+/// A packet from a task: a reply, or for a frontend.
+#[inline(always)]
+pub fn task(skb: Skb) -> Verdict {
+    match ethertype(skb) {
+        ETHERTYPE_IPV4 => from_task::<Four>(skb),
+        ETHERTYPE_IPV6 => from_task::<Six>(skb),
+        _ => Verdict::NotOurs,
+    }
+}
+
+#[inline(never)]
+fn from_task<V: Path>(skb: Skb) -> Verdict {
+    // Device 0: an answer to the task comes back through the routing table.
+    let Some(case) = case::open::<V>(skb, 0) else {
+        return Verdict::NotOurs;
+    };
+    match reply::reply::<V>(skb, case) {
+        Some(Verdict::Replied) => reply::undo::<V>(skb, case),
+        Some(verdict) => verdict,
+        None => conclude::<V, false>(skb, case),
+    }
+}
+
+#[inline(always)]
+fn ethertype(skb: Skb) -> u16 {
+    skb.at::<[u8; 2]>(L3 - 2).map_or(0, u16::from_be_bytes)
+}
+
+/// Decides, and acts unless this is a dry run.
+#[inline(always)]
+fn conclude<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
+    let verdict = front::<V, DRY>(skb, case);
+    if DRY {
+        verdict
+    } else {
+        act::<V>(skb, case, verdict)
+    }
+}
+
+/// Ingress rules 1 to 4.
+#[inline(never)]
+fn front<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
+    let Some(number) = tables::front::<V>(&case.packet.key.to()) else {
+        note::step::<DRY>(Step::NoFront, 0);
+        return Verdict::NotOurs;
+    };
+    note::step::<DRY>(Step::Front, number);
+    if let Err(verdict) = verify(skb, &case.packet) {
+        return verdict;
+    }
+    if !decide::<V, DRY>(case, number) {
+        return Verdict::NoMember;
+    }
+    if is_host_socket::<V>(skb, case, number) {
+        note::step::<DRY>(Step::HostSocket, 0);
+        return Verdict::HostSocket;
+    }
+    if case.choice.tag == 0 {
+        note::step::<DRY>(Step::NoHead, 0);
+        return empty::<V, DRY>(case);
+    }
+    if case.choice.node == self_node() {
+        note::step::<DRY>(Step::Here, 0);
+        return own::<V, DRY>(skb, case);
+    }
+    note::step::<DRY>(Step::Sent, case.choice.node as u32);
+    Verdict::Relayed
+}
+
+/// Fills in the choice; false where the pool's tables are not there.
+#[inline(never)]
+fn decide<V: Path, const DRY: bool>(case: &mut Case<V::Address>, number: u32) -> bool {
+    let Some(choice) = choose::<V, DRY>(&case.packet, number) else {
+        return false;
+    };
+    note::choice::<DRY>(&choice);
+    case.arrival.member = choice.tag;
+    case.choice = choice;
+    true
+}
+
+/// The pool has no member at all.
+#[inline(always)]
+fn empty<V: Path, const DRY: bool>(case: &mut Case<V::Address>) -> Verdict {
+    let since = POOL
+        .get(case.choice.pool)
+        .map_or(case.now, |pool| pool.empty_since);
+    let answers = case.packet.kind == Kind::Tcp && case.packet.flags & crate::wire::tcp::RST == 0;
+    if !answers || tick::elapsed(case.now, since) <= EMPTY {
+        return Verdict::NoMember;
+    }
+    if !DRY && !clock::spend(limit::RESETS, tables::settings().resets, case.now) {
+        return Verdict::ResetLimit;
+    }
+    Verdict::Reset
+}
+
+/// Whether the node itself has this connection; asked only where it has any on the pool's ports.
+#[inline(always)]
+fn is_host_socket<V: Path>(skb: Skb, case: &mut Case<V::Address>, number: u32) -> bool {
+    let asked = POOL
+        .get(number)
+        .is_some_and(|pool| pool.flags & pool_flag::HOST_SOCKETS != 0);
+    let packet = &case.packet;
+    if !asked || packet.kind != Kind::Tcp || packet.is_new() {
+        return false;
+    }
+    case.back = RevKey {
+        task: packet.key.front,
+        client: packet.key.client,
+        task_port: packet.key.front_port,
+        client_port: packet.key.client_port,
+        protocol: packet.key.protocol,
+        pad: [0; 3],
+    };
+    !matches!(V::state(skb, &case.back, OWN_NAMESPACE), 0 | socket::LISTEN)
+}

@@ -1,0 +1,330 @@
+//! The owner's rules: the node that runs a task knows its connections, and nobody else does.
+
+use lb_common::geneve::flag;
+use lb_common::key::RevKey;
+use lb_common::table::{
+    CHAIN as CHAIN_LENGTH, ChainSlot, Flow, Local, NO_TABLE, flow_state, limit, local_state, rev_flag,
+};
+use lb_common::trace::Step;
+use lb_common::{Address, Verdict, tick};
+
+use super::Path;
+use super::case::Case;
+use super::choose::Choice;
+use super::clock;
+use super::create;
+use super::globals::self_node;
+use super::note;
+use super::skb::Skb;
+use super::socket;
+use super::tables::{CHAIN, POOL, local, settings};
+use crate::frame::Frame;
+use crate::parse::{Kind, L4_MASK, Packet};
+use crate::wire::{Tcp, tcp};
+
+/// How long after a slot's change an unknown UDP packet is taken round the chain first (rule 6), in ticks.
+const SETTLING: u32 = tick::from_seconds(30);
+/// An acknowledgement belongs to our SYN-ACK when it is at most this far beyond its sequence number (rule 2).
+const WINDOW: u32 = 1 << 24;
+
+/// Takes a packet that came to this node as its owner, from the tunnel or from the node itself.
+#[inline(never)]
+pub fn own<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
+    match case.packet.kind {
+        Kind::Tcp => own_tcp::<V, DRY>(skb, case),
+        Kind::Udp => own_udp::<V, DRY>(skb, case),
+        Kind::IcmpError => own_icmp::<V, DRY>(case),
+    }
+}
+
+#[inline(always)]
+fn own_tcp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
+    let packet = &case.packet;
+    let new = packet.is_new();
+    if let Some((flow, local)) = established::<V>(packet) {
+        if !new {
+            return continue_flow::<V, DRY>(case, flow, local);
+        }
+        // Rule 1: a SYN on a live flow reaches the task only if the task has exactly that socket; its kernel answers
+        // with a challenge ACK. Otherwise the entry outlived its connection.
+        case.back = rev_key::<V>(flow, local, packet);
+        let state = V::state(skb, &case.back, local.namespace);
+        if !matches!(state, 0 | socket::LISTEN | socket::TIME_WAIT) {
+            return continue_flow::<V, DRY>(case, flow, local);
+        }
+        if !DRY {
+            let _ = V::revs().remove(&case.back);
+            let _ = V::flows().remove(&packet.key);
+        }
+    }
+    if let Some((half, local)) = half_open::<V>(packet) {
+        if new && half.state & flow_state::RESET == 0 {
+            return continue_half::<V, DRY>(case, half, local);
+        }
+        if packet.flags & tcp::ACK != 0 && acknowledges::<V>(skb, packet, half) {
+            // Rule 2: the client has our SYN-ACK.
+            note::step::<DRY>(Step::Acknowledges, 0);
+            if DRY {
+                return Verdict::Delivered;
+            }
+            return match create::promote::<V>(case, half, local) {
+                Ok(flow) => continue_flow::<V, DRY>(case, flow, local),
+                Err(verdict) => verdict,
+            };
+        }
+    }
+    if new {
+        return create::create::<V, DRY>(skb, case);
+    }
+    unknown::<V, DRY>(case)
+}
+
+#[inline(always)]
+fn own_udp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
+    let packet = &case.packet;
+    if let Some((flow, local)) = established::<V>(packet)
+        && local.state != local_state::UNHEALTHY
+    {
+        return continue_flow::<V, DRY>(case, flow, local);
+    }
+    if let Some((half, local)) = half_open::<V>(packet)
+        && local.state != local_state::UNHEALTHY
+    {
+        return continue_half::<V, DRY>(case, half, local);
+    }
+    // Rule 6: another node may hold the flow if the slot changed hands lately.
+    if case.arrival.flags & flag::CHASED == 0 {
+        let Some(chain) = chain_of(&case.choice) else {
+            return create::create::<V, DRY>(skb, case);
+        };
+        if chain.changed == 0 || tick::elapsed(case.now, chain.changed) >= SETTLING {
+            return create::create::<V, DRY>(skb, case);
+        }
+        case.arrival.list = others(chain);
+        if case.arrival.list[0] == 0 {
+            return create::create::<V, DRY>(skb, case);
+        }
+        append(&mut case.arrival.list, self_node());
+        case.arrival.flags |= flag::CREATE;
+        return chase::<V, DRY>(case);
+    }
+    if case.arrival.list[0] != 0 {
+        return chase::<V, DRY>(case);
+    }
+    if case.arrival.flags & flag::CREATE != 0 {
+        return create::create::<V, DRY>(skb, case);
+    }
+    Verdict::Unknown
+}
+
+#[inline(always)]
+fn own_icmp<V: Path, const DRY: bool>(case: &mut Case<V::Address>) -> Verdict {
+    let packet = &case.packet;
+    let known = match established::<V>(packet) {
+        Some(known) => Some(known),
+        None => half_open::<V>(packet),
+    };
+    match known {
+        Some((flow, local)) => {
+            case.back = rev_key::<V>(flow, local, &case.packet);
+            case.choice.tag = flow.tag;
+            Verdict::Delivered
+        }
+        None => unknown::<V, DRY>(case),
+    }
+}
+
+/// The established entry of a packet's flow, if its member is here.
+#[inline(always)]
+fn established<V: Path>(packet: &Packet<V::Address>) -> Option<(&'static mut Flow, &'static mut Local)> {
+    // SAFETY: entries of FLOW go only when the agent or rule 1 removes them; the memory is not re-used for another
+    // kind of object while the program runs, and fields are written as single aligned words.
+    let flow = unsafe { &mut *V::flows().get_ptr_mut(&packet.key)? };
+    let local = local(flow.tag)?;
+    Some((flow, local))
+}
+
+/// The half-open entry of a packet's flow, if its member is here.
+#[inline(always)]
+fn half_open<V: Path>(packet: &Packet<V::Address>) -> Option<(&'static mut Flow, &'static mut Local)> {
+    // SAFETY: as for `established`; an entry evicted meanwhile is written in vain.
+    let half = unsafe { &mut *V::halves().get_ptr_mut(&packet.key)? };
+    let local = local(half.tag)?;
+    Some((half, local))
+}
+
+/// Whether the segment acknowledges the SYN-ACK that the task sent (rule 2).
+#[inline(always)]
+fn acknowledges<V: Path>(skb: Skb, packet: &Packet<V::Address>, half: &Flow) -> bool {
+    let Some(segment) = skb.at::<Tcp>(packet.l4 as usize & L4_MASK) else {
+        return false;
+    };
+    let ahead = u32::from_be_bytes(segment.acknowledgement).wrapping_sub(half.isn);
+    half.state & flow_state::ANSWERED != 0 && ahead < WINDOW
+}
+
+/// The address and the key under which the task knows this flow.
+#[inline(always)]
+pub fn rev_key<V: Path>(flow: &Flow, local: &Local, packet: &Packet<V::Address>) -> RevKey<V::Address> {
+    RevKey {
+        task: V::Address::narrow(local.address),
+        client: seen::<V>(flow, packet),
+        task_port: local.port,
+        client_port: flow.client_port,
+        protocol: packet.key.protocol,
+        pad: [0; 3],
+    }
+}
+
+/// The address that the task sees in place of the client's, or the client's own.
+#[inline(always)]
+fn seen<V: Path>(flow: &Flow, packet: &Packet<V::Address>) -> V::Address {
+    if flow.state & flow_state::TRANSLATED != 0 {
+        V::own_address()
+    } else {
+        packet.key.client
+    }
+}
+
+/// A packet of a flow that is held here.
+#[inline(never)]
+fn continue_flow<V: Path, const DRY: bool>(
+    case: &mut Case<V::Address>,
+    flow: &mut Flow,
+    local: &mut Local,
+) -> Verdict {
+    note::step::<DRY>(Step::FlowHit, flow.state as u32);
+    case.choice.tag = flow.tag;
+    case.choice.node = self_node();
+    note::choice::<DRY>(&case.choice);
+    if DRY {
+        return Verdict::Delivered;
+    }
+    case.back = rev_key::<V>(flow, local, &case.packet);
+    let packet = &case.packet;
+    if packet.flags & tcp::FIN != 0 {
+        flow.state |= flow_state::FIN_CLIENT;
+    }
+    if packet.flags & tcp::RST != 0 {
+        flow.state |= flow_state::RESET;
+    }
+    if flow.tick != case.now {
+        flow.tick = case.now;
+    }
+    let chased = case.arrival.flags & flag::CHASED != 0;
+    if chased || flow.node != case.arrival.node || flow.device != case.arrival.device {
+        // Rule 9: the reply goes by the way the client's packet came. Rule 7: after a chase the ingress is told.
+        flow.node = case.arrival.node;
+        flow.device = case.arrival.device;
+        if let Some(rev) = V::revs().get_ptr_mut(&case.back) {
+            // SAFETY: as for `established`.
+            let rev = unsafe { &mut *rev };
+            rev.node = case.arrival.node;
+            rev.device = case.arrival.device;
+            if chased {
+                rev.flags |= rev_flag::REHINT;
+            }
+        }
+    }
+    Verdict::Delivered
+}
+
+/// A SYN, or a UDP packet, of a flow that the task has not answered yet.
+#[inline(never)]
+fn continue_half<V: Path, const DRY: bool>(
+    case: &mut Case<V::Address>,
+    half: &mut Flow,
+    local: &mut Local,
+) -> Verdict {
+    note::step::<DRY>(Step::HalfHit, 0);
+    case.choice.tag = half.tag;
+    case.choice.node = self_node();
+    note::choice::<DRY>(&case.choice);
+    if DRY {
+        return Verdict::Delivered;
+    }
+    case.back = rev_key::<V>(half, local, &case.packet);
+    if half.node != case.arrival.node || half.device != case.arrival.device {
+        half.node = case.arrival.node;
+        half.device = case.arrival.device;
+        if let Some(rev) = V::half_revs().get_ptr_mut(&case.back) {
+            // SAFETY: as for `established`.
+            let rev = unsafe { &mut *rev };
+            rev.node = case.arrival.node;
+            rev.device = case.arrival.device;
+        }
+    }
+    Verdict::Delivered
+}
+
+/// Rule 3: nobody here knows the flow; somebody along the chain may.
+#[inline(never)]
+fn unknown<V: Path, const DRY: bool>(case: &mut Case<V::Address>) -> Verdict {
+    note::step::<DRY>(Step::FlowMiss, 0);
+    if case.arrival.flags & flag::CHASED == 0
+        && let Some(chain) = chain_of(&case.choice)
+    {
+        case.arrival.list = others(chain);
+    }
+    if case.arrival.list[0] != 0 {
+        return chase::<V, DRY>(case);
+    }
+    note::step::<DRY>(Step::ChaseEnd, 0);
+    if case.packet.kind != Kind::Tcp || case.packet.flags & tcp::RST != 0 {
+        return Verdict::Unknown;
+    }
+    if !DRY && !clock::spend(limit::RESETS, settings().resets, case.now) {
+        return Verdict::ResetLimit;
+    }
+    Verdict::Reset
+}
+
+/// The packet goes to the first of the list.
+#[inline(never)]
+fn chase<V: Path, const DRY: bool>(case: &mut Case<V::Address>) -> Verdict {
+    if !DRY && !clock::spend(limit::CHASES, settings().chases, case.now) {
+        return Verdict::ChaseLimit;
+    }
+    let [first, rest @ ..] = case.arrival.list;
+    case.arrival.flags |= flag::CHASED;
+    case.choice.node = first;
+    case.arrival.list = [rest[0], rest[1], rest[2], rest[3], rest[4], 0];
+    note::step::<DRY>(Step::Chase, first as u32);
+    note::choice::<DRY>(&case.choice);
+    Verdict::Chased
+}
+
+/// The chain of a packet's slot, where this node hosts the pool.
+#[inline(always)]
+pub fn chain_of(choice: &Choice) -> Option<&'static ChainSlot> {
+    let pool = POOL.get(choice.pool)?;
+    if pool.chain == NO_TABLE {
+        return None;
+    }
+    CHAIN.get(pool.chain + choice.slot)
+}
+
+/// The chain's nodes without this one.
+#[inline(always)]
+fn others(chain: &ChainSlot) -> [u16; CHAIN_LENGTH] {
+    let mut list = [0u16; CHAIN_LENGTH];
+    let mut filled = 0usize;
+    for &node in &chain.nodes {
+        if node != 0 && node != self_node() && filled < CHAIN_LENGTH {
+            list[filled] = node;
+            filled += 1;
+        }
+    }
+    list
+}
+
+/// Puts `node` behind the last of the list; a full list loses its last.
+#[inline(always)]
+fn append(list: &mut [u16; CHAIN_LENGTH], node: u16) {
+    for index in 0..CHAIN_LENGTH {
+        if list[index] == 0 || index == CHAIN_LENGTH - 1 {
+            list[index] = node;
+            return;
+        }
+    }
+}

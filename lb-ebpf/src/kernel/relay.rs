@@ -1,0 +1,87 @@
+//! Sending a packet to another node: untouched, inside Geneve.
+
+use lb_common::Verdict;
+use lb_common::checksum;
+use lb_common::geneve::{OVERHEAD, Tunnel};
+use lb_common::key::UDP;
+use lb_common::table::node_flag;
+
+use super::case::Case;
+use super::globals::cookie;
+use super::skb::Skb;
+use super::tables::{NODE, POOL, Tables};
+use crate::frame::{Frame, L3};
+use crate::wire::{ETHERTYPE_IPV4, Ipv4};
+
+/// Sends the packet to `case.choice.node` with `case.arrival` in the option; counted as `verdict`.
+#[inline(never)]
+pub fn relay<V: Tables>(skb: Skb, case: &Case<V::Address>, verdict: Verdict) -> Verdict {
+    match send::<V>(skb, case) {
+        Ok(ifindex) => skb.to_neighbour(ifindex, verdict),
+        Err(failed) => failed,
+    }
+}
+
+#[inline(always)]
+fn send<V: Tables>(skb: Skb, case: &Case<V::Address>) -> Result<u32, Verdict> {
+    let Case {
+        packet,
+        choice,
+        arrival,
+        ..
+    } = case;
+    let node = NODE.get(choice.node as u32).ok_or(Verdict::NoNode)?;
+    if node.flags & node_flag::KNOWN == 0 || node.ifindex == 0 {
+        return Err(Verdict::NoNode);
+    }
+    let inner = packet.end as usize - L3;
+    // A super-packet leaves as segments of the size its sender chose.
+    let largest = match skb.segment() {
+        0 => inner,
+        // Transport headers are at most 60 bytes; the exact figure is not worth another read.
+        segment => packet.l4 as usize - L3 + 20 + segment,
+    };
+    if largest + OVERHEAD > node.mtu as usize {
+        return Err(Verdict::TooBig);
+    }
+    let pool = POOL.get(choice.pool).map_or(0, |pool| pool.id);
+    let mut tunnel = Tunnel::new(cookie(), V::ETHERTYPE, inner as u16, choice.entropy, pool);
+    tunnel.member = arrival.member.to_be_bytes();
+    tunnel.ingress = arrival.node.to_be_bytes();
+    tunnel.device = arrival.device;
+    tunnel.flags = arrival.flags;
+    for (wire, node) in tunnel.list.iter_mut().zip(arrival.list) {
+        *wire = node.to_be_bytes();
+    }
+    let tos = outer_tos::<V>(skb);
+    let length = ((inner + OVERHEAD) as u16).to_be_bytes();
+    let sum = node.partial_sum + u16::from_ne_bytes([0, tos]) as u32 + u16::from_ne_bytes(length) as u32;
+    let outer = Ipv4 {
+        version_and_words: 0x45,
+        tos,
+        length,
+        id: [0; 2],
+        fragment: [0x40, 0],
+        ttl: 64,
+        protocol: UDP,
+        checksum: (!checksum::fold(sum)).to_ne_bytes(),
+        source: node.source,
+        destination: node.address,
+    };
+    skb.open_tunnel()?;
+    skb.put(L3 - 2, ETHERTYPE_IPV4.to_be_bytes())
+        .ok_or(Verdict::Failed)?;
+    skb.put(L3, outer).ok_or(Verdict::Failed)?;
+    skb.put(L3 + size_of::<Ipv4>(), tunnel).ok_or(Verdict::Failed)?;
+    Ok(node.ifindex)
+}
+
+/// DSCP and ECN of the inner packet go on the outer one (RFC 2983, RFC 6040).
+#[inline(always)]
+fn outer_tos<V: Tables>(skb: Skb) -> u8 {
+    if V::HEADER == size_of::<Ipv4>() {
+        skb.at::<u8>(L3 + 1).unwrap_or(0)
+    } else {
+        skb.at::<[u8; 2]>(L3).map_or(0, |[a, b]| a << 4 | b >> 4)
+    }
+}

@@ -1,0 +1,175 @@
+//! The maps. Sizes here are defaults; the loader sets those of the configuration. IPv4 and IPv6 have maps of their
+//! own, so that an IPv4 flow does not pay for IPv6 keys.
+
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::macros::btf_map;
+use lb_common::geneve::Tunnel;
+use lb_common::key::{FlowKey, Front, RevKey};
+use lb_common::table::{
+    ChainSlot, Counter, Flow, HeadBlock, Hint, Local, Member, Node, Pool, Rev, Settings, Spent, Uplink,
+};
+use lb_common::trace::Trace;
+use lb_common::{V4, V6, Verdict};
+
+use super::case::Case;
+use crate::parse::{Family, Four, Six};
+
+const FRONTS: usize = 65_536;
+const POOLS: usize = 16_384;
+const HEAD_BLOCKS: usize = 16_384;
+const CHAIN_SLOTS: usize = 262_144;
+const MEMBERS: usize = 65_536;
+const LOCALS: usize = 8_192;
+const PEERS: usize = 4_096;
+const HALVES: usize = 65_536;
+const FLOWS: usize = 1_048_576;
+const HINTS: usize = 65_536;
+
+const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
+/// Entries are allocated when made: a million flows cost nothing until they exist.
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+
+type Fronts<A> = HashMap<Front<A>, u32, FRONTS>;
+type Halves<A> = LruHashMap<FlowKey<A>, Flow, HALVES>;
+type Flows<A> = HashMap<FlowKey<A>, Flow, FLOWS, NO_PREALLOC>;
+type HalfRevs<A> = LruHashMap<RevKey<A>, Rev<A>, HALVES>;
+type Revs<A> = HashMap<RevKey<A>, Rev<A>, FLOWS, NO_PREALLOC>;
+type Hints<A> = LruHashMap<FlowKey<A>, Hint, HINTS>;
+
+#[btf_map]
+static FRONT4: Fronts<V4> = Fronts::new();
+#[btf_map]
+static FRONT6: Fronts<V6> = Fronts::new();
+#[btf_map]
+pub static POOL: Array<Pool, POOLS> = Array::new();
+#[btf_map]
+pub static HEAD: Array<HeadBlock, HEAD_BLOCKS, MMAPABLE> = Array::new();
+#[btf_map]
+pub static CHAIN: Array<ChainSlot, CHAIN_SLOTS, MMAPABLE> = Array::new();
+#[btf_map]
+pub static MEMBER: Array<Member, MEMBERS> = Array::new();
+#[btf_map]
+pub static NODE: Array<Node, 65_536> = Array::new();
+#[btf_map]
+pub static PEER4: HashMap<V4, u16, PEERS> = HashMap::new();
+#[btf_map]
+pub static LOCAL: HashMap<u64, Local, LOCALS> = HashMap::new();
+#[btf_map]
+pub static UPLINK: Array<Uplink, 256> = Array::new();
+#[btf_map]
+static SETTINGS: Array<Settings, 1> = Array::new();
+#[btf_map]
+pub static LIMIT: PerCpuArray<Spent, 2> = PerCpuArray::new();
+#[btf_map]
+pub static COUNTER: PerCpuArray<Counter, { Verdict::COUNT }> = PerCpuArray::new();
+#[btf_map]
+pub static TRACE: Array<Trace, 1> = Array::new();
+
+#[btf_map]
+static HALF4: Halves<V4> = Halves::new();
+#[btf_map]
+static HALF6: Halves<V6> = Halves::new();
+#[btf_map]
+static FLOW4: Flows<V4> = Flows::new();
+#[btf_map]
+static FLOW6: Flows<V6> = Flows::new();
+#[btf_map]
+static HALFREV4: HalfRevs<V4> = HalfRevs::new();
+#[btf_map]
+static HALFREV6: HalfRevs<V6> = HalfRevs::new();
+#[btf_map]
+static REV4: Revs<V4> = Revs::new();
+#[btf_map]
+static REV6: Revs<V6> = Revs::new();
+#[btf_map]
+static HINT4: Hints<V4> = Hints::new();
+#[btf_map]
+static HINT6: Hints<V6> = Hints::new();
+
+#[btf_map]
+pub static TUNNEL: PerCpuArray<Tunnel, 1> = PerCpuArray::new();
+#[btf_map]
+static CASE4: PerCpuArray<Case<V4>, 1> = PerCpuArray::new();
+#[btf_map]
+static CASE6: PerCpuArray<Case<V6>, 1> = PerCpuArray::new();
+
+/// The maps of one address family.
+pub trait Tables: Family {
+    fn fronts() -> &'static Fronts<Self::Address>;
+    fn halves() -> &'static Halves<Self::Address>;
+    fn flows() -> &'static Flows<Self::Address>;
+    fn half_revs() -> &'static HalfRevs<Self::Address>;
+    fn revs() -> &'static Revs<Self::Address>;
+    fn hints() -> &'static Hints<Self::Address>;
+    /// This CPU's case.
+    fn case() -> Option<&'static mut Case<Self::Address>>;
+}
+
+macro_rules! tables {
+    ($family:ty: $front:ident $half:ident $flow:ident $half_rev:ident $rev:ident $hint:ident $case:ident) => {
+        impl Tables for $family {
+            #[inline(always)]
+            fn fronts() -> &'static Fronts<Self::Address> {
+                &$front
+            }
+            #[inline(always)]
+            fn halves() -> &'static Halves<Self::Address> {
+                &$half
+            }
+            #[inline(always)]
+            fn flows() -> &'static Flows<Self::Address> {
+                &$flow
+            }
+            #[inline(always)]
+            fn half_revs() -> &'static HalfRevs<Self::Address> {
+                &$half_rev
+            }
+            #[inline(always)]
+            fn revs() -> &'static Revs<Self::Address> {
+                &$rev
+            }
+            #[inline(always)]
+            fn hints() -> &'static Hints<Self::Address> {
+                &$hint
+            }
+            #[inline(always)]
+            fn case() -> Option<&'static mut Case<Self::Address>> {
+                // SAFETY: the element of this CPU, which one program at a time uses, from `case::open` on.
+                $case.get_ptr_mut(0).map(|case| unsafe { &mut *case })
+            }
+        }
+    };
+}
+
+tables!(Four: FRONT4 HALF4 FLOW4 HALFREV4 REV4 HINT4 CASE4);
+tables!(Six: FRONT6 HALF6 FLOW6 HALFREV6 REV6 HINT6 CASE6);
+
+/// What may change while the programs run.
+#[inline(always)]
+pub fn settings() -> Settings {
+    match SETTINGS.get(0) {
+        Some(settings) => *settings,
+        None => Settings {
+            mss4: 0,
+            mss6: 0,
+            chases: 0,
+            resets: 0,
+            source6: [0; 16],
+        },
+    }
+}
+
+/// The pool of a frontend.
+#[inline(always)]
+pub fn front<V: Tables>(front: &Front<V::Address>) -> Option<u32> {
+    // SAFETY: the value is copied at once; the agent replaces whole values.
+    unsafe { V::fronts().get(front) }.copied()
+}
+
+/// The member with this tag, if its task runs here.
+#[inline(always)]
+pub fn local(tag: u64) -> Option<&'static mut Local> {
+    // SAFETY: map values outlive the program run; only `deaf_since` is written, as one aligned word.
+    LOCAL.get_ptr_mut(tag).map(|local| unsafe { &mut *local })
+}

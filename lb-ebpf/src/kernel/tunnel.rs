@@ -1,0 +1,174 @@
+//! What comes out of the tunnel: a client's packet for a task here, or a reply for a client of ours.
+
+use lb_common::Verdict;
+use lb_common::geneve::{NotOurs, OVERHEAD, Tunnel, flag};
+use lb_common::key::FlowKey;
+use lb_common::table::{BLOCK, Hint};
+
+use super::Path;
+use super::act::act;
+use super::case::{self, Case};
+use super::choose::{Choice, slot};
+use super::clock;
+use super::globals::{cookie, self_node};
+use super::owner::own;
+use super::reply::leave;
+use super::skb::Skb;
+use super::tables::{self, HEAD, PEER4, TUNNEL};
+use crate::frame::{Frame, L3};
+use crate::parse::{Four, Packet, Six, verify};
+use crate::wire::{ETHERTYPE_IPV6, Ipv4};
+
+/// Takes a Geneve packet to this node's underlay address.
+#[inline(always)]
+pub fn receive(skb: Skb) -> Verdict {
+    match open(skb) {
+        Ok(tunnel) if tunnel.protocol == ETHERTYPE_IPV6.to_be_bytes() => inner::<Six>(skb, tunnel),
+        Ok(tunnel) => inner::<Four>(skb, tunnel),
+        Err(verdict) => verdict,
+    }
+}
+
+/// Checks sender, cookie and lengths, and takes the headers off.
+#[inline(always)]
+fn open(skb: Skb) -> Result<&'static Tunnel, Verdict> {
+    let outer: Ipv4 = skb.at(L3).ok_or(Verdict::Truncated)?;
+    // SAFETY: the value is copied at once.
+    if unsafe { PEER4.get(outer.source) }.is_none() {
+        return Err(Verdict::UnknownPeer);
+    }
+    if outer.version_and_words != 0x45 {
+        return Err(Verdict::BadGeneve);
+    }
+    // In memory of its own: the stack takes no unaligned words.
+    let tunnel = TUNNEL.get_ptr_mut(0).ok_or(Verdict::Failed)?;
+    // SAFETY: the element of this CPU, which one program at a time uses.
+    let tunnel = unsafe { &mut *tunnel };
+    *tunnel = skb.at(L3 + size_of::<Ipv4>()).ok_or(Verdict::Truncated)?;
+    match tunnel.check(cookie()) {
+        Ok(()) => {}
+        Err(NotOurs::Cookie) => return Err(Verdict::WrongCookie),
+        Err(NotOurs::Format) => return Err(Verdict::BadGeneve),
+    }
+    let length = u16::from_be_bytes(outer.length) as usize;
+    let udp = u16::from_be_bytes(tunnel.udp_length) as usize;
+    if length > skb.length() - L3
+        || udp + size_of::<Ipv4>() != length
+        || length < OVERHEAD + size_of::<Ipv4>()
+    {
+        return Err(Verdict::Truncated);
+    }
+    let six = tunnel.protocol == ETHERTYPE_IPV6.to_be_bytes();
+    skb.close_tunnel(six)?;
+    skb.put(L3 - 2, tunnel.protocol).ok_or(Verdict::Failed)?;
+    Ok(tunnel)
+}
+
+#[inline(never)]
+fn inner<V: Path>(skb: Skb, tunnel: &Tunnel) -> Verdict {
+    let Some(case) = case::open::<V>(skb, tunnel.device) else {
+        return Verdict::BadHeader;
+    };
+    if let Err(verdict) = verify(skb, &case.packet) {
+        return verdict;
+    }
+    if tunnel.flags & flag::REPLY != 0 {
+        return forward::<V>(skb, &case.packet, tunnel);
+    }
+    if !address::<V>(case, tunnel) {
+        return Verdict::NotHere;
+    }
+    let verdict = own::<V, false>(skb, case);
+    act::<V>(skb, case, verdict)
+}
+
+/// Fills in pool, slot and what the option says; false where the frontend is not known here.
+#[inline(never)]
+fn address<V: Path>(case: &mut Case<V::Address>, tunnel: &Tunnel) -> bool {
+    let Some(pool) = tables::front::<V>(&case.packet.key.to()) else {
+        return false;
+    };
+    let Some((_, slot, entropy)) = slot::<V>(&case.packet, pool) else {
+        return false;
+    };
+    let member = u64::from_be_bytes(tunnel.member);
+    case.choice = Choice {
+        tag: member,
+        pool,
+        slot,
+        node: self_node(),
+        entropy,
+        pad: 0,
+    };
+    case.arrival.member = member;
+    case.arrival.node = u16::from_be_bytes(tunnel.ingress);
+    case.arrival.flags = tunnel.flags;
+    for (node, wire) in case.arrival.list.iter_mut().zip(tunnel.list) {
+        *node = u16::from_be_bytes(wire);
+    }
+    true
+}
+
+/// Return rule 2: a reply goes out by the device its client came in on, if it comes from a frontend.
+#[inline(never)]
+fn forward<V: Path>(skb: Skb, packet: &Packet<V::Address>, tunnel: &Tunnel) -> Verdict {
+    let key = &packet.key;
+    let flow = FlowKey {
+        client: key.front,
+        front: key.client,
+        client_port: key.front_port,
+        front_port: key.client_port,
+        protocol: key.protocol,
+        pad: [0; 3],
+    };
+    if tables::front::<V>(&flow.to()).is_none() {
+        return Verdict::ForgedReply;
+    }
+    if tunnel.flags & flag::REHINT != 0 {
+        hint::<V>(&flow, u16::from_be_bytes(tunnel.ingress));
+    }
+    leave::<V>(skb, &flow.client, tunnel.device, Verdict::ReplyForwarded)
+}
+
+/// Rule 7: remembers that `node` holds the flow, although its slot's head is elsewhere.
+#[inline(never)]
+pub fn hint<V: Path>(flow: &FlowKey<V::Address>, node: u16) -> u32 {
+    let packet = Packet {
+        key: *flow,
+        l4: 0,
+        end: 0,
+        quoted: 0,
+        kind: crate::parse::Kind::Tcp,
+        flags: 0,
+        pad: [0; 2],
+    };
+    let Some(pool) = tables::front::<V>(&flow.to()) else {
+        return 0;
+    };
+    let Some((pool, slot, _)) = slot::<V>(&packet, pool) else {
+        return 0;
+    };
+    if V::hints()
+        .insert(
+            flow,
+            &Hint {
+                node,
+                pad: 0,
+                tick: clock::now(),
+            },
+            0,
+        )
+        .is_err()
+    {
+        return 0;
+    }
+    if let Some(block) = HEAD.get_ptr_mut(pool.head + slot / BLOCK) {
+        // The target has no atomic "or". A bit lost to another CPU costs its flows a hop, nothing else.
+        // SAFETY: an aligned word of a live map value.
+        unsafe {
+            let hinted = &raw mut (*block).hinted;
+            hinted.write_volatile(hinted.read_volatile() | 1 << (slot % BLOCK));
+        }
+    }
+    1
+}
