@@ -18,9 +18,16 @@ const START: Duration = Duration::from_secs(30);
 impl Cluster {
     /// Starts the agent of a node; it adopts what an earlier one left pinned.
     pub fn start_agent(&mut self, node: &str) -> Result<()> {
+        self.start_agent_ahead(node, Duration::ZERO)
+    }
+
+    /// The same, in a time namespace: for this agent everything that the programs noted so far is longer ago.
+    pub fn start_agent_ahead(&mut self, node: &str, ahead: Duration) -> Result<()> {
         services::replace(&self.configuration_file(node), &self.configuration(node))?;
-        let mut command = self.place(node).command(tool::program("portico")?)?;
+        let mut command = self.place(node).command("unshare")?;
+        command.args(["--time", "--monotonic", &ahead.as_secs().to_string()]);
         command
+            .arg(tool::program("portico")?)
             .arg("run")
             .arg("--config")
             .arg(self.configuration_file(node));
