@@ -16,14 +16,14 @@ pub mod socket;
 pub mod status;
 
 #[cfg(test)]
-mod sample;
+pub(crate) mod sample;
 
 pub use client::Client;
 pub use facts::Facts;
 pub use problem::Problem;
 
+use crate::model::DrainObject;
 use crate::plane::{Difference, Question, TraceReport};
-use drain::Target;
 
 /// What the API needs of the agent. Called on threads that may block.
 pub trait Agent: Send + Sync + 'static {
@@ -34,7 +34,7 @@ pub trait Agent: Send + Sync + 'static {
     fn trace(&self, question: &Question) -> Result<TraceReport, Problem>;
 
     /// Sets or takes away an operator's drain mark, everywhere.
-    fn mark(&self, target: &Target, draining: bool) -> Result<(), Problem>;
+    fn mark(&self, object: &DrainObject, drained: bool) -> Result<(), Problem>;
 
     /// What differs between the kernel's tables and the snapshot; nothing is changed.
     fn differences(&self) -> Result<Vec<Difference>, Problem>;

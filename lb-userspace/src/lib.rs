@@ -4,7 +4,11 @@
 //! the snapshot; nothing to the right of it imports anything to the left but `model`.
 
 pub mod api;
+pub mod app;
+pub mod cli;
 pub mod config;
+pub mod health;
 pub mod model;
 pub mod plane;
 pub mod source;
+pub mod telemetry;

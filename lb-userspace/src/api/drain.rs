@@ -1,24 +1,21 @@
 //! `portico drain` and `undrain`: an operator's mark on a node or a task.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
 use super::backend::backends;
 use super::facts::Facts;
 use crate::config::suggest;
-
-/// What is marked.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Target {
-    Node(String),
-    Backend { service: String, task: String },
-}
+use crate::model::DrainObject;
 
 /// How far a drain has come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Progress {
-    pub target: Target,
+    /// `node` or `backend`.
+    pub kind: String,
+    pub name: String,
     /// Backends meant.
     pub backends: usize,
     /// Those that take no new connections any more.
@@ -29,29 +26,31 @@ pub struct Progress {
     pub elsewhere: Vec<String>,
 }
 
-/// What `name` means: a node, else a task, given as `TASK` or `SERVICE/TASK`.
-pub fn resolve(facts: &Facts, name: &str) -> Result<Target, Problem> {
-    if facts.snapshot.nodes.contains_key(name) {
-        return Ok(Target::Node(name.into()));
+/// What `name` means: a node, else a task, given as `TASK` or `SERVICE/TASK`; or what to type instead.
+pub fn resolve(facts: &Facts, name: &str) -> Result<DrainObject, Problem> {
+    if let Some((node, _)) = facts.snapshot.nodes.get_key_value(name) {
+        return Ok(DrainObject::Node(Arc::clone(node)));
     }
-    let rows = backends(facts, None);
-    let mut found = rows
-        .iter()
-        .filter(|row| row.task == name || name.strip_prefix(&row.service) == Some(&format!("/{}", row.task)));
+    let services = || facts.snapshot.services.values();
+    let backends =
+        || services().flat_map(|service| service.backends.iter().map(move |b| (&service.name, &b.task)));
+    let means = |service: &str, task: &str| {
+        task == name || name.strip_prefix(service).and_then(|rest| rest.strip_prefix('/')) == Some(task)
+    };
+    let mut found = backends().filter(|(service, task)| means(service, task));
     match (found.next(), found.next()) {
-        (Some(row), None) => Ok(Target::Backend {
-            service: row.service.clone(),
-            task: row.task.clone(),
+        (Some((service, task)), None) => Ok(DrainObject::Backend {
+            service: Arc::clone(service),
+            task: Arc::clone(task),
         }),
-        (Some(first), Some(second)) => Err(Problem::new(format!("{name:?} means several backends"))
-            .because(format!(
-                "services {} and {} have one of that name",
-                first.service, second.service
-            ))
-            .fix(format!("say which: portico drain {}/{name}", first.service))),
+        (Some((first, task)), Some((second, _))) => {
+            Err(Problem::new(format!("{name:?} means several backends"))
+                .because(format!("services {first} and {second} have one of that name"))
+                .fix(format!("say which, as {first}/{task}")))
+        }
         (None, _) => {
             let nodes = facts.snapshot.nodes.keys().map(|node| &**node);
-            let known = nodes.chain(rows.iter().map(|row| row.task.as_str()));
+            let known = nodes.chain(backends().map(|(_, task)| &**task));
             let problem = Problem::new(format!("there is neither a node nor a backend {name:?}"));
             Err(match suggest::nearest(name, known) {
                 Some(meant) => problem.fix(format!("did you mean {meant:?}?")),
@@ -61,22 +60,27 @@ pub fn resolve(facts: &Facts, name: &str) -> Result<Target, Problem> {
     }
 }
 
-/// How far the drain of `target` has come.
-pub fn progress(facts: &Facts, target: &Target) -> Progress {
+/// How far the drain of `object` has come.
+pub fn progress(facts: &Facts, object: &DrainObject) -> Progress {
     let mut rows = backends(facts, None);
-    rows.retain(|row| match target {
-        Target::Node(node) => row.node == *node,
-        Target::Backend { service, task } => row.service == *service && row.task == *task,
+    rows.retain(|row| match object {
+        DrainObject::Node(node) => *row.node == **node,
+        DrainObject::Backend { service, task } => *row.service == **service && *row.task == **task,
     });
-    let mut elsewhere: Vec<_> = rows
-        .iter()
-        .filter(|row| *row.node != *facts.node)
-        .map(|row| row.node.clone())
-        .collect();
+    let others = rows.iter().filter(|row| *row.node != *facts.node);
+    let mut elsewhere: Vec<_> = others.map(|row| row.node.clone()).collect();
     elsewhere.sort();
     elsewhere.dedup();
     Progress {
-        target: target.clone(),
+        kind: match object {
+            DrainObject::Node(_) => "node",
+            DrainObject::Backend { .. } => "backend",
+        }
+        .into(),
+        name: match object {
+            DrainObject::Node(node) => node.to_string(),
+            DrainObject::Backend { service, task } => format!("{service}/{task}"),
+        },
         backends: rows.len(),
         drained: rows.iter().filter(|row| row.state != "active").count(),
         left: rows.iter().filter_map(|row| row.live).sum(),
@@ -90,8 +94,8 @@ mod tests {
     use crate::api::sample;
     use crate::model::Standing;
 
-    fn web_1() -> Target {
-        Target::Backend {
+    fn web_1() -> DrainObject {
+        DrainObject::Backend {
             service: "web".into(),
             task: "web.1".into(),
         }
@@ -100,13 +104,26 @@ mod tests {
     #[test]
     fn a_name_is_a_node_or_a_task() {
         let facts = sample::facts();
-        assert_eq!(resolve(&facts, "node2"), Ok(Target::Node("node2".into())));
+        assert_eq!(resolve(&facts, "node2"), Ok(DrainObject::Node("node2".into())));
         assert_eq!(resolve(&facts, "web.1"), Ok(web_1()));
         assert_eq!(resolve(&facts, "web/web.1"), Ok(web_1()));
         assert_eq!(
             resolve(&facts, "nod2").unwrap_err().fix.as_deref(),
             Some("did you mean \"node2\"?")
         );
+    }
+
+    #[test]
+    fn a_task_name_of_two_services_needs_the_service() {
+        let mut facts = sample::facts();
+        sample::change(&mut facts, |snapshot| {
+            let mut other = snapshot.services["web"].as_ref().clone();
+            other.name = "api".into();
+            snapshot.services.insert("api".into(), other.into());
+        });
+        let problem = resolve(&facts, "web.1").unwrap_err();
+        assert_eq!(problem.fix.as_deref(), Some("say which, as api/web.1"));
+        assert_eq!(resolve(&facts, "web/web.1"), Ok(web_1()));
     }
 
     #[test]
@@ -119,7 +136,7 @@ mod tests {
         assert_eq!((here.backends, here.drained, here.left), (1, 1, 14));
         assert!(here.elsewhere.is_empty());
         assert_eq!(
-            progress(&facts, &Target::Node("node2".into())).elsewhere,
+            progress(&facts, &DrainObject::Node("node2".into())).elsewhere,
             ["node2"]
         );
     }

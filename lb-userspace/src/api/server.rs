@@ -107,9 +107,9 @@ async fn post_trace(State(agent): Handle, Json(question): Json<Question>) -> Rep
 
 async fn post_drain(State(agent): Handle, Json(mark): Json<Mark>) -> Reply<Progress> {
     blocking(move || {
-        let target = resolve(&agent.facts(), &mark.name)?;
-        agent.mark(&target, mark.draining)?;
-        Ok(progress(&agent.facts(), &target))
+        let object = resolve(&agent.facts(), &mark.name)?;
+        agent.mark(&object, mark.draining)?;
+        Ok(progress(&agent.facts(), &object))
     })
     .await
 }

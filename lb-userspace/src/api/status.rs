@@ -80,11 +80,16 @@ fn problems(planes: &[Plane], sources: &[Source], peers: &[Peer], snapshot: &Sna
         });
     let refused = sources.iter().filter_map(|source| {
         let error = source.error.as_ref()?;
-        Some(
-            Problem::new(format!("source {} was refused", source.name))
-                .because(error)
-                .traffic("flows as the last good picture says"),
-        )
+        let refused = Problem::of(error);
+        Some(Problem {
+            why: Some(refused.what),
+            traffic: match source.age_ms {
+                Some(_) => "flows as the last good picture says".into(),
+                None => "this agent changes nothing; what an earlier one programmed goes on".into(),
+            },
+            fix: refused.fix,
+            ..Problem::new(format!("source {} was refused", source.name))
+        })
     });
     let silent = peers.iter().filter(|peer| peer.suspected).map(|peer| {
         Problem::new(format!("node {} is silent", peer.node))

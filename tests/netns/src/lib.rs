@@ -1,12 +1,14 @@
 //! Portico's virtual cluster: real agents, real eBPF, real sockets; only the machines are network namespaces.
 //!
-//! A [`Cluster`] is built from a [`Builder`](cluster::Builder), changed while clients run inside it, and removed when
+//! A [`Cluster`] is built from a [`Builder`](builder::Builder), changed while clients run inside it, and removed when
 //! it is dropped, by `portico-lab down`, or by its supervisor when the owner was killed.
 
 pub mod address;
 pub mod agent;
+pub mod builder;
 pub mod client;
 pub mod cluster;
+pub mod lag;
 pub mod namespace;
 pub mod process;
 pub mod scale;

@@ -110,9 +110,28 @@ impl Cluster {
 
     /// The task dies without a word, and the source notices.
     pub fn stop_task(&mut self, name: &str) -> Result<()> {
-        self.signal_task(name, Signal::SIGKILL)?;
-        self.forget_task(name)?;
+        self.stop_task_unseen(name)?;
         self.publish()
+    }
+
+    /// The task dies without a word, its machine with it; nobody is told.
+    pub fn stop_task_unseen(&mut self, name: &str) -> Result<()> {
+        self.signal_task(name, Signal::SIGKILL)?;
+        self.forget_task(name)
+    }
+
+    /// Resets that a task's kernel has sent: connections that it does not know, or that waited in its accept queue when
+    /// the listener closed.
+    pub fn resets_sent(&self, name: &str) -> Result<u64> {
+        // Two lines that begin with Tcp: (proc(5)), the names of the counters and their values.
+        let table = self.place(name).proc_net("snmp")?;
+        let mut lines = table.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
+        let column = names
+            .split(' ')
+            .position(|name| name == "OutRsts")
+            .context("no counter of resets")?;
+        Ok(values.split(' ').nth(column).context("no value")?.parse()?)
     }
 
     /// Removes a task's machine and its place in the state. [`publish`](Self::publish) tells the agents.

@@ -9,7 +9,8 @@ use netns::address;
 use netns::client::raw::Wire;
 use netns::client::raw::tcp::{Speaker, flag};
 use netns::client::{http, udp};
-use netns::{Cluster, Service, supervisor, testing, tool, wait};
+use netns::state::{Node, State, Task};
+use netns::{Cluster, Service, services, supervisor, testing, tool, wait};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -123,4 +124,46 @@ fn a_killed_run_leaves_nothing_behind() {
 fn holder() {
     let _cluster = machines("portico-held");
     std::thread::sleep(Duration::from_secs(60));
+}
+
+#[test]
+fn the_agents_file_source_understands_the_labs_file() {
+    let mut state = State {
+        uplinks: 1,
+        ..State::default()
+    };
+    for index in 1..=3 {
+        state.nodes.insert(
+            format!("node{index}"),
+            Node {
+                index,
+                draining: index == 2,
+                dead: false,
+                agent: None,
+            },
+        );
+    }
+    let web = Service::new(&["8080:80", "8080:80/udp"])
+        .vip(1)
+        .with("health: { http: /healthz, interval: 200ms }");
+    state.services.insert("web".into(), web);
+    state.services.insert("empty".into(), Service::new(&["9090:80"]));
+    let task = Task {
+        service: "web".into(),
+        number: 1,
+        identity: "web.1".into(),
+        node: "node1".into(),
+        address: address::task(2),
+        draining: true,
+        weight: Some(2),
+        process: None,
+    };
+    state.tasks.insert("web.1".into(), task);
+    let wishes =
+        lb_userspace::source::file::parse("services.yaml".as_ref(), &services::render(&state)).unwrap();
+    assert_eq!(
+        wishes.services["web"].backends[0].addresses,
+        address::task(2).both()
+    );
+    assert!(wishes.nodes["node2"].draining);
 }

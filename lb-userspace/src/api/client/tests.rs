@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use super::*;
 use crate::api::backend::BackendRow;
-use crate::api::drain::{Progress, Target};
+use crate::api::drain::Progress;
 use crate::api::explain::Explanation;
 use crate::api::server::{Mark, serve};
 use crate::api::service::ServiceView;
 use crate::api::socket::Socket;
 use crate::api::status::Status;
 use crate::api::{Agent, Facts, sample};
-use crate::model::Protocol;
+use crate::model::{DrainObject, Protocol};
 use crate::plane::{Difference, Question, TraceReport};
 
 struct Sample;
@@ -35,7 +35,7 @@ impl Agent for Sample {
         })
     }
 
-    fn mark(&self, _: &Target, _: bool) -> Result<(), Problem> {
+    fn mark(&self, _: &DrainObject, _: bool) -> Result<(), Problem> {
         Ok(())
     }
 

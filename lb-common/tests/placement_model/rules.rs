@@ -1,0 +1,112 @@
+//! The rules of `docs/flow-placement.md` as switches, so that each can be broken alone.
+
+use lb_common::placement::{self, Candidate, State, score};
+
+/// Microseconds.
+pub type Time = u64;
+pub const MS: Time = 1000;
+pub const SECOND: Time = 1000 * MS;
+
+/// W: how long a member is known before it gets slots.
+pub const WARMING: Time = 500 * MS;
+/// How long after a change unknown datagrams are chased.
+pub const UDP_WINDOW: Time = 30 * SECOND;
+pub const SEED: u64 = 0x706f_7274_6963_6f21;
+pub const SLOTS: usize = 256;
+
+/// Which stamps of a member its excluders are judged by.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Stamps {
+    Both,
+    OnlyFirst,
+    OnlyLast,
+}
+
+/// Whom an owner asks about a flow that it does not know.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Asked {
+    Chain,
+    CurrentAndPrevious,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Rules {
+    pub excluders: usize,
+    /// Excluders on one node count once.
+    pub by_node: bool,
+    pub stamps: Stamps,
+    pub asked: Asked,
+    pub warming: Time,
+    /// A weight above the highest so far is used only after W, too.
+    pub raises_warm: bool,
+    /// An acknowledgement is of our SYN-ACK if it lies less than this above it.
+    pub acknowledged: u32,
+    /// A datagram that names another member than the own head is chased as after a change.
+    pub chase_disputed: bool,
+}
+
+/// The rules as they are.
+pub const TRUE: Rules = Rules {
+    excluders: 2,
+    by_node: true,
+    stamps: Stamps::Both,
+    asked: Asked::Chain,
+    warming: WARMING,
+    raises_warm: true,
+    acknowledged: 1 << 16,
+    chase_disputed: true,
+};
+
+impl Rules {
+    /// Tags of the nodes that can hold a flow of `slot`.
+    pub fn chain(&self, slot: u32, members: &[Candidate]) -> Vec<u16> {
+        if self.excluders == TRUE.excluders && self.by_node == TRUE.by_node {
+            let judged: Vec<_> = members.iter().map(|m| self.judged(m)).collect();
+            let nodes = placement::chain(SEED, slot, &judged);
+            return nodes.into_iter().filter(|&node| node != 0).collect();
+        }
+        let mut nodes = self.unbounded_chain(slot, members);
+        nodes.truncate(lb_common::table::CHAIN);
+        nodes
+    }
+
+    /// The chain by its definition, and as long as it would be.
+    pub fn unbounded_chain(&self, slot: u32, members: &[Candidate]) -> Vec<u16> {
+        let mut found: Vec<_> = members
+            .iter()
+            .filter(|m| {
+                let mut nodes: Vec<_> = self.excluders(slot, members, m).iter().map(|a| a.node).collect();
+                if self.by_node {
+                    nodes.sort_unstable();
+                    nodes.dedup();
+                }
+                nodes.len() < self.excluders
+            })
+            .collect();
+        found.sort_by_key(|m| std::cmp::Reverse((score(SEED, slot, m.tag, m.peak), m.tag)));
+        let mut nodes = Vec::new();
+        for member in found {
+            if !nodes.contains(&member.node) {
+                nodes.push(member.node);
+            }
+        }
+        nodes
+    }
+
+    /// Members that were active all of `m`'s life and outrank it.
+    pub fn excluders(&self, slot: u32, members: &[Candidate], m: &Candidate) -> Vec<Candidate> {
+        let height = score(SEED, slot, m.tag, m.peak);
+        let m = self.judged(m);
+        let elder = |a: &Candidate| a.state == State::Active && self.judged(a).last < m.first;
+        let above = |a: &Candidate| score(SEED, slot, a.tag, a.weight) > height;
+        members.iter().filter(|a| elder(a) && above(a)).copied().collect()
+    }
+
+    fn judged(&self, m: &Candidate) -> Candidate {
+        match self.stamps {
+            Stamps::Both => *m,
+            Stamps::OnlyFirst => Candidate { last: m.first, ..*m },
+            Stamps::OnlyLast => Candidate { first: m.last, ..*m },
+        }
+    }
+}

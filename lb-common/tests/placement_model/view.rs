@@ -1,0 +1,231 @@
+//! What one node's agent knows, and the tables it makes of it.
+
+use super::rules::{Asked, Rules, SEED, SLOTS, Time};
+use super::source::{Record, Revision};
+use lb_common::placement::{Candidate, State, fill_heads, head, runner_up};
+use std::collections::HashMap;
+use std::rc::Rc;
+
+/// What a view remembers of a member since it learned of it.
+struct Learned {
+    warm_from: Time,
+    /// The weight up to which the member counts: known for W as its highest.
+    settled: u16,
+    peak: u16,
+    peak_from: Time,
+}
+
+/// Head of a slot: member tag and node.
+pub type Head = Option<(u64, u16)>;
+
+pub struct View {
+    rules: Rules,
+    pub revision: Rc<Revision>,
+    learned: HashMap<u64, Learned>,
+    /// The agent is down since then: its tables stay as they are.
+    frozen: Option<Time>,
+    candidates: Rc<[Candidate]>,
+    /// When the tables must be made again although no revision arrives.
+    stale_at: Time,
+    heads: Vec<Head>,
+    previous: Vec<Head>,
+    /// Per slot, when its head last changed or a member above it began to drain.
+    changed: Vec<Time>,
+}
+
+impl View {
+    pub fn new(rules: Rules, revision: Rc<Revision>, now: Time) -> Self {
+        let mut view = Self {
+            rules,
+            revision: revision.clone(),
+            learned: HashMap::new(),
+            frozen: None,
+            candidates: Rc::new([]),
+            stale_at: 0,
+            heads: vec![None; SLOTS],
+            previous: vec![None; SLOTS],
+            changed: vec![0; SLOTS],
+        };
+        view.learn(revision, now);
+        view
+    }
+
+    /// A revision arrives; one that was overtaken by a later one changes nothing.
+    pub fn learn(&mut self, revision: Rc<Revision>, now: Time) {
+        if revision.number >= self.revision.number {
+            self.revision = revision;
+            self.make(now);
+        }
+    }
+
+    pub fn freeze(&mut self, now: Time) {
+        self.settle(now);
+        self.frozen = Some(now);
+    }
+
+    pub fn thaw(&mut self, now: Time) {
+        self.frozen = None;
+        self.settle(now);
+    }
+
+    pub fn is_frozen(&self) -> bool {
+        self.frozen.is_some()
+    }
+
+    pub fn candidates(&mut self, now: Time) -> Rc<[Candidate]> {
+        self.settle(now);
+        self.candidates.clone()
+    }
+
+    pub fn head(&mut self, slot: u32, now: Time) -> Head {
+        self.settle(now);
+        self.heads[slot as usize]
+    }
+
+    pub fn changed(&self, slot: u32) -> Time {
+        self.changed[slot as usize]
+    }
+
+    /// Head for a new connection, with the nodes in `suspected` passed over where that leaves an active member.
+    pub fn fresh(&mut self, slot: u32, suspected: &[u16], now: Time) -> Head {
+        let members = self.candidates(now);
+        let demoted: Vec<_> = members
+            .iter()
+            .map(|m| match m.state {
+                State::Active if suspected.contains(&m.node) => Candidate {
+                    state: State::Draining,
+                    ..*m
+                },
+                _ => *m,
+            })
+            .collect();
+        if demoted.iter().any(|m| m.state == State::Active) {
+            return name(&demoted, head(SEED, slot, &demoted));
+        }
+        self.head(slot, now)
+    }
+
+    /// Where a connection goes that `refused` could not take: the best of the others.
+    pub fn next(&mut self, slot: u32, refused: u64, now: Time) -> Head {
+        let members = self.candidates(now);
+        match self.head(slot, now) {
+            Some((tag, _)) if tag == refused => name(&members, runner_up(SEED, slot, &members)),
+            other => other,
+        }
+    }
+
+    /// The nodes to ask about an unknown flow.
+    pub fn chain(&mut self, slot: u32, now: Time) -> Vec<u16> {
+        let members = self.candidates(now);
+        match self.rules.asked {
+            Asked::Chain => self.rules.chain(slot, &members),
+            Asked::CurrentAndPrevious => {
+                let slot = slot as usize;
+                [self.heads[slot], self.previous[slot]]
+                    .into_iter()
+                    .flatten()
+                    .map(|(_, node)| node)
+                    .collect()
+            }
+        }
+    }
+
+    pub fn knows(&self, tag: u64) -> Option<&Record> {
+        self.revision.get(tag)
+    }
+
+    /// Whether a member takes new connections: not while it drains, unless none is active.
+    pub fn takes(&mut self, tag: u64, now: Time) -> bool {
+        let members = self.candidates(now);
+        let draining = members.iter().any(|m| m.tag == tag && m.state == State::Draining);
+        !draining || members.iter().all(|m| m.state != State::Active)
+    }
+
+    fn settle(&mut self, now: Time) {
+        if self.frozen.is_none() && now >= self.stale_at {
+            self.make(now);
+        }
+    }
+
+    fn make(&mut self, now: Time) {
+        let (rules, revision) = (self.rules, self.revision.clone());
+        self.learned.retain(|&tag, _| revision.get(tag).is_some());
+        for record in revision.members.iter() {
+            let learned = self.learned.entry(record.tag).or_insert(Learned {
+                warm_from: Time::MAX,
+                settled: record.peak,
+                peak: record.peak,
+                peak_from: 0,
+            });
+            if learned.warm_from == Time::MAX && record.active {
+                learned.warm_from = now + rules.warming;
+            }
+            if record.peak > learned.peak {
+                learned.peak = record.peak;
+                learned.peak_from = if rules.raises_warm {
+                    now + rules.warming
+                } else {
+                    now
+                };
+            }
+            if now >= learned.peak_from {
+                learned.settled = learned.peak;
+            }
+        }
+        let due = |at: &Time| *at > now && *at != Time::MAX;
+        let times = self.learned.values().flat_map(|l| [l.warm_from, l.peak_from]);
+        self.stale_at = times.filter(due).min().unwrap_or(Time::MAX);
+        let before = std::mem::replace(&mut self.candidates, Rc::new([]));
+        self.candidates = revision.members.iter().map(|m| self.candidate(m, now)).collect();
+        self.mark(&before, now);
+    }
+
+    fn candidate(&self, record: &Record, now: Time) -> Candidate {
+        let learned = &self.learned[&record.tag];
+        let state = match record.active {
+            false => State::Draining,
+            true if now < learned.warm_from => State::Warming,
+            true => State::Active,
+        };
+        Candidate {
+            tag: record.tag,
+            node: record.node,
+            weight: record.weight.min(learned.settled),
+            peak: record.peak,
+            state,
+            first: record.first,
+            last: record.last,
+        }
+    }
+
+    /// Makes the head table and stamps the slots whose head changed or lost a member above it.
+    fn mark(&mut self, before: &[Candidate], now: Time) {
+        let mut table = vec![0; SLOTS];
+        fill_heads(SEED, &self.candidates, &mut table);
+        let began_to_drain = |m: &&Candidate| {
+            m.state == State::Draining
+                && before
+                    .iter()
+                    .any(|b| b.tag == m.tag && b.state != State::Draining)
+        };
+        let drained: Vec<_> = self.candidates.iter().filter(began_to_drain).copied().collect();
+        for (slot, &offset) in table.iter().enumerate() {
+            let head = name(&self.candidates, Some(offset as usize));
+            let score = |tag, weight| lb_common::placement::score(SEED, slot as u32, tag, weight);
+            let height = self
+                .candidates
+                .get(offset as usize)
+                .map_or(0, |m| score(m.tag, m.weight));
+            if head != self.heads[slot] {
+                self.previous[slot] = std::mem::replace(&mut self.heads[slot], head);
+                self.changed[slot] = now;
+            } else if drained.iter().any(|m| score(m.tag, m.weight) > height) {
+                self.changed[slot] = now;
+            }
+        }
+    }
+}
+
+fn name(members: &[Candidate], offset: Option<usize>) -> Head {
+    members.get(offset?).map(|m| (m.tag, m.node))
+}

@@ -1,0 +1,113 @@
+//! The agent: everything is wired here, and nothing is decided.
+//!
+//! ```text
+//! sources ─> writer ─> snapshot ─┬─> plane
+//! health ──────^                 ├─> health checks, heartbeats
+//! peers ───────^                 └─> control socket
+//! ```
+
+mod agent;
+mod carry;
+mod stop;
+
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
+
+use crate::api::socket::Socket;
+use crate::api::{Problem, server};
+use crate::config::{Config, Mode};
+use crate::model::{Drains, Identity, Writer};
+use crate::plane::{EbpfError, EbpfPlane};
+use crate::source::file;
+use crate::telemetry;
+use agent::{Handle, PlaneState};
+
+/// Runs the agent until it is told to stop. Traffic goes on afterwards: programs and maps stay in the kernel.
+pub fn run(config: Config) -> Result<(), Problem> {
+    telemetry::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        // Control work only: packets never come here.
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Problem::new("cannot start the agent").because(error))?;
+    runtime.block_on(agent(config))
+}
+
+async fn agent(config: Config) -> Result<(), Problem> {
+    let path = config.paths.socket();
+    let socket = Socket::bind(&path).map_err(|error| {
+        Problem::new(format!("cannot open the control socket {}", path.display()))
+            .because(error)
+            .fix("end the other agent, or name another socket with --socket")
+    })?;
+    let plane = start_plane(&config).await?;
+    let keys = config.cluster.keys();
+    let identity = Identity::new(keys.identity);
+    let (writer, writing) = Writer::start(identity.clone(), [file::NAME.into()], Drains::default());
+    let (file, following) = file::start(config.sources.file.path.clone(), writer.clone());
+
+    let mut tasks = JoinSet::new();
+    if let PlaneState::Running(plane) = &plane {
+        let plane = Arc::clone(plane);
+        tasks.spawn(carry::carry_out(
+            move |snapshot: &_| plane.apply(snapshot),
+            writer.view(),
+        ));
+    }
+    let handle = Arc::new(Handle::new(
+        &config,
+        keys.seed,
+        identity,
+        writer.clone(),
+        plane,
+        file,
+    ));
+    let (stop, stopping) = stop::channel();
+    let mut serving = tokio::spawn(server::serve(socket, handle, stopping));
+
+    tracing::info!(node = config.node, socket = %path.display(), "the agent runs");
+    notify(&[sd_notify::NotifyState::Ready]);
+    let signal = tokio::select! {
+        signal = stop::signal() => signal?,
+        ended = &mut serving => {
+            return Err(Problem::new("the control socket has failed").because(format!("{ended:?}")));
+        }
+    };
+    tracing::info!(signal, "stopping; programs and maps stay, connections go on");
+    notify(&[sd_notify::NotifyState::Stopping]);
+    stop.trigger();
+    if tokio::time::timeout(stop::PATIENCE, serving).await.is_err() {
+        tracing::warn!("a request on the control socket was cut off");
+    }
+    tasks.shutdown().await;
+    following.abort();
+    writing.abort();
+    Ok(())
+}
+
+async fn start_plane(config: &Config) -> Result<PlaneState, Problem> {
+    if config.mode == Mode::Proxy {
+        return Err(Problem::new("mode \"proxy\" is not there yet")
+            .because("this version has the eBPF plane only")
+            .traffic("programs attached before go on")
+            .fix("set mode = \"auto\""));
+    }
+    match EbpfPlane::start(config).await {
+        Ok(plane) => Ok(PlaneState::Running(Arc::new(plane))),
+        Err(error @ EbpfError::NotBuilt) => {
+            let problem = Problem::of(&error).traffic("this node serves no frontend");
+            tracing::error!("{problem}");
+            Ok(PlaneState::Missing(problem))
+        }
+        Err(error) => Err(Problem::of(&error)),
+    }
+}
+
+/// Tells systemd, where it started the agent; elsewhere nobody listens.
+fn notify(states: &[sd_notify::NotifyState]) {
+    if let Err(error) = sd_notify::notify(false, states) {
+        tracing::debug!(%error, "systemd could not be told");
+    }
+}

@@ -1,0 +1,108 @@
+//! What the control socket asks the agent.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::api::facts::{Plane, Source};
+use crate::api::{Agent, Facts, Problem};
+use crate::config::Config;
+use crate::model::{DrainObject, Identity, Writer};
+use crate::plane::{Difference, EbpfPlane, PlaneReport, Question, TraceReport};
+use crate::source::SourceReport;
+
+/// The agent's parts, as far as the control socket needs them.
+pub struct Handle {
+    node: Arc<str>,
+    seed: u64,
+    identity: Identity,
+    writer: Writer,
+    plane: PlaneState,
+    file: watch::Receiver<SourceReport>,
+    runtime: tokio::runtime::Handle,
+}
+
+/// The eBPF plane, or why there is none.
+pub enum PlaneState {
+    Running(Arc<EbpfPlane>),
+    Missing(Problem),
+}
+
+impl Handle {
+    pub fn new(
+        config: &Config,
+        seed: u64,
+        identity: Identity,
+        writer: Writer,
+        plane: PlaneState,
+        file: watch::Receiver<SourceReport>,
+    ) -> Self {
+        Self {
+            node: config.node.as_str().into(),
+            seed,
+            identity,
+            writer,
+            plane,
+            file,
+            runtime: tokio::runtime::Handle::current(),
+        }
+    }
+
+    fn plane(&self) -> Result<&EbpfPlane, Problem> {
+        match &self.plane {
+            PlaneState::Running(plane) => Ok(plane),
+            PlaneState::Missing(problem) => Err(problem.clone()),
+        }
+    }
+}
+
+impl Agent for Handle {
+    fn facts(&self) -> Facts {
+        let (problem, report) = match &self.plane {
+            PlaneState::Running(plane) => (None, plane.report()),
+            PlaneState::Missing(problem) => (Some(problem.clone()), PlaneReport::default()),
+        };
+        Facts {
+            node: Arc::clone(&self.node),
+            seed: self.seed,
+            identity: self.identity.clone(),
+            snapshot: self.writer.view().current(),
+            live: report.flows.members.clone(),
+            planes: vec![Plane {
+                name: "ebpf".into(),
+                problem,
+                report,
+            }],
+            sources: vec![source(&self.file.borrow())],
+            peers: vec![],
+            health: HashMap::new(),
+        }
+    }
+
+    fn trace(&self, question: &Question) -> Result<TraceReport, Problem> {
+        self.plane()?.trace(question).map_err(Problem::of)
+    }
+
+    fn mark(&self, object: &DrainObject, drained: bool) -> Result<(), Problem> {
+        let command = self.writer.drain(object.clone(), drained);
+        self.runtime
+            .block_on(command)
+            .map(drop)
+            .map_err(|error| Problem::new(format!("cannot mark {object}")).because(error))
+    }
+
+    fn differences(&self) -> Result<Vec<Difference>, Problem> {
+        self.plane()?.check().map_err(Problem::of)
+    }
+}
+
+fn source(report: &SourceReport) -> Source {
+    let age = report.loaded.and_then(|loaded| loaded.elapsed().ok());
+    Source {
+        name: report.name.into(),
+        place: report.path.display().to_string(),
+        age_ms: report.loaded.map(|_| age.map_or(0, |age| age.as_millis() as u64)),
+        error: report.error.clone(),
+    }
+}

@@ -1,0 +1,176 @@
+//! `portico service`, `portico backend`, `portico node`.
+
+use super::output::{Format, indent, print, table};
+use super::words::{or_dash, time};
+use crate::api::backend::BackendRow;
+use crate::api::node::NodeRow;
+use crate::api::service::{ServiceRow, ServiceView};
+use crate::api::{Client, Problem};
+
+pub async fn services(client: &Client, format: Format) -> Result<(), Problem> {
+    let rows: Vec<ServiceRow> = client.get("/v1/services").await?;
+    print(format, &rows, |rows| {
+        let cells = rows.iter().map(|row| {
+            let ports = if format == Format::Wide {
+                row.ports.join(", ")
+            } else {
+                shortened(&row.ports)
+            };
+            [
+                row.name.clone(),
+                ports,
+                format!("{}/{}", row.active, row.backends),
+                row.live.to_string(),
+            ]
+        });
+        table(["SERVICE", "PORTS", "ACTIVE", "FLOWS HERE"], cells)
+    })
+}
+
+pub async fn service(client: &Client, name: &str, format: Format) -> Result<(), Problem> {
+    let view: ServiceView = client.get(&format!("/v1/services/{}", escape(name))).await?;
+    print(format, &view, |view| {
+        format!(
+            "{}: {} of {} backends active, {} slots, affinity {}\n\nports\n{}\nhealth\n  {}\n\nbackends\n{}",
+            view.row.name,
+            view.row.active,
+            view.row.backends,
+            view.slots,
+            view.affinity,
+            indent(&view.row.ports.join("\n")),
+            view.health.as_deref().unwrap_or("not checked"),
+            indent(&backend_table(&view.tasks, format)),
+        )
+    })
+}
+
+pub async fn backends(client: &Client, service: Option<&str>, format: Format) -> Result<(), Problem> {
+    let path = match service {
+        Some(name) => format!("/v1/backends?service={}", escape(name)),
+        None => "/v1/backends".into(),
+    };
+    let rows: Vec<BackendRow> = client.get(&path).await?;
+    print(format, &rows, |rows| backend_table(rows, format))
+}
+
+pub async fn nodes(client: &Client, format: Format) -> Result<(), Problem> {
+    let rows: Vec<NodeRow> = client.get("/v1/nodes").await?;
+    print(format, &rows, |rows| {
+        let name = |row: &NodeRow| format!("{}{}", row.name, if row.this { " (this)" } else { "" });
+        let cells = |row: &NodeRow| {
+            let heard = or_dash(row.heard_ms.map(time));
+            [
+                name(row),
+                row.address.to_string(),
+                row.state.clone(),
+                row.backends.to_string(),
+                heard,
+            ]
+        };
+        if format == Format::Wide {
+            let wide = rows.iter().map(|row| {
+                let [a, b, c, d, e] = cells(row);
+                [a, b, c, d, e, format!("{:#06x}", row.tag)]
+            });
+            return table(
+                ["NODE", "ADDRESS", "STATE", "BACKENDS", "LAST HEARD", "TAG"],
+                wide,
+            );
+        }
+        table(
+            ["NODE", "ADDRESS", "STATE", "BACKENDS", "LAST HEARD"],
+            rows.iter().map(cells),
+        )
+    })
+}
+
+fn backend_table(rows: &[BackendRow], format: Format) -> String {
+    let cells = |row: &BackendRow| {
+        [
+            row.service.clone(),
+            row.task.clone(),
+            row.node.clone(),
+            row.state.clone(),
+            or_dash(row.live),
+        ]
+    };
+    let reason = |row: &BackendRow| row.reason.clone().unwrap_or_default();
+    if format == Format::Wide {
+        let wide = rows.iter().map(|row| {
+            let [service, task, node, state, live] = cells(row);
+            let addresses: Vec<_> = row.addresses.iter().map(ToString::to_string).collect();
+            [
+                service,
+                task,
+                node,
+                addresses.join(","),
+                row.weight.to_string(),
+                state,
+                live,
+                reason(row),
+            ]
+        });
+        return table(
+            [
+                "SERVICE",
+                "TASK",
+                "NODE",
+                "ADDRESSES",
+                "WEIGHT",
+                "STATE",
+                "FLOWS",
+                "REASON",
+            ],
+            wide,
+        );
+    }
+    let cells = rows.iter().map(|row| {
+        let [service, task, node, state, live] = cells(row);
+        [service, task, node, state, live, reason(row)]
+    });
+    table(["SERVICE", "TASK", "NODE", "STATE", "FLOWS", "REASON"], cells)
+}
+
+fn shortened(ports: &[String]) -> String {
+    match ports {
+        [] => "-".into(),
+        [a, b, c, more @ ..] if !more.is_empty() => format!("{a}, {b}, {c} and {} more", more.len()),
+        few => few.join(", "),
+    }
+}
+
+/// A name as a part of a path: everything but letters, digits and `-._~` escaped (RFC 3986, section 2.3).
+pub fn escape(name: &str) -> String {
+    name.bytes()
+        .map(|byte| match byte {
+            b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+            byte if byte.is_ascii_alphanumeric() => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::backend::backends;
+    use crate::api::sample;
+
+    #[test]
+    fn rfc3986_section_2_3_unreserved_characters_stand_for_themselves() {
+        assert_eq!(escape("a-Z.0_~"), "a-Z.0_~");
+        assert_eq!(escape("node1/172.18.0.2 ä"), "node1%2F172.18.0.2%20%C3%A4");
+    }
+
+    #[test]
+    fn flows_on_other_nodes_are_shown_as_unknown() {
+        let rows = backends(&sample::facts(), None);
+        assert_eq!(
+            backend_table(&rows, Format::Table),
+            "SERVICE  TASK   NODE   STATE   FLOWS  REASON\n\
+             web      web.1  node1  active  14\n\
+             web      web.2  node2  active  -\n\
+             web      web.3  node3  active  -\n"
+        );
+    }
+}

@@ -1,0 +1,163 @@
+//! `portico status`.
+
+use super::output::{Format, indent, print, table};
+use super::words::{count, or_dash, time};
+use crate::api::facts::{Peer, Plane, Source};
+use crate::api::status::Status;
+use crate::api::{Client, Problem};
+use crate::plane::{InterfaceReport, XdpAttachment};
+
+pub async fn status(client: &Client, format: Format) -> Result<(), Problem> {
+    let status: Status = client.get("/v1/status").await?;
+    print(format, &status, |status| text(status, format))
+}
+
+fn text(status: &Status, format: Format) -> String {
+    let mut text = String::new();
+    for problem in &status.problems {
+        text += &format!("failing: {problem}\n");
+    }
+    if !status.problems.is_empty() {
+        text += "\n";
+    }
+    text += &format!(
+        "{}: portico {}, generation {}, {} of {} backends active in {} on {}\n",
+        status.node,
+        status.version,
+        status.generation,
+        status.services.active,
+        status.services.backends,
+        count(status.services.services as u64, "service"),
+        count(status.services.nodes as u64, "node"),
+    );
+    for plane in &status.planes {
+        text += &format!("\nplane {}\n{}", plane.name, indent(&plane_text(plane, format)));
+    }
+    text += "\nsources\n";
+    text += &indent(&table(
+        ["SOURCE", "PLACE", "LAST GOOD", "ERROR"],
+        status.sources.iter().map(source),
+    ));
+    if !status.peers.is_empty() {
+        text += "\npeers\n";
+        text += &indent(&table(
+            ["NODE", "LAST HEARD", "STATE"],
+            status.peers.iter().map(peer),
+        ));
+    }
+    text
+}
+
+fn plane_text(plane: &Plane, format: Format) -> String {
+    let report = &plane.report;
+    if report.generation == 0 && report.interfaces.is_empty() {
+        return if plane.problem.is_some() {
+            "does not run".into()
+        } else {
+            "has nothing to do yet".into()
+        };
+    }
+    let mut text = format!(
+        "generation {} applied in {:.1} ms; {} on this node's tasks, {} closing\n",
+        report.generation,
+        report.applied_in as f64 / 1000.0,
+        count(report.flows.established, "flow"),
+        report.flows.closing,
+    );
+    let interfaces = report.interfaces.iter();
+    text += &table(
+        ["INTERFACE", "MODE", "WHY"],
+        interfaces.map(|i| [i.name.clone(), mode(i), i.why.clone()]),
+    );
+    let met = report
+        .counters
+        .iter()
+        .filter(|counter| counter.packets > 0 || format == Format::Wide);
+    let met: Vec<_> = met
+        .map(|counter| {
+            [
+                counter.verdict.clone(),
+                counter.packets.to_string(),
+                counter.bytes.to_string(),
+            ]
+        })
+        .collect();
+    if !met.is_empty() {
+        text += "\n";
+        text += &table(["VERDICT", "PACKETS", "BYTES"], met);
+    }
+    text
+}
+
+fn mode(interface: &InterfaceReport) -> String {
+    let xdp = match interface.xdp {
+        Some(XdpAttachment::Native) => "xdp native",
+        Some(XdpAttachment::Generic) => "xdp generic",
+        None => "",
+    };
+    match (xdp, interface.tc) {
+        ("", true) => "tc".into(),
+        ("", false) => "none".into(),
+        (xdp, true) => format!("{xdp}, tc"),
+        (xdp, false) => xdp.into(),
+    }
+}
+
+fn source(source: &Source) -> [String; 4] {
+    let age = source
+        .age_ms
+        .map_or_else(|| "never".into(), |age| format!("{} ago", time(age)));
+    let error = source
+        .error
+        .as_deref()
+        .and_then(|error| error.lines().next())
+        .unwrap_or_default();
+    [source.name.clone(), source.place.clone(), age, error.into()]
+}
+
+fn peer(peer: &Peer) -> [String; 3] {
+    let state = if peer.suspected { "silent" } else { "alive" };
+    [
+        peer.node.clone(),
+        or_dash(peer.heard_ms.map(|heard| format!("{} ago", time(heard)))),
+        state.into(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{sample, status};
+
+    #[test]
+    fn what_fails_is_said_before_anything_else() {
+        let mut facts = sample::facts();
+        facts.sources[0].error = Some("services.yaml:3: unknown key `prots`".into());
+        let text = text(&status::status(&facts), Format::Table);
+        assert!(
+            text.starts_with("failing: source file was refused: services.yaml:3: unknown key"),
+            "{text}"
+        );
+        assert!(
+            text.contains("\n  traffic: flows as the last good picture says\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
+    fn an_interface_is_shown_with_its_mode_and_the_reason() {
+        let mut facts = sample::facts();
+        facts.planes[0].report.interfaces = vec![InterfaceReport {
+            name: "eth0".into(),
+            index: 2,
+            xdp: None,
+            tc: true,
+            why: "veth: super-packets pass tc whole".into(),
+        }];
+        let text = text(&status::status(&facts), Format::Table);
+        assert!(
+            text.contains("eth0       tc    veth: super-packets pass tc whole\n"),
+            "{text}"
+        );
+    }
+}
