@@ -1,11 +1,42 @@
-//! `portico check`.
+//! `portico check`: whether this machine can run an agent, and whether the running one is as it should be.
+
+mod agent;
+mod devices;
+mod files;
+mod finding;
+mod kernel;
+mod mounts;
+mod ports;
+mod privileges;
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::output::Format;
-use crate::api::Problem;
+use super::output::{Format, print};
+use crate::api::{Client, Problem};
+use finding::State;
 
-pub async fn check(_: Option<&Path>, _: Option<&Path>, _: Format) -> Result<ExitCode, Problem> {
-    Ok(ExitCode::SUCCESS)
+/// Runs every test. Exit code 0: all passed, 1: warnings, 2: failures.
+pub async fn check(
+    config: Option<&Path>,
+    socket: Option<&Path>,
+    format: Format,
+) -> Result<ExitCode, Problem> {
+    let (config, mut findings) = files::config(config);
+    let client = Client::new(socket.map_or_else(|| config.paths.socket(), Into::into));
+    findings.extend(kernel::check());
+    findings.extend(privileges::check());
+    findings.extend(mounts::check(&config.paths.pins));
+    let (services, found) = files::services(&config);
+    findings.extend(found);
+    findings.extend(devices::check(&config).await);
+    findings.extend(ports::check(services.as_ref()));
+    findings.extend(agent::check(&client).await);
+    let worst = findings
+        .iter()
+        .map(|finding| finding.state)
+        .max()
+        .unwrap_or(State::Ok);
+    print(format, &findings, |findings| finding::text(findings))?;
+    Ok(ExitCode::from(worst as u8))
 }

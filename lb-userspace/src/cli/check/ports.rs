@@ -1,0 +1,158 @@
+//! Published ports that something on this node uses or may be given.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use super::finding::Finding;
+use crate::model::{Desired, Frontend, Protocol};
+
+pub fn check(desired: Option<&Desired>) -> Vec<Finding> {
+    let published = desired.map(published).unwrap_or_default();
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let net = |name: &str| read(&format!("/proc/net/{name}"));
+    let tcp = listening(&(net("tcp") + &net("tcp6")), LISTEN);
+    let udp = listening(&(net("udp") + &net("udp6")), UNCONNECTED);
+    let range = read("/proc/sys/net/ipv4/ip_local_port_range");
+    let reserved = read("/proc/sys/net/ipv4/ip_local_reserved_ports");
+    vec![
+        clashes(&published, &tcp, &udp),
+        ephemeral(&published, &range, &reserved),
+    ]
+}
+
+/// States of sockets in /proc/net.
+const LISTEN: &str = "0A";
+const UNCONNECTED: &str = "07";
+
+type Published = BTreeMap<(u16, Protocol), String>;
+
+/// Ports that answer on every address of this node, with their service.
+fn published(desired: &Desired) -> Published {
+    let everywhere = |front: &&Frontend| front.address.is_none();
+    let services = desired.services.iter();
+    services
+        .flat_map(|(name, service)| {
+            let fronts = service.frontends.iter().filter(everywhere);
+            fronts.map(|front| ((front.port, front.protocol), name.to_string()))
+        })
+        .collect()
+}
+
+/// Ports of the sockets in `state` that are reachable from outside.
+fn listening(table: &str, state: &str) -> Vec<u16> {
+    let sockets = table.lines().filter_map(|line| {
+        let mut fields = line.split_whitespace().skip(1);
+        let (address, port) = fields.next()?.split_once(':')?;
+        // 127.0.0.0/8 and ::1, as the kernel writes them: words in the machine's order.
+        let loopback = address.len() == 8 && address.ends_with("7F") || address.ends_with("00000001000000");
+        let port = u16::from_str_radix(port, 16).ok()?;
+        (fields.nth(1)? == state && !loopback).then_some(port)
+    });
+    sockets.collect()
+}
+
+fn clashes(published: &Published, tcp: &[u16], udp: &[u16]) -> Finding {
+    let taken = |(port, protocol): &(u16, Protocol)| match protocol {
+        Protocol::Tcp => tcp.contains(port),
+        Protocol::Udp => udp.contains(port),
+    };
+    let clashes: Vec<_> = published
+        .iter()
+        .filter(|(key, _)| taken(key))
+        .map(|((port, protocol), service)| format!("{port}/{} ({service})", protocol.label()))
+        .collect();
+    if clashes.is_empty() {
+        return Finding::ok(
+            "ports",
+            format!(
+                "none of {} published ports has a listener on this node",
+                published.len()
+            ),
+        );
+    }
+    Finding::warning(
+        "ports",
+        format!(
+            "something on this node listens on {}: packets from outside go to the service, not to it",
+            clashes.join(", ")
+        ),
+        "stop it (ss -ltnup names it), or publish other ports",
+    )
+}
+
+fn ephemeral(published: &Published, range: &str, reserved: &str) -> Finding {
+    let mut bounds = range
+        .split_whitespace()
+        .filter_map(|bound| bound.parse::<u16>().ok());
+    let (Some(low), Some(high)) = (bounds.next(), bounds.next()) else {
+        return Finding::ok(
+            "own ports",
+            "the range of the node's own connections cannot be read",
+        );
+    };
+    let reserved: Vec<_> = reserved.trim().split(',').filter_map(span).collect();
+    let mut open: Vec<_> = published.keys().map(|(port, _)| *port).collect();
+    open.dedup();
+    open.retain(|port| (low..=high).contains(port) && !reserved.iter().any(|span| span.contains(port)));
+    if open.is_empty() {
+        return Finding::ok(
+            "own ports",
+            format!("the node's own connections ({low}-{high}) take no published port"),
+        );
+    }
+    let open: Vec<_> = open.iter().map(u16::to_string).collect();
+    let open = open.join(",");
+    Finding::warning(
+        "own ports",
+        format!("the node's own connections may be given the published ports {open}"),
+        format!("sysctl -w net.ipv4.ip_local_reserved_ports={open} (with what is in it already)"),
+    )
+}
+
+fn span(text: &str) -> Option<RangeInclusive<u16>> {
+    let (low, high) = text.split_once('-').unwrap_or((text, text));
+    Some(low.parse().ok()?..=high.parse().ok()?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::check::finding::State;
+
+    const TCP: &str = "\
+  sl  local_address rem_address   st tx_queue rx_queue tr tm->when retrnsmt   uid  timeout inode
+   0: 00000000:1F90 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 1 1
+   1: 0100007F:0CEA 00000000:0000 0A 00000000:00000000 00:00000000 00000000     0        0 2 1
+   2: 0B0200C0:0016 076433C6:9C40 01 00000000:00000000 00:00000000 00000000     0        0 3 1
+  sl  local_address                         remote_address                        st
+   0: 00000000000000000000000001000000:0CEB 00000000000000000000000000000000:0000 0A 0 0 0
+";
+
+    fn web(port: u16) -> Published {
+        [((port, Protocol::Tcp), "web".to_owned())].into()
+    }
+
+    #[test]
+    fn only_listeners_that_outsiders_reach_count() {
+        assert_eq!(listening(TCP, LISTEN), [8080]);
+    }
+
+    #[test]
+    fn a_listener_on_a_published_port_is_named_with_the_service() {
+        let finding = clashes(&web(8080), &[8080], &[]);
+        assert_eq!(finding.state, State::Warning);
+        assert!(finding.words.contains("8080/tcp (web)"));
+        assert_eq!(clashes(&web(8080), &[], &[8080]).state, State::Ok);
+    }
+
+    #[test]
+    fn published_ports_in_the_ephemeral_range_shall_be_reserved() {
+        let range = "32768\t60999\n";
+        assert_eq!(ephemeral(&web(8080), range, "\n").state, State::Ok);
+        assert_eq!(ephemeral(&web(40000), range, "\n").state, State::Warning);
+        assert_eq!(
+            ephemeral(&web(40000), range, "39000-40000,50000\n").state,
+            State::Ok
+        );
+    }
+}
