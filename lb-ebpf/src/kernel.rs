@@ -21,6 +21,7 @@ pub mod skb;
 pub mod socket;
 pub mod tables;
 pub mod tunnel;
+pub mod xdp;
 
 use lb_common::{V4, V6};
 

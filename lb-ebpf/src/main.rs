@@ -9,13 +9,19 @@ fn main() {
 #[cfg(target_arch = "bpf")]
 mod programs {
     use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};
-    use aya_ebpf::macros::classifier;
-    use aya_ebpf::programs::TcContext;
+    use aya_ebpf::macros::{classifier, xdp};
+    use aya_ebpf::programs::{TcContext, XdpContext};
     use lb_common::Verdict;
     use lb_common::verdict::Outcome;
     use lb_ebpf::frame::Frame;
     use lb_ebpf::kernel::skb::Skb;
-    use lb_ebpf::kernel::{clock, inbound, note, probe};
+    use lb_ebpf::kernel::{clock, inbound, note, probe, xdp};
+
+    /// XDP on devices that face the network and can do it.
+    #[xdp]
+    pub fn uplink_xdp(context: XdpContext) -> u32 {
+        xdp::uplink(context.ctx)
+    }
 
     /// tc ingress of devices that face the network.
     #[classifier]

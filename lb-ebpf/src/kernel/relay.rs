@@ -4,9 +4,10 @@ use lb_common::Verdict;
 use lb_common::checksum;
 use lb_common::geneve::{OVERHEAD, Tunnel};
 use lb_common::key::UDP;
-use lb_common::table::node_flag;
+use lb_common::table::{Node, node_flag};
 
-use super::case::Case;
+use super::case::{Arrival, Case};
+use super::choose::Choice;
 use super::globals::cookie;
 use super::skb::Skb;
 use super::tables::{NODE, POOL, Tables};
@@ -44,6 +45,35 @@ fn send<V: Tables>(skb: Skb, case: &Case<V::Address>) -> Result<u32, Verdict> {
     if largest + OVERHEAD > node.mtu as usize {
         return Err(Verdict::TooBig);
     }
+    let (outer, tunnel) = headers::<V>(node, choice, arrival, inner, outer_tos::<V, _>(skb));
+    skb.open_tunnel()?;
+    skb.put(L3 - 2, ETHERTYPE_IPV4.to_be_bytes())
+        .ok_or(Verdict::Failed)?;
+    skb.put(L3, outer).ok_or(Verdict::Failed)?;
+    skb.put(L3 + size_of::<Ipv4>(), tunnel).ok_or(Verdict::Failed)?;
+    Ok(node.ifindex)
+}
+
+/// DSCP and ECN of the inner packet go on the outer one (RFC 2983, RFC 6040).
+#[inline(always)]
+pub fn outer_tos<V: Tables, F: Frame>(frame: F) -> u8 {
+    let [first, second]: [u8; 2] = frame.at(L3).unwrap_or([0; 2]);
+    if V::HEADER == size_of::<Ipv4>() {
+        second
+    } else {
+        first << 4 | second >> 4
+    }
+}
+
+/// The headers that carry `inner` bytes of IP packet to `node`.
+#[inline(always)]
+pub fn headers<V: Tables>(
+    node: &Node,
+    choice: &Choice,
+    arrival: &Arrival,
+    inner: usize,
+    tos: u8,
+) -> (Ipv4, Tunnel) {
     let pool = POOL.get(choice.pool).map_or(0, |pool| pool.id);
     let mut tunnel = Tunnel::new(cookie(), V::ETHERTYPE, inner as u16, choice.entropy, pool);
     tunnel.member = arrival.member.to_be_bytes();
@@ -53,7 +83,6 @@ fn send<V: Tables>(skb: Skb, case: &Case<V::Address>) -> Result<u32, Verdict> {
     for (wire, node) in tunnel.list.iter_mut().zip(arrival.list) {
         *wire = node.to_be_bytes();
     }
-    let tos = outer_tos::<V>(skb);
     let length = ((inner + OVERHEAD) as u16).to_be_bytes();
     let sum = node.partial_sum + u16::from_ne_bytes([0, tos]) as u32 + u16::from_ne_bytes(length) as u32;
     let outer = Ipv4 {
@@ -68,20 +97,5 @@ fn send<V: Tables>(skb: Skb, case: &Case<V::Address>) -> Result<u32, Verdict> {
         source: node.source,
         destination: node.address,
     };
-    skb.open_tunnel()?;
-    skb.put(L3 - 2, ETHERTYPE_IPV4.to_be_bytes())
-        .ok_or(Verdict::Failed)?;
-    skb.put(L3, outer).ok_or(Verdict::Failed)?;
-    skb.put(L3 + size_of::<Ipv4>(), tunnel).ok_or(Verdict::Failed)?;
-    Ok(node.ifindex)
-}
-
-/// DSCP and ECN of the inner packet go on the outer one (RFC 2983, RFC 6040).
-#[inline(always)]
-fn outer_tos<V: Tables>(skb: Skb) -> u8 {
-    if V::HEADER == size_of::<Ipv4>() {
-        skb.at::<u8>(L3 + 1).unwrap_or(0)
-    } else {
-        skb.at::<[u8; 2]>(L3).map_or(0, |[a, b]| a << 4 | b >> 4)
-    }
+    (outer, tunnel)
 }

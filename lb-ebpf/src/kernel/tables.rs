@@ -1,7 +1,7 @@
 //! The maps. Sizes here are defaults; the loader sets those of the configuration. IPv4 and IPv6 have maps of their
 //! own, so that an IPv4 flow does not pay for IPv6 keys.
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_fib_lookup as Fib};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::geneve::Tunnel;
@@ -87,6 +87,9 @@ static HINT4: Hints<V4> = Hints::new();
 #[btf_map]
 static HINT6: Hints<V6> = Hints::new();
 
+/// A routing question: the stack takes no unaligned words, and its answer has two Ethernet addresses in a row.
+#[btf_map]
+pub static FIB: PerCpuArray<Fib, 1> = PerCpuArray::new();
 #[btf_map]
 pub static TUNNEL: PerCpuArray<Tunnel, 1> = PerCpuArray::new();
 #[btf_map]
