@@ -39,10 +39,13 @@ impl Cluster {
         }
         let count = state.nodes.len();
         let rules = format!(
-            "table inet scatter {{ chain pre {{ type filter hook prerouting priority mangle;
-                ip daddr {} meta mark set numgen inc mod {count} offset 1
-                ip6 daddr {} meta mark set numgen inc mod {count} offset 1
-            }} }}",
+            "table inet scatter {{
+                chain pre {{
+                    type filter hook prerouting priority mangle;
+                    ip daddr {} meta mark set numgen inc mod {count} offset 1
+                    ip6 daddr {} meta mark set numgen inc mod {count} offset 1
+                }}
+            }}",
             address::VIPS[0],
             address::VIPS[1]
         );
