@@ -13,7 +13,7 @@ use super::globals::{self_address, self_node};
 use super::owner::own;
 use super::skb::Skb;
 use super::tables::{self, POOL};
-use super::{Path, clock, note, reply, socket, tunnel};
+use super::{Path, clock, note, reply, socket, too_big, tunnel};
 use crate::frame::{Frame, L3};
 use crate::parse::{Four, Kind, Six, verify};
 use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
@@ -70,7 +70,10 @@ fn from_task<V: Path>(skb: Skb) -> Verdict {
         return Verdict::NotOurs;
     };
     match reply::reply::<V>(skb, case) {
-        Some(Verdict::Replied) => reply::undo::<V>(skb, case),
+        Some(Verdict::Replied) => match reply::undo::<V>(skb, case) {
+            Verdict::TooBig => too_big::to_task::<V>(skb, case),
+            verdict => verdict,
+        },
         Some(verdict) => verdict,
         None => conclude::<V, false>(skb, case),
     }

@@ -14,7 +14,7 @@ use super::clock;
 use super::create;
 use super::globals::self_node;
 use super::icmp;
-use super::relay::relay;
+use super::relay::{relay, way};
 use super::rewrite::{Ends, rewrite};
 use super::skb::Skb;
 use super::tables::{self, NODE, POOL, UPLINK};
@@ -76,6 +76,10 @@ pub fn reply<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Option<Verdict> 
 /// Makes the packet one from the frontend, and sends it back.
 #[inline(never)]
 pub fn undo<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
+    let node = case.arrival.node;
+    if node != self_node() && matches!(way::<V>(skb, &case.packet, node), Err(Verdict::TooBig)) {
+        return Verdict::TooBig;
+    }
     let changed = match case.packet.kind {
         Kind::IcmpError => icmp::translate::<V>(skb, case, false),
         _ => rewrite::<V>(skb, case),
