@@ -6,6 +6,7 @@ pub mod choose;
 pub mod clock;
 pub mod create;
 pub mod deliver;
+pub mod fragment;
 pub mod globals;
 pub mod header;
 pub mod icmp;

@@ -12,6 +12,7 @@ use super::case::{Arrival, Case};
 use super::choose::Choice;
 use super::clock;
 use super::create;
+use super::fragment;
 use super::globals::self_node;
 use super::icmp;
 use super::relay::{relay, way};
@@ -20,7 +21,7 @@ use super::skb::Skb;
 use super::tables::{self, NODE, POOL, UPLINK};
 use super::tunnel;
 use crate::frame::{Frame, L3};
-use crate::parse::{Kind, L4_MASK, Packet, verify};
+use crate::parse::{Kind, L4_MASK, Packet, Part, verify};
 use crate::wire::{Tcp, tcp};
 
 /// Return rule 1, for a packet from a task's device: [`Verdict::Replied`] means that [`undo`] shall send it back.
@@ -44,6 +45,9 @@ pub fn reply<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Option<Verdict> 
     let rev = unsafe { &mut *rev };
     if let Err(verdict) = verify(skb, packet) {
         return Some(verdict);
+    }
+    if packet.part == Part::First {
+        fragment::keep::<V>(packet);
     }
     let flow = FlowKey {
         client: rev.client,
