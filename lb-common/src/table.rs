@@ -38,7 +38,8 @@ pub struct Pool {
     pub flags: u32,
     /// Tick since which the pool has had no member at all; 0 while it has one.
     pub empty_since: u32,
-    pub pad: u32,
+    /// Entries of `MEMBER` that belong to the pool; for the agent alone, which finds its books here after a restart.
+    pub room: u32,
 }
 
 /// Bits of [`Pool::flags`].

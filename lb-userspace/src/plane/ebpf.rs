@@ -1,33 +1,142 @@
-//! The eBPF plane. The face is here; what carries it out follows.
+//! The eBPF plane: everything between a snapshot and the kernel.
+//!
+//! ```text
+//!  snapshot ──> tables ──> maps (pinned)  <── programs (attached by pinned links)
+//!                 ^
+//!  netlink ──> host ──> uplinks, ways, hooks
+//! ```
+//! Nothing here is needed for packets to flow: an agent that is killed leaves maps and programs at work, and the next one
+//! adopts them.
 
-use std::sync::Arc;
+mod batch;
+mod counters;
+mod expiry;
+mod hooks;
+mod host;
+mod layout;
+mod links;
+mod loader;
+mod machine;
+mod mapped;
+mod maps;
+mod migrate;
+mod netlink;
+mod pins;
+mod ports;
+mod probe;
+mod ranges;
+mod raw;
+mod state;
+mod tables;
+mod tasks;
+mod trace;
+mod uplinks;
+mod ways;
 
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::task::JoinSet;
+
+use self::host::Host;
+use self::netlink::Netlink;
+use self::state::State;
 use super::{Difference, EbpfError, PlaneReport, Question, TraceReport};
 use crate::config::Config;
 use crate::model::Snapshot;
 
-/// Never made.
+/// The plane of one agent. Clones are the same plane; with the last one the agent's part ends, and packets flow on.
 #[derive(Clone)]
-pub enum EbpfPlane {}
+pub struct EbpfPlane {
+    shared: Arc<Shared>,
+    /// Ended with the plane.
+    _tasks: Arc<JoinSet<()>>,
+}
+
+/// What the plane's tasks share.
+struct Shared {
+    state: Mutex<State>,
+    netlink: Netlink,
+    /// Look at the machine now.
+    look: Notify,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Shared {
+    /// A panic while the lock was held leaves books that the next reconciliation mends.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl EbpfPlane {
-    pub async fn start(_: &Config) -> Result<Self, EbpfError> {
-        Err(EbpfError::NotBuilt)
+    /// Opens or adopts the maps and looks at the machine. Programs are loaded with the first snapshot, which says who this
+    /// node is.
+    pub async fn start(config: &Config) -> Result<Self, EbpfError> {
+        let netlink = Netlink::connect()?;
+        let changes = Netlink::changes()?;
+        let host = netlink.read(&BTreeSet::new()).await?;
+        let state = State::open(config, host)?;
+        let shared = Arc::new(Shared {
+            state: Mutex::new(state),
+            netlink,
+            look: Notify::new(),
+            runtime: tokio::runtime::Handle::current(),
+        });
+        let mut tasks = JoinSet::new();
+        tasks.spawn(tasks::watch(Arc::clone(&shared), changes));
+        tasks.spawn(tasks::expire(Arc::clone(&shared)));
+        Ok(Self {
+            shared,
+            _tasks: Arc::new(tasks),
+        })
     }
 
-    pub fn apply(&self, _: &Arc<Snapshot>) -> Result<(), EbpfError> {
-        match *self {}
+    /// Makes the kernel show the snapshot. Blocks: for microseconds to milliseconds as a rule, for as long as the kernel
+    /// verifies the programs the first time. To be called from a thread that may.
+    pub fn apply(&self, snapshot: &Arc<Snapshot>) -> Result<(), EbpfError> {
+        if snapshot.generation == 0 {
+            return Ok(());
+        }
+        let host = self.ways_to(snapshot)?;
+        let result = self.shared.state().apply(snapshot, host);
+        // New tasks and nodes are to be found.
+        self.shared.look.notify_one();
+        result
     }
 
     pub fn report(&self) -> PlaneReport {
-        match *self {}
+        self.shared.state().report()
     }
 
-    pub fn trace(&self, _: &Question) -> Result<TraceReport, EbpfError> {
-        match *self {}
+    /// What the loaded program does with a packet. Nothing else is touched.
+    pub fn trace(&self, question: &Question) -> Result<TraceReport, EbpfError> {
+        self.shared.state().trace(question)
     }
 
+    /// Compares the kernel's tables with the snapshot and repairs what differs.
     pub fn check(&self) -> Result<Vec<Difference>, EbpfError> {
-        match *self {}
+        self.shared.state().reconcile()
+    }
+
+    /// A new look at the machine where the snapshot has nodes to which no way was looked up yet: they must be in place
+    /// before a table leads to them.
+    fn ways_to(&self, snapshot: &Snapshot) -> Result<Option<Host>, EbpfError> {
+        let mut destinations: BTreeSet<IpAddr> =
+            snapshot.nodes.values().map(|node| node.address.into()).collect();
+        {
+            let state = self.shared.state();
+            if destinations.is_subset(state.asked()) {
+                return Ok(None);
+            }
+            destinations.extend(state.destinations());
+        }
+        let host = self
+            .shared
+            .runtime
+            .block_on(self.shared.netlink.read(&destinations))?;
+        Ok(Some(host))
     }
 }

@@ -1,0 +1,198 @@
+//! Where each task of this node is plugged in: the host side of its device, found as the kernel would find it.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+
+use super::host::Host;
+use super::tables::Hooked;
+use crate::plane::Problem;
+
+/// What is known of a task's device.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Hook {
+    Found(Hooked),
+    /// The kernel has to ask on this device first.
+    Unresolved(u32),
+    /// Why it cannot be found.
+    Nowhere(&'static str),
+}
+
+/// The device a packet to `task` leaves by: through a bridge its port, else the route's.
+pub fn find(host: &Host, task: IpAddr) -> Hook {
+    let Some(route) = host.routes.get(&task) else {
+        return Hook::Nowhere("there is no route to it");
+    };
+    if route.local {
+        return Hook::Nowhere("it is an address of this node itself");
+    }
+    if route.gateway.is_some() {
+        return Hook::Nowhere("it is behind a router, not on this node");
+    }
+    let Some(device) = host.devices.get(&route.device) else {
+        return Hook::Nowhere("its device is gone");
+    };
+    let index = if device.kind.as_deref() == Some("bridge") {
+        let neighbour = host.neighbours.get(&(route.device, task));
+        match neighbour.and_then(|neighbour| host.bridged.get(&(route.device, neighbour.mac))) {
+            Some(&port) => port,
+            None => return Hook::Unresolved(route.device),
+        }
+    } else {
+        route.device
+    };
+    let namespace = host
+        .devices
+        .get(&index)
+        .and_then(|port| port.peer_namespace)
+        .unwrap_or(-1);
+    let alone = if task.is_ipv4() { 32 } else { 128 };
+    let prefix = host.prefix(route.device, task).unwrap_or(alone);
+    Hook::Found(Hooked {
+        device: index,
+        namespace,
+        prefix,
+    })
+}
+
+/// All tasks: those found, the questions to ask, and what is wrong.
+#[derive(Debug, Default, PartialEq)]
+pub struct Hooks {
+    pub found: HashMap<IpAddr, Hooked>,
+    pub unresolved: Vec<(u32, IpAddr)>,
+    pub problems: Vec<Problem>,
+}
+
+/// Finds them all. A task that was found before keeps its device while that exists: a silent task drops out of the
+/// bridge's memory, but not off the bridge.
+pub fn find_all(
+    host: &Host,
+    tasks: impl IntoIterator<Item = IpAddr>,
+    before: &HashMap<IpAddr, Hooked>,
+) -> Hooks {
+    let mut hooks = Hooks::default();
+    for task in tasks {
+        let kept = before.get(&task).filter(|hooked| still_there(host, hooked));
+        match find(host, task) {
+            Hook::Found(hooked) => {
+                hooks.found.insert(task, hooked);
+            }
+            Hook::Unresolved(device) => {
+                hooks.unresolved.push((device, task));
+                if let Some(&hooked) = kept {
+                    hooks.found.insert(task, hooked);
+                }
+            }
+            Hook::Nowhere(why) => hooks.problems.push(Problem {
+                error: format!("cannot find the device of the task at {task}: {why}"),
+                traffic: "the task gets no connections; its service's other tasks serve on".into(),
+                fix: format!("check the task's address (ip route get {task})"),
+            }),
+        }
+    }
+    hooks
+}
+
+/// The devices the `task` program belongs on.
+pub fn devices(found: &HashMap<IpAddr, Hooked>) -> HashSet<u32> {
+    found.values().map(|hooked| hooked.device).collect()
+}
+
+fn still_there(host: &Host, hooked: &Hooked) -> bool {
+    host.devices
+        .get(&hooked.device)
+        .is_some_and(|device| device.up && device.peer_namespace.unwrap_or(-1) == hooked.namespace)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::host::{Address, Device, Neighbour, Route};
+    use super::*;
+
+    const TASK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(172, 18, 0, 2));
+    const MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+
+    /// A bridge (2) with a port (7) whose other end is in namespace 3.
+    fn host() -> Host {
+        let bridge = Device {
+            kind: Some("bridge".into()),
+            up: true,
+            ..Device::default()
+        };
+        let port = Device {
+            master: Some(2),
+            peer_namespace: Some(3),
+            up: true,
+            ..Device::default()
+        };
+        let route = Route {
+            device: 2,
+            gateway: None,
+            source: None,
+            mtu: None,
+            local: false,
+        };
+        Host {
+            devices: [(2, bridge), (7, port)].into(),
+            addresses: vec![Address {
+                device: 2,
+                ip: "172.18.0.1".parse().unwrap(),
+                prefix: 16,
+            }],
+            neighbours: [(
+                (2, TASK),
+                Neighbour {
+                    mac: MAC,
+                    fresh: true,
+                },
+            )]
+            .into(),
+            bridged: [((2, MAC), 7)].into(),
+            routes: [(TASK, route)].into(),
+            ..Host::default()
+        }
+    }
+
+    const FOUND: Hooked = Hooked {
+        device: 7,
+        namespace: 3,
+        prefix: 16,
+    };
+
+    #[test]
+    fn a_task_on_a_bridge_is_found_by_its_neighbour_entry_and_port() {
+        assert_eq!(find(&host(), TASK), Hook::Found(FOUND));
+    }
+
+    #[test]
+    fn a_task_on_a_link_of_its_own_is_found_by_the_route() {
+        let mut host = host();
+        host.routes.get_mut(&TASK).unwrap().device = 7;
+        assert_eq!(find(&host, TASK), Hook::Found(Hooked { prefix: 32, ..FOUND }));
+    }
+
+    #[test]
+    fn a_silent_task_keeps_its_device() {
+        let mut host = host();
+        host.bridged.clear();
+        assert_eq!(find(&host, TASK), Hook::Unresolved(2));
+        let hooks = find_all(&host, [TASK], &[(TASK, FOUND)].into());
+        assert_eq!(hooks.found, [(TASK, FOUND)].into());
+        assert_eq!(hooks.unresolved, [(2, TASK)]);
+    }
+
+    #[test]
+    fn a_task_whose_device_went_away_is_not_hooked_up() {
+        let mut host = host();
+        host.bridged.clear();
+        host.devices.remove(&7);
+        assert!(find_all(&host, [TASK], &[(TASK, FOUND)].into()).found.is_empty());
+    }
+
+    #[test]
+    fn an_address_of_the_node_is_no_tasks() {
+        let mut host = host();
+        host.routes.get_mut(&TASK).unwrap().local = true;
+        let hooks = find_all(&host, [TASK], &HashMap::new());
+        assert_eq!((hooks.found.len(), hooks.problems.len()), (0, 1));
+    }
+}

@@ -1,0 +1,108 @@
+//! The machine as the plane sees it: devices, addresses, neighbours, routes. A picture without any decision in it.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
+
+pub type Mac = [u8; 6];
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Host {
+    /// By index.
+    pub devices: BTreeMap<u32, Device>,
+    pub addresses: Vec<Address>,
+    /// By device and address; only those with a link-layer address that the kernel would use.
+    pub neighbours: HashMap<(u32, IpAddr), Neighbour>,
+    /// Ports by bridge and link-layer address.
+    pub bridged: HashMap<(u32, Mac), u32>,
+    /// Devices of default routes.
+    pub default_routes: BTreeSet<u32>,
+    /// Ways to the addresses that were asked for; none, where there is no route.
+    pub routes: HashMap<IpAddr, Route>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Device {
+    pub name: String,
+    /// `None` where it has no Ethernet address.
+    pub mac: Option<Mac>,
+    pub mtu: u32,
+    /// "veth", "bridge", ...; `None` for hardware.
+    pub kind: Option<String>,
+    /// Bridge or bond it belongs to.
+    pub master: Option<u32>,
+    /// Id of the namespace its other end is in.
+    pub peer_namespace: Option<i32>,
+    pub loopback: bool,
+    pub up: bool,
+    /// Id of the XDP program attached to it.
+    pub xdp: Option<u32>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Address {
+    pub device: u32,
+    pub ip: IpAddr,
+    pub prefix: u8,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Neighbour {
+    pub mac: Mac,
+    /// Confirmed lately or for good; otherwise it is worth asking again.
+    pub fresh: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Route {
+    pub device: u32,
+    /// `None`: on the link.
+    pub gateway: Option<IpAddr>,
+    /// Our address on this way, where the route names one.
+    pub source: Option<Ipv4Addr>,
+    pub mtu: Option<u32>,
+    /// The address is this machine's own.
+    pub local: bool,
+}
+
+impl Host {
+    pub fn device_named(&self, name: &str) -> Option<(u32, &Device)> {
+        self.devices
+            .iter()
+            .find(|(_, device)| device.name == name)
+            .map(|(&index, device)| (index, device))
+    }
+
+    /// Addresses that clients from outside can use.
+    pub fn local_addresses(&self) -> BTreeSet<IpAddr> {
+        let public = |address: &&Address| {
+            let loopback = self
+                .devices
+                .get(&address.device)
+                .is_none_or(|device| device.loopback);
+            let link_local = match address.ip {
+                IpAddr::V4(ip) => ip.is_link_local(),
+                IpAddr::V6(ip) => ip.is_unicast_link_local(),
+            };
+            // An address on lo other than the loopback's own is a VIP that some routing daemon announces.
+            !link_local && (!loopback || !address.ip.is_loopback())
+        };
+        self.addresses
+            .iter()
+            .filter(public)
+            .map(|address| address.ip)
+            .collect()
+    }
+
+    /// Length of the subnet of `device` that `ip` is in.
+    pub fn prefix(&self, device: u32, ip: IpAddr) -> Option<u8> {
+        let near = |address: &&Address| {
+            address.device == device
+                && ipnet::IpNet::new(address.ip, address.prefix).is_ok_and(|net| net.contains(&ip))
+        };
+        self.addresses
+            .iter()
+            .filter(near)
+            .map(|address| address.prefix)
+            .max()
+    }
+}

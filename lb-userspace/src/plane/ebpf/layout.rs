@@ -1,0 +1,76 @@
+//! Which maps are pinned, how large they shall be, and what to do when they are not.
+
+use lb_common::key::{FlowKey, Front, RevKey};
+use lb_common::table::{
+    BLOCK, ChainSlot, Counter, Flow, HeadBlock, Hint, Local, Member, Node, Pool, Rev, Settings, Spent, Uplink,
+};
+use lb_common::trace::Trace;
+use lb_common::{V4, V6};
+
+use crate::config::Limits;
+
+/// One pinned map.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    pub name: &'static str,
+    /// `None`: as the programs say.
+    pub entries: Option<u32>,
+    pub key: u32,
+    pub value: u32,
+    pub kind: Kind,
+}
+
+/// What a map's content is worth when it has to be made anew.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Computed from the snapshot, and full of numbers that lead into one another: all of these are made anew together.
+    Derived,
+    /// Computed from the snapshot and the machine, on its own.
+    Single,
+    /// What only the kernel knows: copied.
+    State,
+}
+
+/// All maps, sized by the configuration.
+pub fn wanted(limits: &Limits) -> Vec<Wanted> {
+    use Kind::{Derived, Single, State};
+    let mut maps = vec![
+        map::<Front<V4>, u32>("FRONT4", Some(limits.fronts), Derived),
+        map::<Front<V6>, u32>("FRONT6", Some(limits.fronts), Derived),
+        map::<u32, Pool>("POOL", Some(limits.pools), Derived),
+        map::<u32, HeadBlock>("HEAD", Some(limits.slots.div_ceil(BLOCK)), Derived),
+        map::<u32, ChainSlot>("CHAIN", Some(limits.hosted_slots), Derived),
+        map::<u32, Member>("MEMBER", Some(limits.members), Derived),
+        map::<u32, Node>("NODE", None, Single),
+        map::<V4, u16>("PEER4", None, Single),
+        map::<u64, Local>("LOCAL", None, Single),
+        map::<u32, Uplink>("UPLINK", None, Single),
+        map::<u32, Settings>("SETTINGS", None, Single),
+        map::<u32, Spent>("LIMIT", None, Single),
+        map::<u32, Counter>("COUNTER", None, Single),
+        map::<u32, Trace>("TRACE", None, Single),
+    ];
+    maps.extend([
+        map::<FlowKey<V4>, Flow>("HALF4", Some(limits.half_open), State),
+        map::<FlowKey<V6>, Flow>("HALF6", Some(limits.half_open), State),
+        map::<RevKey<V4>, Rev<V4>>("HALFREV4", Some(limits.half_open), State),
+        map::<RevKey<V6>, Rev<V6>>("HALFREV6", Some(limits.half_open), State),
+        map::<FlowKey<V4>, Flow>("FLOW4", Some(limits.flows), State),
+        map::<FlowKey<V6>, Flow>("FLOW6", Some(limits.flows), State),
+        map::<RevKey<V4>, Rev<V4>>("REV4", Some(limits.flows), State),
+        map::<RevKey<V6>, Rev<V6>>("REV6", Some(limits.flows), State),
+        map::<FlowKey<V4>, Hint>("HINT4", Some(limits.hints), State),
+        map::<FlowKey<V6>, Hint>("HINT6", Some(limits.hints), State),
+    ]);
+    maps
+}
+
+fn map<K, V>(name: &'static str, entries: Option<u32>, kind: Kind) -> Wanted {
+    Wanted {
+        name,
+        entries,
+        key: size_of::<K>() as u32,
+        value: size_of::<V>() as u32,
+        kind,
+    }
+}

@@ -1,0 +1,300 @@
+//! What follows from the machine: nodes and the ways to them, uplinks, the devices of tasks.
+
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use lb_common::table;
+
+use super::hooks;
+use super::links::{Mode, Place};
+use super::state::State;
+use super::uplinks::{self, Plan, Uplink};
+use super::ways;
+use crate::model::Snapshot;
+use crate::plane::{Difference, EbpfError, InterfaceReport, Problem, XdpAttachment};
+
+impl State {
+    /// Writes the nodes. Before a snapshot's tables are written those that are gone stay (`keep`), since tables still
+    /// lead to them.
+    pub(super) fn place_nodes(
+        &mut self,
+        snapshot: &Arc<Snapshot>,
+        keep: bool,
+    ) -> Result<Vec<(u32, IpAddr)>, EbpfError> {
+        let uplinks = &self.uplinks;
+        let redirects = |device| {
+            let xdp = |uplink: &InterfaceReport| (uplink.index == device).then_some(uplink.xdp?);
+            takes_redirects(uplinks, uplinks.iter().find_map(xdp))
+        };
+        let ways = ways::find(&self.host, snapshot, &self.node, redirects);
+        let settings = ways::settings(&self.host, &ways, &self.limits);
+        self.tables.set_settings(settings)?;
+        let mut nodes = ways.nodes;
+        if keep {
+            for (tag, node) in self.tables.nodes() {
+                nodes.entry(tag).or_insert(node);
+            }
+        }
+        self.tables.set_nodes(nodes)?;
+        self.tables.set_peers(ways.peers)?;
+        self.problems.insert("ways", ways.problems);
+        Ok(ways.unresolved)
+    }
+
+    /// After a look at the machine. Returns the neighbours that the kernel should ask for.
+    pub(super) fn follow(&mut self) -> Result<Vec<(u32, IpAddr)>, EbpfError> {
+        if self.tables.set_addresses(self.host.local_addresses()) {
+            self.tables.refront()?;
+        }
+        let Some(snapshot) = self.tables.applied().cloned() else {
+            return Ok(Vec::new());
+        };
+        let mut unresolved = self.serve()?;
+        unresolved.extend(self.place_nodes(&snapshot, false)?);
+        Ok(unresolved)
+    }
+
+    /// Attaches the programs where they belong, and hooks the tasks up.
+    pub(super) fn serve(&mut self) -> Result<Vec<(u32, IpAddr)>, EbpfError> {
+        self.serve_uplinks()?;
+        let hooks = hooks::find_all(&self.host, self.tables.task_addresses(), self.tables.hooks());
+        let mut problems = hooks.problems;
+        let mut found = hooks.found;
+        let devices = hooks::devices(&found);
+        // A task gets connections only when its replies are translated back.
+        for &device in &devices {
+            if let Err(problem) = self.attach_task(device) {
+                problems.push(problem);
+                found.retain(|_, hooked| hooked.device != device);
+            }
+        }
+        self.tables.set_hooks(found)?;
+        self.problems.insert("hooks", problems);
+        self.drop_links(&devices);
+        Ok(hooks.unresolved)
+    }
+
+    /// All attachments, with the programs loaded just now in the place of the old ones.
+    pub(super) fn replace_programs(&mut self) {
+        for place in self.links.places().collect::<Vec<_>>() {
+            let Some(name) = self
+                .host
+                .devices
+                .get(&place.device())
+                .map(|device| device.name.clone())
+            else {
+                self.links.detach(place);
+                continue;
+            };
+            if let Err(reason) = self.attach(place, &name) {
+                tracing::warn!(
+                    device = name,
+                    reason,
+                    "the program attached before could not be replaced"
+                );
+            }
+        }
+    }
+
+    fn attach(&mut self, place: Place, name: &str) -> Result<(), String> {
+        let loaded = self.programs.as_mut().ok_or("no program is loaded")?;
+        let words = |error: EbpfError| error.to_string();
+        match place {
+            Place::Uplink(_) => {
+                self.links
+                    .attach_tc(loaded.programs.tc("uplink").map_err(words)?, place, name)
+            }
+            Place::Task(_) => self
+                .links
+                .attach_tc(loaded.programs.tc("task").map_err(words)?, place, name),
+            Place::Xdp(index, mode) => {
+                self.links
+                    .attach_xdp(loaded.programs.xdp().map_err(words)?, index, mode)
+            }
+        }
+    }
+
+    fn attach_task(&mut self, device: u32) -> Result<(), Problem> {
+        if self.links.has(Place::Task(device)) {
+            return Ok(());
+        }
+        let name = self
+            .host
+            .devices
+            .get(&device)
+            .map(|device| device.name.clone())
+            .unwrap_or_default();
+        self.attach(Place::Task(device), &name).map_err(|reason| Problem {
+            error: format!("cannot attach the tc program to {name}, the device of a task: {reason}"),
+            traffic: "the task gets no connections; its service's other tasks serve on".into(),
+            fix: "see what else is attached there: bpftool net show".into(),
+        })
+    }
+
+    fn serve_uplinks(&mut self) -> Result<(), EbpfError> {
+        let (uplinks, mut problems) = uplinks::choose(&self.host, &self.interfaces);
+        self.uplinks = uplinks
+            .iter()
+            .map(|uplink| self.serve_uplink(uplink, &mut problems))
+            .collect();
+        let mut bytes = HashMap::new();
+        for uplink in &self.uplinks {
+            let xdp = u32::from(takes_redirects(&self.uplinks, uplink.xdp));
+            // Of two that share a byte the first keeps it.
+            bytes.entry(uplink.index & 0xff).or_insert(table::Uplink {
+                ifindex: uplink.index,
+                xdp,
+            });
+        }
+        self.problems.insert("uplinks", problems);
+        self.tables.set_uplinks(bytes)
+    }
+
+    fn serve_uplink(&mut self, uplink: &Uplink, problems: &mut Vec<Problem>) -> InterfaceReport {
+        let mut report = InterfaceReport {
+            name: uplink.name.clone(),
+            index: uplink.index,
+            xdp: None,
+            tc: self.links.has(Place::Uplink(uplink.index)),
+            why: uplink.why.clone(),
+        };
+        if !report.tc {
+            match self.attach(Place::Uplink(uplink.index), &uplink.name) {
+                Ok(()) => report.tc = true,
+                Err(reason) => problems.push(Problem {
+                    error: format!("cannot attach the tc program to {}: {reason}", uplink.name),
+                    traffic: "clients that arrive there are not served".into(),
+                    fix: "see what else is attached there: bpftool net show".into(),
+                }),
+            }
+        }
+        let mode = match uplink.plan {
+            Plan::TcOnly => return report,
+            Plan::TryNative | Plan::Native => Mode::Native,
+            Plan::Generic => Mode::Generic,
+        };
+        let place = Place::Xdp(uplink.index, mode);
+        if self.links.has(place) {
+            report.xdp = Some(mode.into());
+            return report;
+        }
+        // What was refused is tried again only when the device changes.
+        if let Some(before) = self.refused_before(uplink) {
+            report.why.clone_from(&before.why);
+            problems.extend(
+                self.problems
+                    .get("uplinks")
+                    .into_iter()
+                    .flatten()
+                    .filter(|p| concerns(p, uplink))
+                    .cloned(),
+            );
+            return report;
+        }
+        match self.attach(place, &uplink.name) {
+            Ok(()) => report.xdp = Some(mode.into()),
+            Err(reason) => {
+                let reason = self.with_rival(uplink.index, &reason);
+                report.why = format!("{}; it was refused: {reason}", uplink.why);
+                if uplink.plan != Plan::TryNative {
+                    problems.push(refused(uplink, mode, &reason));
+                }
+            }
+        }
+        report
+    }
+
+    fn refused_before(&self, uplink: &Uplink) -> Option<InterfaceReport> {
+        let before = self.uplinks.iter().find(|report| report.index == uplink.index)?;
+        before.why.contains("it was refused").then(|| before.clone())
+    }
+
+    /// The reason, and which other program is in the way.
+    fn with_rival(&self, device: u32, reason: &str) -> String {
+        let Some(id) = self.host.devices.get(&device).and_then(|device| device.xdp) else {
+            return reason.to_owned();
+        };
+        let info = aya::programs::loaded_programs()
+            .flatten()
+            .find(|program| program.id() == id);
+        let name = info
+            .and_then(|info| info.name_as_str().map(str::to_owned))
+            .unwrap_or_default();
+        format!("{reason} (another program, id {id} \"{name}\", is attached)")
+    }
+
+    /// Ends attachments to devices that are gone or have no task any more, and XDP in a mode not wanted.
+    fn drop_links(&mut self, tasks: &HashSet<u32>) {
+        for place in self.links.places().collect::<Vec<_>>() {
+            let uplink = self.uplinks.iter().find(|uplink| uplink.index == place.device());
+            let wanted = match place {
+                Place::Uplink(_) => uplink.is_some(),
+                Place::Xdp(_, mode) => uplink.is_some_and(|uplink| uplink.xdp == Some(mode.into())),
+                Place::Task(device) => tasks.contains(&device),
+            };
+            if !wanted {
+                self.links.detach(place);
+            }
+        }
+    }
+
+    /// Attachments that something else has ended.
+    pub(super) fn missing_links(&mut self) -> Vec<Difference> {
+        let mut missing = Vec::new();
+        for place in self.links.places().collect::<Vec<_>>() {
+            let Some(name) = self
+                .host
+                .devices
+                .get(&place.device())
+                .map(|device| device.name.clone())
+            else {
+                continue;
+            };
+            let xdp = self
+                .host
+                .devices
+                .get(&place.device())
+                .and_then(|device| device.xdp);
+            if !self.links.is_attached(place, &name, xdp) {
+                let repaired = self.attach(place, &name).is_ok();
+                missing.push(Difference {
+                    entry: format!("program on {name}"),
+                    wanted: format!("{place:?}"),
+                    found: "detached".into(),
+                    repaired,
+                });
+            }
+        }
+        missing
+    }
+}
+
+/// Whether an XDP program may redirect into a device with this attachment: a native program needs the driver's help at
+/// the receiver, generic ones do not.
+fn takes_redirects(uplinks: &[InterfaceReport], xdp: Option<XdpAttachment>) -> bool {
+    let native = |uplink: &InterfaceReport| uplink.xdp == Some(XdpAttachment::Native);
+    match xdp {
+        Some(XdpAttachment::Native) => true,
+        Some(XdpAttachment::Generic) => !uplinks.iter().any(native),
+        None => false,
+    }
+}
+
+fn refused(uplink: &Uplink, mode: Mode, reason: &str) -> Problem {
+    let name = &uplink.name;
+    let mode = if mode == Mode::Native { "native" } else { "generic" };
+    Problem {
+        error: format!("cannot attach XDP to {name} in {mode} mode: {reason}"),
+        traffic: format!("{name} is served by the tc program instead (slower, nothing lost)"),
+        fix: format!(
+            "detach what is there (ip link set dev {name} xdp off), or set interfaces.{name}.xdp = \"off\" to silence this"
+        ),
+    }
+}
+
+fn concerns(problem: &Problem, uplink: &Uplink) -> bool {
+    problem
+        .error
+        .starts_with(&format!("cannot attach XDP to {} ", uplink.name))
+}

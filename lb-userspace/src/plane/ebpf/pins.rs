@@ -1,0 +1,126 @@
+//! The pin directory: maps and links that outlive the agent.
+//!
+//! ```text
+//! /sys/fs/bpf/portico/v1/NAME          a map
+//! /sys/fs/bpf/portico/v1/NAME.old      a map of another size, until its entries are copied
+//! /sys/fs/bpf/portico/v1/links/...     an attachment
+//! ```
+//! `v1` is the version of the maps' layout: another version starts with maps of its own beside them.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use aya::maps::MapData;
+use nix::mount::{MsFlags, mount};
+use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
+
+use super::layout::{Kind, Wanted};
+use crate::plane::EbpfError;
+
+/// Where bpffs is mounted on every system that has one.
+const USUAL: &str = "/sys/fs/bpf";
+
+/// The pin directory of this layout.
+#[derive(Clone, Debug)]
+pub struct Pins {
+    directory: PathBuf,
+}
+
+impl Pins {
+    /// Makes the directories, and mounts a bpffs where there is none.
+    pub fn prepare(root: &Path) -> Result<Self, EbpfError> {
+        if !is_bpffs(root) {
+            let point = if root.starts_with(USUAL) {
+                Path::new(USUAL)
+            } else {
+                root
+            };
+            mount_bpffs(point).map_err(|reason| EbpfError::Bpffs {
+                path: point.into(),
+                reason,
+            })?;
+        }
+        let directory = root.join(format!("v{}", lb_common::table::LAYOUT));
+        let pins = Self { directory };
+        let links = pins.links();
+        fs::create_dir_all(&links).map_err(|reason| EbpfError::Pins { path: links, reason })?;
+        Ok(pins)
+    }
+
+    pub fn map(&self, name: &str) -> PathBuf {
+        self.directory.join(name)
+    }
+
+    pub fn links(&self) -> PathBuf {
+        self.directory.join("links")
+    }
+
+    /// Where a map waits whose entries are still to be copied.
+    pub fn old(&self, name: &str) -> PathBuf {
+        self.directory.join(format!("{name}.old"))
+    }
+
+    /// Puts maps aside that are not of the size wanted. What is put aside goes on serving the programs that use it.
+    /// Returns the names of those whose entries are to be copied.
+    pub fn put_aside(&self, wanted: &[Wanted]) -> Result<Vec<&'static str>, EbpfError> {
+        let unfit: Vec<&Wanted> = wanted.iter().filter(|map| !self.fits(map)).collect();
+        let derived = unfit.iter().any(|map| map.kind == Kind::Derived);
+        for map in wanted {
+            let path = self.map(map.name);
+            let misfit = unfit.contains(&map) || (derived && map.kind == Kind::Derived);
+            if !misfit || !path.exists() {
+                continue;
+            }
+            tracing::info!(
+                map = map.name,
+                "the pinned map is of another size and is made anew"
+            );
+            let result = match map.kind {
+                Kind::State => fs::rename(&path, self.old(map.name)),
+                Kind::Derived | Kind::Single => fs::remove_file(&path),
+            };
+            result.map_err(|reason| EbpfError::Pins { path, reason })?;
+        }
+        Ok(wanted
+            .iter()
+            .map(|map| map.name)
+            .filter(|name| self.old(name).exists())
+            .collect())
+    }
+
+    /// Whether the pinned map can be used as it is; so can one that does not exist yet.
+    fn fits(&self, wanted: &Wanted) -> bool {
+        let path = self.map(wanted.name);
+        if !path.exists() {
+            return true;
+        }
+        MapData::from_pin(&path)
+            .and_then(|map| map.info())
+            .is_ok_and(|info| {
+                info.key_size() == wanted.key
+                    && info.value_size() == wanted.value
+                    && wanted.entries.is_none_or(|entries| entries == info.max_entries())
+            })
+    }
+}
+
+fn is_bpffs(path: &Path) -> bool {
+    let existing = path.ancestors().find(|ancestor| ancestor.exists());
+    existing
+        .and_then(|path| statfs(path).ok())
+        .is_some_and(|info| info.filesystem_type() == BPF_FS_MAGIC)
+}
+
+fn mount_bpffs(point: &Path) -> io::Result<()> {
+    fs::create_dir_all(point)?;
+    tracing::info!(path = %point.display(), "mounting a bpf file system");
+    mount(
+        Some("bpf"),
+        point,
+        Some("bpf"),
+        MsFlags::empty(),
+        Some("mode=0700"),
+    )
+    .map_err(io::Error::from)
+}

@@ -1,0 +1,258 @@
+//! All that the plane knows, behind one lock.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::expiry::{Expiry, World};
+use super::host::Host;
+use super::layout::{self, Wanted};
+use super::links::Links;
+use super::loader::{self, Identity, Programs};
+use super::maps::Maps;
+use super::pins::Pins;
+use super::ports::ReservedPorts;
+use super::tables::Tables;
+use super::{counters, migrate, trace};
+use crate::config::{Cluster, Config, Interfaces, Limits};
+use crate::model::Snapshot;
+use crate::plane::{Difference, EbpfError, InterfaceReport, PlaneReport, Problem, Question, TraceReport};
+
+/// Kernel objects, books, and the last look at the machine.
+pub struct State {
+    /// Name of this node.
+    pub(super) node: Arc<str>,
+    pub(super) interfaces: Interfaces,
+    pub(super) limits: Limits,
+    keys: Cluster,
+    pins: Pins,
+    wanted: Vec<Wanted>,
+    /// Maps whose entries are still to be copied.
+    old: Vec<&'static str>,
+    pub(super) tables: Tables,
+    pub(super) programs: Option<Loaded>,
+    pub(super) links: Links,
+    pub(super) host: Host,
+    /// The addresses to which `host` has the ways, if there are any.
+    asked: BTreeSet<IpAddr>,
+    pub(super) uplinks: Vec<InterfaceReport>,
+    ports: ReservedPorts,
+    expiry: Expiry,
+    /// By who found them.
+    pub(super) problems: BTreeMap<&'static str, Vec<Problem>>,
+    generation: u64,
+    applied_in: u64,
+}
+
+/// Loaded programs and who they think this node is.
+pub struct Loaded {
+    identity: Identity,
+    pub programs: Programs,
+}
+
+impl State {
+    pub fn open(config: &Config, host: Host) -> Result<Self, EbpfError> {
+        let keys = config.cluster.keys();
+        let pins = Pins::prepare(&config.paths.pins)?;
+        let wanted = layout::wanted(&config.limits);
+        let old = pins.put_aside(&wanted)?;
+        let nobody = Identity {
+            node: 0,
+            address: Ipv4Addr::UNSPECIFIED,
+            cookie: keys.cookie,
+            seed: keys.seed,
+        };
+        let mut maps = Maps::take(&mut loader::open(&pins, &wanted, &nobody)?)?;
+        migrate::copy(&pins, &old, &mut maps)?;
+        let node: Arc<str> = config.node.as_str().into();
+        let mut tables = Tables::adopt(maps, keys.seed, Arc::clone(&node), config.limits.clone())?;
+        tables.set_addresses(host.local_addresses());
+        Ok(Self {
+            node,
+            interfaces: config.interfaces.clone(),
+            limits: config.limits.clone(),
+            links: Links::adopt(pins.links()),
+            ports: ReservedPorts::new(&config.paths.runtime),
+            keys,
+            pins,
+            wanted,
+            old,
+            tables,
+            programs: None,
+            host,
+            asked: BTreeSet::new(),
+            uplinks: Vec::new(),
+            expiry: Expiry::default(),
+            problems: BTreeMap::new(),
+            generation: 0,
+            applied_in: 0,
+        })
+    }
+
+    /// Carries a snapshot out. `host` is a new look at the machine, where one was needed.
+    pub fn apply(&mut self, snapshot: &Arc<Snapshot>, host: Option<Host>) -> Result<(), EbpfError> {
+        let began = Instant::now();
+        if let Some(host) = host {
+            self.asked = snapshot.nodes.values().map(|node| node.address.into()).collect();
+            self.asked.extend(self.tables.task_addresses());
+            self.host = host;
+        }
+        self.tables.set_addresses(self.host.local_addresses());
+        self.place_nodes(snapshot, true)?;
+        self.tables.apply(snapshot)?;
+        self.place_nodes(snapshot, false)?;
+        self.load(snapshot)?;
+        self.serve()?;
+        self.reserve(snapshot);
+        self.generation = snapshot.generation;
+        self.applied_in = began.elapsed().as_micros() as u64;
+        Ok(())
+    }
+
+    /// Loads the programs where there are none for this identity yet, and puts them in the place of those attached.
+    fn load(&mut self, snapshot: &Snapshot) -> Result<(), EbpfError> {
+        let own = snapshot.nodes.get(&self.node);
+        let identity = Identity {
+            node: own.map_or(0, |node| node.tag),
+            address: own.map_or(Ipv4Addr::UNSPECIFIED, |node| node.address),
+            cookie: self.keys.cookie,
+            seed: self.keys.seed,
+        };
+        let unknown = own.is_none().then(|| Problem {
+            error: format!("the snapshot has no node {}", self.node),
+            traffic: "tasks on other nodes cannot be reached from here, nor those here from there".into(),
+            fix:
+                "add this node to nodes: in the services file, or set node in portico.toml to its name there"
+                    .into(),
+        });
+        self.problems.insert("identity", unknown.into_iter().collect());
+        if self
+            .programs
+            .as_ref()
+            .is_some_and(|loaded| loaded.identity == identity)
+        {
+            return Ok(());
+        }
+        let object = loader::open(&self.pins, &self.wanted, &identity)?;
+        let programs = Programs::load(object)?;
+        self.programs = Some(Loaded { identity, programs });
+        migrate::copy(&self.pins, &self.old, &mut self.tables.maps)?;
+        self.replace_programs();
+        migrate::copy(&self.pins, &self.old, &mut self.tables.maps)?;
+        migrate::finish(&self.pins, &std::mem::take(&mut self.old));
+        Ok(())
+    }
+
+    /// Published ports of the snapshot are kept for clients.
+    fn reserve(&mut self, snapshot: &Snapshot) {
+        let frontends = snapshot.services.values().flat_map(|service| &service.frontends);
+        let ports = frontends
+            .filter(|frontend| frontend.address.is_none())
+            .map(|frontend| frontend.port);
+        let problem = self.ports.set(&ports.collect()).err().map(|error| Problem {
+            error: format!("cannot reserve the published ports: {error}"),
+            traffic: "a connection that this node itself opens could use one of them and break".into(),
+            fix: "add them to the sysctl net.ipv4.ip_local_reserved_ports".into(),
+        });
+        self.problems.insert("ports", problem.into_iter().collect());
+    }
+
+    /// A new look at the machine, with the ways to `asked`. Returns what the kernel should be asked.
+    pub fn look(&mut self, host: Host, asked: BTreeSet<IpAddr>) -> Vec<(u32, IpAddr)> {
+        self.asked = asked;
+        self.host = host;
+        match self.follow() {
+            Ok(unresolved) => {
+                self.problems.remove("machine");
+                unresolved
+            }
+            Err(error) => {
+                tracing::warn!(%error, "what changed on this machine cannot be carried out");
+                let problem = Problem {
+                    error: error.to_string(),
+                    traffic: "what was programmed before goes on".into(),
+                    fix: "it is tried again every second".into(),
+                };
+                self.problems.insert("machine", vec![problem]);
+                Vec::new()
+            }
+        }
+    }
+
+    /// The addresses to which the ways are to be known: nodes and tasks here.
+    pub fn destinations(&self) -> BTreeSet<IpAddr> {
+        let mut destinations = self.tables.task_addresses();
+        let nodes = self
+            .tables
+            .applied()
+            .into_iter()
+            .flat_map(|snapshot| snapshot.nodes.values());
+        destinations.extend(nodes.map(|node| IpAddr::from(node.address)));
+        destinations
+    }
+
+    pub fn asked(&self) -> &BTreeSet<IpAddr> {
+        &self.asked
+    }
+
+    /// One step of expiry; true at the end of a round.
+    pub fn expire(&mut self) -> Result<bool, EbpfError> {
+        let Some(loaded) = &mut self.programs else {
+            return Ok(true);
+        };
+        let mask4 = loaded.identity.address.octets();
+        let mask6 = self.tables.source6();
+        let probe = loaded.programs.tc("probe")?;
+        let (maps, locals) = self.tables.flows();
+        self.expiry.step(
+            maps,
+            &World {
+                locals,
+                probe,
+                mask4,
+                mask6,
+            },
+        )
+    }
+
+    /// Hints and chain tables that are needed no more.
+    pub fn tidy(&mut self) -> Result<(), EbpfError> {
+        self.tables.sweep_hints()?;
+        self.tables.drop_old_chains(Instant::now())
+    }
+
+    pub fn report(&self) -> PlaneReport {
+        let mut problems: Vec<Problem> = self.problems.values().flatten().cloned().collect();
+        problems.extend(self.tables.problems().cloned());
+        PlaneReport {
+            generation: self.generation,
+            applied_in: self.applied_in,
+            interfaces: self.uplinks.clone(),
+            counters: counters::read(&self.tables.maps.counter),
+            flows: self.expiry.counted().clone(),
+            problems,
+        }
+    }
+
+    pub fn trace(&mut self, question: &Question) -> Result<TraceReport, EbpfError> {
+        let device = self.uplinks.first().map_or(0, |uplink| uplink.index);
+        let loaded = self.programs.as_mut().ok_or(EbpfError::Idle)?;
+        trace::run(
+            loaded.programs.tc("trace")?,
+            &mut self.tables,
+            &self.host,
+            question,
+            device,
+        )
+    }
+
+    pub fn reconcile(&mut self) -> Result<Vec<Difference>, EbpfError> {
+        if self.programs.is_none() {
+            return Err(EbpfError::Idle);
+        }
+        let mut differences = self.tables.reconcile()?;
+        differences.extend(self.missing_links());
+        Ok(differences)
+    }
+}

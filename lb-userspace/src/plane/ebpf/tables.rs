@@ -1,0 +1,97 @@
+//! The tables that follow from the snapshot, and the books kept about them: which pool has which number, blocks and
+//! members. Head and chain tables exist once, in the kernel; the agent reads and writes them through its mapping.
+
+mod adopt;
+mod apply;
+mod check;
+mod fronts;
+mod hints;
+mod locals;
+mod members;
+mod nodes;
+mod pools;
+mod slots;
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use lb_common::key::Front;
+use lb_common::table::{self, Local, Node, Settings, Uplink};
+use lb_common::{V4, V6};
+
+use super::maps::Maps;
+use super::ranges::Ranges;
+use crate::config::Limits;
+use crate::model::{Pool, Service, Snapshot};
+use crate::plane::Problem;
+
+pub use locals::Hooked;
+
+/// Kernel tables and books.
+pub struct Tables {
+    pub maps: Maps,
+    /// Seed of the placement.
+    seed: u64,
+    /// Name of this node.
+    node: Arc<str>,
+    limits: Limits,
+    /// Free parts of `POOL`, `HEAD` (in blocks), `CHAIN` and `MEMBER`.
+    numbers: Ranges,
+    heads: Ranges,
+    chains: Ranges,
+    members: Ranges,
+    /// By pool id.
+    books: HashMap<u64, Book>,
+    fronts4: HashMap<Front<V4>, u32>,
+    fronts6: HashMap<Front<V6>, u32>,
+    locals: HashMap<u64, Local>,
+    /// Addresses of the members in `LOCAL`.
+    homes: HashMap<u64, IpAddr>,
+    hooks: HashMap<IpAddr, Hooked>,
+    nodes: HashMap<u16, Node>,
+    peers: HashMap<V4, u16>,
+    uplinks: HashMap<u32, Uplink>,
+    settings: Option<Settings>,
+    /// Addresses at which frontends without one of their own answer.
+    addresses: BTreeSet<IpAddr>,
+    /// Tags of the nodes that are suspected.
+    suspected: BTreeSet<u16>,
+    applied: Option<Arc<Snapshot>>,
+    /// What could not be carried out, by pool.
+    refused: HashMap<u64, Problem>,
+    scratch: Scratch,
+}
+
+/// What is known of one pool.
+struct Book {
+    number: u32,
+    /// The entry of `POOL`.
+    entry: table::Pool,
+    /// Member tag by offset; 0 is free.
+    tags: Vec<u64>,
+    /// Offsets given up lately: a slot looked up before may still lead there.
+    resting: Vec<(Instant, u16)>,
+    /// As applied; `None` while only found pinned.
+    pool: Option<Arc<Pool>>,
+    service: Option<Arc<Service>>,
+    /// Since when no member is here although there is a chain table.
+    unhosted: Option<Instant>,
+}
+
+/// Room for one table while it is computed.
+#[derive(Default)]
+struct Scratch {
+    heads: Vec<u16>,
+    chains: Vec<table::ChainSlot>,
+}
+
+/// Now, as the programs count.
+pub fn tick() -> u32 {
+    let now = nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC);
+    let nanoseconds = now.map_or(0, |now| {
+        now.tv_sec() as u64 * 1_000_000_000 + now.tv_nsec() as u64
+    });
+    lb_common::tick::from_nanoseconds(nanoseconds).max(1)
+}

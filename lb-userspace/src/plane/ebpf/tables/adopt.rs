@@ -1,0 +1,125 @@
+//! The books, rebuilt from what an agent before this one left in the kernel.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::Instant;
+
+use lb_common::table::{self, BLOCK, NO_TABLE};
+
+use super::super::maps::Maps;
+use super::super::ranges::Ranges;
+use super::locals::narrow;
+use super::{Book, Hooked, Scratch, Tables};
+use crate::config::Limits;
+use crate::plane::EbpfError;
+
+impl Tables {
+    pub fn adopt(maps: Maps, seed: u64, node: Arc<str>, limits: Limits) -> Result<Self, EbpfError> {
+        let mut tables = Self {
+            numbers: Ranges::new(maps.pool.len()),
+            heads: Ranges::new(maps.head.entries()),
+            chains: Ranges::new(maps.chain.entries()),
+            members: Ranges::new(maps.member.len()),
+            books: HashMap::new(),
+            fronts4: maps.v4.front.all()?.into_iter().collect(),
+            fronts6: maps.v6.front.all()?.into_iter().collect(),
+            locals: maps
+                .local
+                .all()?
+                .into_iter()
+                .map(|(tag, local)| {
+                    (
+                        tag,
+                        table::Local {
+                            deaf_since: 0,
+                            ..local
+                        },
+                    )
+                })
+                .collect(),
+            homes: HashMap::new(),
+            hooks: HashMap::new(),
+            nodes: HashMap::new(),
+            peers: maps.peer.all()?.into_iter().collect(),
+            uplinks: HashMap::new(),
+            settings: None,
+            addresses: BTreeSet::new(),
+            suspected: BTreeSet::new(),
+            applied: None,
+            refused: HashMap::new(),
+            scratch: Scratch::default(),
+            maps,
+            seed,
+            node,
+            limits,
+        };
+        for number in 0..tables.maps.pool.len() {
+            let entry = tables.maps.pool.get(number)?;
+            if entry.slots != 0 && !tables.adopt_pool(number, entry)? {
+                tracing::warn!(number, "a pinned pool contradicts others and is made anew");
+                tables.maps.pool.set(number, table::Pool::default())?;
+            }
+        }
+        for tag in 1..=u32::from(u16::MAX) {
+            let node = tables.maps.node.get(tag)?;
+            if node != table::Node::default() {
+                tables.nodes.insert(tag as u16, node);
+            }
+        }
+        for byte in 0..256 {
+            let uplink = tables.maps.uplink.get(byte)?;
+            if uplink.ifindex != 0 {
+                tables.uplinks.insert(byte, uplink);
+            }
+        }
+        tables.adopt_hooks();
+        Ok(tables)
+    }
+
+    /// False where its parts are not free: then it is not to be trusted.
+    fn adopt_pool(&mut self, number: u32, entry: table::Pool) -> Result<bool, EbpfError> {
+        let blocks = entry.slots / BLOCK;
+        let diverted = entry.fresh != entry.head;
+        let sound = entry.slots.is_power_of_two()
+            && blocks > 0
+            && self.numbers.claim(number, 1)
+            && self.heads.claim(entry.head, blocks)
+            && (!diverted || self.heads.claim(entry.fresh, blocks))
+            && (entry.chain == NO_TABLE || self.chains.claim(entry.chain, entry.slots))
+            && (entry.room == 0 || self.members.claim(entry.members, entry.room));
+        if !sound {
+            return Ok(false);
+        }
+        let mut tags = Vec::new();
+        for offset in 0..entry.room {
+            tags.push(self.maps.member.get(entry.members + offset)?.tag);
+        }
+        let used = tags.iter().rposition(|&tag| tag != 0).map_or(0, |last| last + 1);
+        tags.truncate(used);
+        let unhosted = (entry.chain != NO_TABLE).then(Instant::now);
+        let book = Book {
+            number,
+            entry,
+            tags,
+            resting: Vec::new(),
+            pool: None,
+            service: None,
+            unhosted,
+        };
+        self.books.insert(entry.id, book);
+        Ok(true)
+    }
+
+    /// Tasks are where they were until they are found elsewhere.
+    fn adopt_hooks(&mut self) {
+        for local in self.locals.values().filter(|local| local.ifindex != 0) {
+            let [_, _, _, _, rest @ ..] = local.address;
+            let hooked = Hooked {
+                device: local.ifindex,
+                namespace: local.namespace,
+                prefix: local.prefix,
+            };
+            self.hooks.insert(narrow(local.address, rest == [0; 12]), hooked);
+        }
+    }
+}

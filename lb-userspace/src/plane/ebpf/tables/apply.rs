@@ -1,0 +1,179 @@
+//! A snapshot, carried out by difference and in the order that never leads a packet into nothing: what is pointed to
+//! comes before what points, and goes after it.
+
+use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::Tables;
+use super::fronts::Fronts;
+use crate::model::{Pool, Service, Snapshot};
+use crate::plane::{EbpfError, Problem};
+
+impl Tables {
+    /// Makes the tables show the snapshot. Nodes are set apart, by what the machine knows of the ways to them.
+    pub fn apply(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EbpfError> {
+        let now = Instant::now();
+        let first = self.applied.is_none();
+        let suspected = snapshot
+            .nodes
+            .values()
+            .filter(|node| node.suspected)
+            .map(|node| node.tag)
+            .collect();
+        let diversion = self.set_suspected(suspected);
+        let present: HashSet<u64> = snapshot.pools.iter().map(|pool| pool.id).collect();
+        let gone: Vec<u64> = self
+            .books
+            .keys()
+            .filter(|id| !present.contains(id))
+            .copied()
+            .collect();
+
+        let changed: Vec<Change> = snapshot
+            .pools
+            .iter()
+            .filter_map(|pool| self.change(pool, snapshot.services.get(&pool.service)))
+            .collect();
+        let mut old = if first {
+            self.present_fronts()
+        } else {
+            Fronts::default()
+        };
+        for (number, pool) in changed
+            .iter()
+            .map(|change| change.pool.id)
+            .chain(gone.iter().copied())
+            .filter_map(|id| self.books.get(&id))
+            .filter_map(|book| Some((book.number, book.pool.clone()?)))
+            .collect::<Vec<_>>()
+        {
+            self.fronts_of(&pool, number, &mut old);
+        }
+        let departed = self.departed(first, snapshot, &changed, &gone);
+
+        let mut wanted = Fronts::default();
+        for Change { pool, service } in &changed {
+            self.put_pool(pool, service.as_ref(), now)?;
+            // A pool that was refused has no book, and its frontends are left to the node's own stack.
+            if let Some(number) = self.books.get(&pool.id).map(|book| book.number) {
+                self.put_locals(pool, number, service.as_deref())?;
+                self.fronts_of(pool, number, &mut wanted);
+            }
+        }
+        if diversion {
+            self.divert_all(now)?;
+        }
+        self.add_fronts(&wanted)?;
+
+        self.remove_fronts(&old, &wanted)?;
+        for id in gone {
+            self.drop_pool(id, now)?;
+        }
+        self.remove_locals(departed)?;
+        self.applied = Some(Arc::clone(snapshot));
+        Ok(())
+    }
+
+    /// Writes all fronts again, after the node's addresses changed.
+    pub fn refront(&mut self) -> Result<(), EbpfError> {
+        if self.applied.is_none() {
+            return Ok(());
+        }
+        let (old, wanted) = (self.present_fronts(), self.wanted_fronts());
+        self.add_fronts(&wanted)?;
+        self.remove_fronts(&old, &wanted)
+    }
+
+    pub(super) fn wanted_fronts(&self) -> Fronts {
+        let mut wanted = Fronts::default();
+        for book in self.books.values() {
+            if let Some(pool) = &book.pool {
+                self.fronts_of(pool, book.number, &mut wanted);
+            }
+        }
+        wanted
+    }
+
+    pub fn applied(&self) -> Option<&Arc<Snapshot>> {
+        self.applied.as_ref()
+    }
+
+    /// What does not fit.
+    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
+        self.refused.values()
+    }
+
+    /// The pool of a number.
+    pub fn pool_numbered(&self, number: u32) -> Option<&Arc<Pool>> {
+        self.books
+            .values()
+            .find(|book| book.number == number)?
+            .pool
+            .as_ref()
+    }
+
+    /// What is to be done about a pool; `None` where it is shown already.
+    fn change(&self, pool: &Arc<Pool>, service: Option<&Arc<Service>>) -> Option<Change> {
+        let shown = self.books.get(&pool.id).is_some_and(|book| {
+            book.pool.as_ref().is_some_and(|old| Arc::ptr_eq(old, pool))
+                && book.service.as_ref().map(Arc::as_ptr) == service.map(Arc::as_ptr)
+        });
+        (!shown).then(|| Change {
+            pool: Arc::clone(pool),
+            service: service.cloned(),
+        })
+    }
+
+    /// Tags of members that were here and are not any more.
+    fn departed(&self, first: bool, snapshot: &Snapshot, changed: &[Change], gone: &[u64]) -> BTreeSet<u64> {
+        let here = |pool: &Arc<Pool>| -> Vec<u64> {
+            let members = pool.members.iter().filter(|member| member.node == self.node);
+            members.map(|member| member.candidate.tag).collect()
+        };
+        let mut departed: BTreeSet<u64> = if first {
+            self.locals.keys().copied().collect()
+        } else {
+            let ids = changed
+                .iter()
+                .map(|change| change.pool.id)
+                .chain(gone.iter().copied());
+            let books = ids.filter_map(|id| self.books.get(&id)?.pool.as_ref());
+            books.flat_map(here).collect()
+        };
+        let still: &mut dyn Iterator<Item = &Arc<Pool>> = if first {
+            &mut snapshot.pools.iter()
+        } else {
+            &mut changed.iter().map(|change| &change.pool)
+        };
+        for tag in still.flat_map(here) {
+            departed.remove(&tag);
+        }
+        departed
+    }
+
+    fn divert_all(&mut self, now: Instant) -> Result<(), EbpfError> {
+        for id in self.books.keys().copied().collect::<Vec<_>>() {
+            let Some(mut book) = self.books.remove(&id) else {
+                continue;
+            };
+            let result = match book.pool.clone() {
+                Some(pool) => {
+                    self.divert(&mut book, &pool, now);
+                    let entry = book.entry;
+                    self.write_entry(&mut book, entry)
+                }
+                None => Ok(()),
+            };
+            self.books.insert(id, book);
+            result?;
+        }
+        Ok(())
+    }
+}
+
+/// A pool that is not shown yet, and the service it belongs to.
+struct Change {
+    pool: Arc<Pool>,
+    service: Option<Arc<Service>>,
+}

@@ -1,0 +1,159 @@
+//! Kernel against snapshot: what differs is named, and repaired.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+use std::time::Instant;
+
+use lb_common::table::{Local, NO_MEMBER};
+use lb_common::{Plain, placement};
+
+use super::super::maps::Table;
+use super::Tables;
+use crate::plane::{Difference, EbpfError};
+
+impl Tables {
+    /// Reads every table back and compares. Cost is that of a first load.
+    pub fn reconcile(&mut self) -> Result<Vec<Difference>, EbpfError> {
+        let mut found = Vec::new();
+        self.check_pools(&mut found)?;
+        let wanted = self.wanted_fronts();
+        check_table("FRONT4", &mut self.maps.v4.front, &wanted.v4, &mut found)?;
+        check_table("FRONT6", &mut self.maps.v6.front, &wanted.v6, &mut found)?;
+        (self.fronts4, self.fronts6) = (wanted.v4, wanted.v6);
+        self.check_locals(&mut found)?;
+        check_table("PEER4", &mut self.maps.peer, &self.peers, &mut found)?;
+        for (&tag, wanted) in &self.nodes {
+            let node = self.maps.node.get(tag.into())?;
+            if node != *wanted {
+                found.push(difference("NODE", &tag, wanted, &node));
+                self.maps.node.set(tag.into(), *wanted)?;
+            }
+        }
+        Ok(found)
+    }
+
+    fn check_pools(&mut self, found: &mut Vec<Difference>) -> Result<(), EbpfError> {
+        let now = Instant::now();
+        for id in self.books.keys().copied().collect::<Vec<_>>() {
+            let Some(book) = self.books.get(&id) else { continue };
+            let Some(pool) = book.pool.clone() else { continue };
+            let entry = self.maps.pool.get(book.number)?;
+            let mut broken = entry != book.entry;
+            if broken {
+                found.push(difference("POOL", &book.number, &book.entry, &entry));
+                self.maps.pool.set(book.number, book.entry)?;
+            }
+            for (offset, &tag) in book.tags.iter().enumerate() {
+                let index = book.entry.members + offset as u32;
+                let member = self.maps.member.get(index)?;
+                let candidate = pool.members.iter().find(|member| member.candidate.tag == tag);
+                let node = candidate.map_or(0, |member| member.candidate.node);
+                if member.tag != tag || (tag != 0 && member.node != node) {
+                    let wanted = lb_common::table::Member {
+                        tag,
+                        node,
+                        pad: [0; 3],
+                    };
+                    found.push(difference("MEMBER", &index, &wanted, &member));
+                    self.maps.member.set(index, wanted)?;
+                }
+            }
+            let slots = self.wrong_slots(id, &pool);
+            if slots > 0 {
+                broken = true;
+                found.push(Difference {
+                    entry: format!("HEAD of port {} of {}", pool.target_port, pool.service),
+                    wanted: "the member of highest score in every slot".into(),
+                    found: format!("{slots} of {} slots lead elsewhere", pool.slots),
+                    repaired: true,
+                });
+            }
+            if broken && let Some(service) = self.books.get(&id).map(|book| book.service.clone()) {
+                self.put_pool(&pool, service.as_ref(), now)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// How many slots have another head than placement gives them.
+    fn wrong_slots(&self, id: u64, pool: &Arc<crate::model::Pool>) -> usize {
+        let Some(book) = self.books.get(&id) else { return 0 };
+        let candidates: Vec<_> = pool.members.iter().map(|member| member.candidate).collect();
+        let mut heads = vec![NO_MEMBER; pool.slots as usize];
+        placement::fill_heads(self.seed, &candidates, &mut heads);
+        let wanted = |index: u16| {
+            let member = candidates.get(usize::from(index));
+            member
+                .and_then(|member| book.offset(member.tag))
+                .unwrap_or(NO_MEMBER)
+        };
+        let slots = heads.iter().enumerate();
+        slots
+            .filter(|&(slot, &index)| self.head(book.entry.head, slot as u32) != wanted(index))
+            .count()
+    }
+
+    fn check_locals(&mut self, found: &mut Vec<Difference>) -> Result<(), EbpfError> {
+        for (&tag, wanted) in &self.locals {
+            let present = self.maps.local.get(&tag)?;
+            // When the task was last heard is the programs' own.
+            let same = present.is_some_and(|local| {
+                Local {
+                    deaf_since: 0,
+                    ..local
+                } == *wanted
+            });
+            if !same {
+                found.push(difference("LOCAL", &format_args!("{tag:016x}"), wanted, &present));
+                self.maps.local.set(tag, *wanted)?;
+            }
+        }
+        for (tag, local) in self.maps.local.all()? {
+            if !self.locals.contains_key(&tag) {
+                found.push(difference(
+                    "LOCAL",
+                    &format_args!("{tag:016x}"),
+                    &"nothing",
+                    &local,
+                ));
+                self.maps.local.remove(&tag)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn check_table<K, V>(
+    name: &str,
+    map: &mut Table<K, V>,
+    wanted: &std::collections::HashMap<K, V>,
+    found: &mut Vec<Difference>,
+) -> Result<(), EbpfError>
+where
+    K: Plain + Debug + std::hash::Hash + Eq,
+    V: Plain + Debug + PartialEq,
+{
+    for (key, value) in map.all()? {
+        if !wanted.contains_key(&key) {
+            found.push(difference(name, &key, &"nothing", &value));
+            map.remove(&key)?;
+        }
+    }
+    for (key, value) in wanted {
+        let present = map.get(key)?;
+        if present.as_ref() != Some(value) {
+            found.push(difference(name, key, value, &present));
+            map.set(*key, *value)?;
+        }
+    }
+    Ok(())
+}
+
+fn difference(map: &str, key: &dyn Debug, wanted: &dyn Debug, found: &dyn Debug) -> Difference {
+    Difference {
+        entry: format!("{map}[{key:?}]"),
+        wanted: format!("{wanted:?}"),
+        found: format!("{found:?}"),
+        repaired: true,
+    }
+}

@@ -1,0 +1,129 @@
+//! `FRONT4` and `FRONT6`: where the pools answer.
+
+use std::collections::{BTreeSet, HashMap};
+use std::hash::Hash;
+use std::net::IpAddr;
+
+use lb_common::key::{self, Front};
+use lb_common::{Plain, V4, V6};
+
+use super::super::maps::Table;
+use super::Tables;
+use crate::model::{Family, Frontend, Pool, Protocol};
+use crate::plane::EbpfError;
+
+impl Tables {
+    /// The addresses at which frontends without an address answer; true where they changed, and then all fronts are to
+    /// be written again.
+    pub fn set_addresses(&mut self, addresses: BTreeSet<IpAddr>) -> bool {
+        let changed = self.addresses != addresses;
+        self.addresses = addresses;
+        changed
+    }
+
+    /// Fronts of one pool, each with the pool's number.
+    pub(super) fn fronts_of(&self, pool: &Pool, number: u32, fronts: &mut Fronts) {
+        for frontend in &pool.frontends {
+            match frontend.address {
+                Some(address) => fronts.add(address, frontend, number),
+                None => {
+                    let family = |address: &&IpAddr| Family::of(**address) == pool.family;
+                    for &address in self.addresses.iter().filter(family) {
+                        fronts.add(address, frontend, number);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Writes what is wanted.
+    pub(super) fn add_fronts(&mut self, wanted: &Fronts) -> Result<(), EbpfError> {
+        add(&mut self.maps.v4.front, &mut self.fronts4, &wanted.v4)?;
+        add(&mut self.maps.v6.front, &mut self.fronts6, &wanted.v6)
+    }
+
+    /// Removes those of `old` that are not wanted, unless they lead to another pool by now.
+    pub(super) fn remove_fronts(&mut self, old: &Fronts, wanted: &Fronts) -> Result<(), EbpfError> {
+        remove(&mut self.maps.v4.front, &mut self.fronts4, &old.v4, &wanted.v4)?;
+        remove(&mut self.maps.v6.front, &mut self.fronts6, &old.v6, &wanted.v6)
+    }
+
+    /// Everything that is there.
+    pub(super) fn present_fronts(&self) -> Fronts {
+        Fronts {
+            v4: self.fronts4.clone(),
+            v6: self.fronts6.clone(),
+        }
+    }
+
+    /// Pool numbers of a front, for `trace` and expiry.
+    pub fn pool_at(&self, address: IpAddr, port: u16, protocol: u8) -> Option<u32> {
+        let port = port.to_be_bytes();
+        match address {
+            IpAddr::V4(ip) => self
+                .fronts4
+                .get(&Front::new(ip.octets(), port, protocol))
+                .copied(),
+            IpAddr::V6(ip) => self
+                .fronts6
+                .get(&Front::new(ip.octets(), port, protocol))
+                .copied(),
+        }
+    }
+}
+
+/// Fronts of both families and the pools they lead to.
+#[derive(Default)]
+pub(super) struct Fronts {
+    pub v4: HashMap<Front<V4>, u32>,
+    pub v6: HashMap<Front<V6>, u32>,
+}
+
+impl Fronts {
+    fn add(&mut self, address: IpAddr, frontend: &Frontend, number: u32) {
+        let protocol = match frontend.protocol {
+            Protocol::Tcp => key::TCP,
+            Protocol::Udp => key::UDP,
+        };
+        let port = frontend.port.to_be_bytes();
+        match address {
+            IpAddr::V4(ip) => self.v4.insert(Front::new(ip.octets(), port, protocol), number),
+            IpAddr::V6(ip) => self.v6.insert(Front::new(ip.octets(), port, protocol), number),
+        };
+    }
+}
+
+fn add<F>(
+    map: &mut Table<F, u32>,
+    book: &mut HashMap<F, u32>,
+    wanted: &HashMap<F, u32>,
+) -> Result<(), EbpfError>
+where
+    F: Plain + Hash + Eq,
+{
+    for (&front, &number) in wanted {
+        if book.get(&front) != Some(&number) {
+            map.set(front, number)?;
+            book.insert(front, number);
+        }
+    }
+    Ok(())
+}
+
+fn remove<F>(
+    map: &mut Table<F, u32>,
+    book: &mut HashMap<F, u32>,
+    old: &HashMap<F, u32>,
+    wanted: &HashMap<F, u32>,
+) -> Result<(), EbpfError>
+where
+    F: Plain + Hash + Eq,
+{
+    for (front, number) in old {
+        if !wanted.contains_key(front) && book.get(front) == Some(number) {
+            map.remove(front)?;
+            book.remove(front);
+        }
+    }
+    Ok(())
+}

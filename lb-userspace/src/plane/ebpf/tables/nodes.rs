@@ -1,0 +1,76 @@
+//! `NODE`, `PEER4`, `UPLINK` and `SETTINGS`.
+
+use std::collections::{BTreeSet, HashMap};
+
+use lb_common::table::{Node, Settings, Uplink};
+use lb_common::{V4, V6};
+
+use super::Tables;
+use crate::plane::EbpfError;
+
+impl Tables {
+    /// Writes the nodes that changed, and removes those that are gone.
+    pub fn set_nodes(&mut self, nodes: HashMap<u16, Node>) -> Result<(), EbpfError> {
+        for (&tag, &node) in &nodes {
+            if self.nodes.get(&tag) != Some(&node) {
+                self.maps.node.set(tag.into(), node)?;
+            }
+        }
+        for &tag in self.nodes.keys().filter(|tag| !nodes.contains_key(tag)) {
+            self.maps.node.set(tag.into(), Node::default())?;
+        }
+        self.nodes = nodes;
+        Ok(())
+    }
+
+    /// Who may send through the tunnel.
+    pub fn set_peers(&mut self, peers: HashMap<V4, u16>) -> Result<(), EbpfError> {
+        for (&address, &tag) in &peers {
+            if self.peers.get(&address) != Some(&tag) {
+                self.maps.peer.set(address, tag)?;
+            }
+        }
+        for address in self.peers.keys().filter(|address| !peers.contains_key(*address)) {
+            self.maps.peer.remove(address)?;
+        }
+        self.peers = peers;
+        Ok(())
+    }
+
+    /// The uplinks by the last byte of their index.
+    pub fn set_uplinks(&mut self, uplinks: HashMap<u32, Uplink>) -> Result<(), EbpfError> {
+        for byte in 0..256 {
+            let wanted = uplinks.get(&byte).copied();
+            if self.uplinks.get(&byte).copied() != wanted {
+                self.maps.uplink.set(byte, wanted.unwrap_or_default())?;
+            }
+        }
+        self.uplinks = uplinks;
+        Ok(())
+    }
+
+    pub fn set_settings(&mut self, settings: Settings) -> Result<(), EbpfError> {
+        if self.settings != Some(settings) {
+            self.maps.settings.set(0, settings)?;
+            self.settings = Some(settings);
+        }
+        Ok(())
+    }
+
+    /// As they are.
+    pub fn nodes(&self) -> impl Iterator<Item = (u16, Node)> + '_ {
+        self.nodes.iter().map(|(&tag, &node)| (tag, node))
+    }
+
+    /// This node's IPv6 address for clients that cannot keep theirs.
+    pub fn source6(&self) -> V6 {
+        self.settings.map(|settings| settings.source6).unwrap_or_default()
+    }
+
+    /// New connections go around these nodes.
+    pub(super) fn set_suspected(&mut self, suspected: BTreeSet<u16>) -> bool {
+        let changed = self.suspected != suspected;
+        self.suspected = suspected;
+        changed
+    }
+}

@@ -1,0 +1,70 @@
+//! What the plane does without being asked: watch the machine, end flows.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures_util::stream::{Stream, StreamExt};
+
+use super::Shared;
+
+/// The machine is looked at this often even if it says nothing.
+const REFRESH: Duration = Duration::from_secs(1);
+/// Changes come in crowds: one look for all that come within this time.
+const GATHER: Duration = Duration::from_millis(20);
+/// One step of expiry, at most, in this time.
+const STEP: Duration = Duration::from_millis(50);
+/// A round of expiry begins no sooner than this after the last.
+const ROUND: Duration = Duration::from_secs(2);
+/// Hints and chain tables that nobody needs any more are looked for this often.
+const TIDY: Duration = Duration::from_secs(30);
+
+/// Keeps the tables in step with devices, addresses, neighbours and routes.
+pub async fn watch(shared: Arc<Shared>, mut changes: impl Stream<Item = ()> + Unpin) {
+    loop {
+        tokio::select! {
+            change = changes.next() => if change.is_none() { return },
+            () = shared.look.notified() => {}
+            () = tokio::time::sleep(REFRESH) => {}
+        }
+        tokio::time::sleep(GATHER).await;
+        // Those that came meanwhile are seen by the look that follows.
+        while let Some(Some(())) = futures_util::FutureExt::now_or_never(changes.next()) {}
+        let destinations = shared.state().destinations();
+        match shared.netlink.read(&destinations).await {
+            Ok(host) => {
+                let unresolved = shared.state().look(host, destinations);
+                for (device, address) in unresolved {
+                    shared.netlink.resolve(device, address).await;
+                }
+            }
+            Err(error) => tracing::warn!(%error, "the machine cannot be looked at"),
+        }
+    }
+}
+
+/// Ends flows, a step at a time.
+pub async fn expire(shared: Arc<Shared>) {
+    let mut began = Instant::now();
+    let mut tidied = Instant::now();
+    loop {
+        tokio::time::sleep(STEP).await;
+        let stepped = shared.state().expire();
+        match stepped {
+            Ok(true) => {
+                tokio::time::sleep(ROUND.saturating_sub(began.elapsed())).await;
+                began = Instant::now();
+            }
+            Ok(false) => {}
+            Err(error) => {
+                tracing::warn!(%error, "flows cannot be looked through");
+                tokio::time::sleep(ROUND).await;
+            }
+        }
+        if tidied.elapsed() >= TIDY {
+            tidied = Instant::now();
+            if let Err(error) = shared.state().tidy() {
+                tracing::warn!(%error, "hints cannot be looked through");
+            }
+        }
+    }
+}
