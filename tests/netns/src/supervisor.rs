@@ -3,6 +3,8 @@
 //! It holds one end of a pipe to the owner, and a mount namespace with a bpffs of its own: agents run in that
 //! namespace, so their pins outlive an agent, are seen by nobody else, and vanish with the cluster.
 
+mod names;
+
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Read, Write};
@@ -17,7 +19,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, setsid};
 
 use crate::namespace::Namespace;
-use crate::state::directory;
+use crate::state::{HOME, directory};
 use crate::{tool, wait};
 
 /// Where agents find bpffs.
@@ -33,7 +35,9 @@ impl Supervisor {
     /// Starts one for a cluster. A detached one waits until it is killed, not for its owner's end.
     pub fn start(prefix: &str, detached: bool) -> Result<Self> {
         let mut command = Command::new(tool::program("portico-lab")?);
-        command.args(["supervise", prefix]).stdout(Stdio::piped());
+        command
+            .args(["supervise", "--prefix", prefix])
+            .stdout(Stdio::piped());
         if detached {
             command
                 .arg("--detached")
@@ -95,6 +99,7 @@ pub fn supervise(prefix: &str, detached: bool) -> Result<()> {
 /// Writes names of namespaces down before they are made.
 pub fn note(prefix: &str, names: &[String]) -> Result<()> {
     fs::create_dir_all(directory(prefix))?;
+    names::claim()?;
     let mut file = fs::OpenOptions::new()
         .create(true)
         .append(true)
@@ -117,7 +122,11 @@ pub fn sweep(prefix: &str) -> Result<()> {
     };
     remove(&names)?;
     fs::remove_dir_all(directory(prefix))
-        .with_context(|| format!("cannot remove {}", directory(prefix).display()))
+        .with_context(|| format!("cannot remove {}", directory(prefix).display()))?;
+    names::release();
+    // Only where it is empty.
+    let _ = fs::remove_dir(HOME);
+    Ok(())
 }
 
 /// Ends the processes of some namespaces, then the namespaces.
@@ -145,16 +154,20 @@ pub fn remove(names: &BTreeSet<String>) -> Result<()> {
 pub fn dismiss(prefix: &str) {
     if let Some(pid) = find(prefix) {
         let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        let _ = wait::until("the supervisor ends", Duration::from_secs(5), || {
+            find(prefix).is_none()
+        });
     }
 }
 
 /// Clusters whose supervisor is gone: of a machine that lost both, say.
 pub fn orphans() -> Vec<String> {
-    let Ok(clusters) = fs::read_dir(crate::state::HOME) else {
+    let Ok(clusters) = fs::read_dir(HOME) else {
         return Vec::new();
     };
     clusters
         .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .filter(|prefix| directory(prefix).is_dir())
         .filter(|prefix| find(prefix).is_none())
         .collect()
 }
@@ -181,6 +194,7 @@ fn find(prefix: &str) -> Option<i32> {
             .next()
             .is_some_and(|program| program.ends_with(b"portico-lab"))
             && words.next() == Some(b"supervise")
+            && words.next() == Some(b"--prefix")
             && words.next() == Some(prefix.as_bytes())
     })
 }

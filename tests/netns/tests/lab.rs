@@ -10,7 +10,7 @@ use netns::client::raw::Wire;
 use netns::client::raw::tcp::{Speaker, flag};
 use netns::client::{http, udp};
 use netns::state::{Node, State, Task};
-use netns::{Cluster, Service, services, supervisor, testing, tool, wait};
+use netns::{Cluster, Namespace, Service, services, supervisor, testing, tool, wait};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
@@ -117,6 +117,62 @@ fn a_killed_run_leaves_nothing_behind() {
         gone,
     )
     .unwrap();
+}
+
+/// What the front end prints; the test fails where it does.
+fn lab(arguments: &[&str]) -> String {
+    let program = env!("CARGO_BIN_EXE_portico-lab");
+    tool::run(
+        Command::new(program)
+            .args(["--prefix", "portico-front"])
+            .args(arguments),
+    )
+    .unwrap()
+}
+
+#[test]
+fn the_front_end_brings_a_cluster_up_changes_it_and_leaves_nothing_behind() {
+    let test = "the_front_end_brings_a_cluster_up_changes_it_and_leaves_nothing_behind";
+    let Some(_turn) = testing::turn(test) else { return };
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    lab(&["up", "--no-agent", "--nodes", "2", "--scale", "web=2"]);
+    assert!(lab(&["exec", "web.2", "--", "ip", "-br", "addr"]).contains("172.18.0.2/16"));
+    assert_eq!(lab(&["exec", "node2", "--", "hostname"]), "node2\n");
+    lab(&["scale", "web=3"]);
+    lab(&["drain", "node2"]);
+    let places: serde_json::Value = serde_json::from_str(&lab(&["status", "-o", "json"])).unwrap();
+    let names: Vec<&str> = places
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter_map(|place| place["place"].as_str())
+        .collect();
+    assert_eq!(
+        names,
+        ["client", "router", "node1", "node2", "web.1", "web.2", "web.3"]
+    );
+    assert_eq!(places[3]["state"], "draining");
+    assert_eq!(places[3]["addresses"][0]["v4"], "192.0.2.12");
+    let namespaces: Vec<Namespace> = places
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|place| Namespace::named(place["namespace"].as_str().unwrap()))
+        .collect();
+    lab(&["stop-task", "web.1"]);
+    lab(&["kill-node", "node1"]);
+    lab(&["down"]);
+    assert!(!namespaces.iter().any(Namespace::exists));
+    assert!(!netns::state::directory("portico-front").exists());
+    assert!(
+        supervisor::mounts("portico-front").is_err(),
+        "the supervisor is still there"
+    );
+    // /run/netns itself is made a mount by the first namespace that anybody ever makes (ip-netns(8)).
+    let after = std::fs::read_to_string("/proc/mounts").unwrap();
+    let others = |text: &str| text.lines().filter(|line| !line.contains("/netns")).count();
+    assert_eq!(others(&after), others(&mounts));
+    lab(&["down"]);
 }
 
 #[test]

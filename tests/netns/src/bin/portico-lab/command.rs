@@ -9,13 +9,13 @@ use netns::{Cluster, Service, supervisor};
 
 use crate::{guided, place};
 
-/// Namespaces of the lab are called `portico-PLACE`.
-pub const PREFIX: &str = "portico";
-
 /// A virtual cluster in network namespaces: a client behind a router, nodes, tasks on each node's bridge.
 #[derive(Parser, Debug)]
 #[command(name = "portico-lab", version)]
 pub struct Lab {
+    /// Namespaces are called PREFIX-PLACE: two labs need two prefixes
+    #[arg(long, global = true, default_value = "portico")]
+    prefix: String,
     /// Without one: the guided run, which shows the mesh at work and checks every claim
     #[command(subcommand)]
     command: Option<Command>,
@@ -95,7 +95,6 @@ enum Command {
     /// Clean up after an owner that was killed (started by the lab itself)
     #[command(hide = true)]
     Supervise {
-        prefix: String,
         #[arg(long)]
         detached: bool,
     },
@@ -104,8 +103,10 @@ enum Command {
 impl Lab {
     pub fn run(self) -> Result<ExitCode> {
         let Some(command) = self.command else {
-            return guided::run();
+            return guided::run(&self.prefix);
         };
+        let prefix = self.prefix;
+        let attach = || Cluster::attach(&prefix);
         match command {
             Command::Up {
                 nodes,
@@ -116,7 +117,7 @@ impl Lab {
                 no_agent,
                 plain_wires,
             } => {
-                let mut builder = Cluster::builder(PREFIX)
+                let mut builder = Cluster::builder(&prefix)
                     .nodes(nodes)
                     .uplinks(uplinks.into())
                     .offloads(!plain_wires);
@@ -152,8 +153,8 @@ impl Lab {
                 cluster.wait_agents()?;
             }
             Command::Exec { place, command } => return place::exec(&attach()?, &place, &command),
-            Command::Down => Cluster::remove(PREFIX)?,
-            Command::Supervise { prefix, detached } => supervisor::supervise(&prefix, detached)?,
+            Command::Down => Cluster::remove(&prefix)?,
+            Command::Supervise { detached } => supervisor::supervise(&prefix, detached)?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -162,10 +163,6 @@ impl Lab {
 /// The lab's service: HTTP and UDP echo behind one port number.
 pub fn web() -> Service {
     Service::new(&["8080:80", "8080:80/udp", "8007:7"])
-}
-
-fn attach() -> Result<Cluster> {
-    Cluster::attach(PREFIX)
 }
 
 fn scale(text: &str) -> Result<(String, u32), String> {

@@ -14,17 +14,17 @@ use netns::{Cluster, address};
 
 use self::claims::Claims;
 use self::table::Answers;
-use crate::command::{PREFIX, web};
+use crate::command::web;
 
 /// Requests to each node, family and protocol when the table is filled.
 const ROUNDS: u32 = 24;
 
 /// Runs it all. Success only if every claim held.
-pub fn run() -> Result<ExitCode> {
+pub fn run(prefix: &str) -> Result<ExitCode> {
     let mut claims = Claims::default();
     println!("A client behind a router, three nodes, service web with three tasks on port 8080.");
     println!("Every node has its own 172.18.0.0/16: web.1, web.2 and web.3 are all called 172.18.0.2.\n");
-    let mut cluster = Cluster::builder(PREFIX).service("web", web(), 3).build()?;
+    let mut cluster = Cluster::builder(prefix).service("web", web(), 3).build()?;
     cluster.settle()?;
 
     ask_every_node(&cluster, &mut claims)?;
@@ -120,8 +120,7 @@ pub fn run() -> Result<ExitCode> {
 fn ask_every_node(cluster: &Cluster, claims: &mut Claims) -> Result<usize> {
     let mut answers = Answers::default();
     let mut failed = Vec::new();
-    answers.fill(cluster, ROUNDS, &mut failed);
-    answers.print();
+    answers.fill_shown(cluster, ROUNDS, &mut failed);
     claims.hold(
         "every request to every node was answered",
         failed.is_empty(),

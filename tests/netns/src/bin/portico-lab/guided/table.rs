@@ -1,7 +1,7 @@
 //! Who answered: a row for each node, family and protocol asked, a column for each task.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{IsTerminal, Write};
+use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 
 use anyhow::Result;
@@ -19,10 +19,26 @@ pub struct Answers {
 }
 
 impl Answers {
-    /// Asks every node over both families and protocols, `rounds` times each on a connection of its own.
-    pub fn fill(&mut self, cluster: &Cluster, rounds: u32, failed: &mut Vec<String>) {
+    /// Asks every node over both families and protocols, `rounds` times each on a connection of its own. The table is
+    /// printed at the end, and on a terminal after every round.
+    pub fn fill_shown(&mut self, cluster: &Cluster, rounds: u32, failed: &mut Vec<String>) {
         let live = std::io::stdout().is_terminal();
         for round in 1..=rounds {
+            self.fill(cluster, 1, failed);
+            if live || round == rounds {
+                let table = self.table();
+                println!("{table}");
+                if round < rounds {
+                    // Back up to the table's first line (ECMA-48, CUU).
+                    print!("\x1b[{}A", table.lines().count());
+                }
+            }
+        }
+    }
+
+    /// The same without a word.
+    pub fn fill(&mut self, cluster: &Cluster, rounds: u32, failed: &mut Vec<String>) {
+        for _ in 0..rounds {
             for (name, node) in cluster.state.nodes.iter().filter(|(_, node)| !node.dead) {
                 for address in node.address(0).both() {
                     let target = SocketAddr::new(address, 8080);
@@ -35,13 +51,6 @@ impl Answers {
                     }
                 }
             }
-            if live {
-                print!("\r  asked every node {round} times");
-                let _ = std::io::stdout().flush();
-            }
-        }
-        if live {
-            print!("\r{:40}\r", "");
         }
     }
 
@@ -55,7 +64,7 @@ impl Answers {
         self.clients.entry(row).or_default().insert(client);
     }
 
-    pub fn print(&self) {
+    fn table(&self) -> String {
         let tasks: BTreeSet<&String> = self.counts.values().flat_map(BTreeMap::keys).collect();
         let mut table = Table::new();
         table.load_preset(presets::NOTHING);
@@ -78,7 +87,7 @@ impl Answers {
                 column.set_cell_alignment(CellAlignment::Right);
             }
         }
-        println!("{table}");
+        table.to_string()
     }
 
     /// How many tasks answered.
