@@ -70,6 +70,19 @@ pub struct RevKey<A> {
     pub pad: [u8; 3],
 }
 
+/// A fragmented datagram (RFC 791, section 3.2; RFC 8200, section 4.5), the key of `FRAGMENT*`: later fragments have no
+/// ports, and find those of the first here.
+#[repr(C, align(8))]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FragmentKey<A> {
+    pub source: A,
+    pub destination: A,
+    /// Identification, as it stands in the header; IPv4 has two bytes of it.
+    pub id: [u8; 4],
+    pub protocol: u8,
+    pub pad: [u8; 3],
+}
+
 // SAFETY: repr(C), explicit padding as the sizes show, byte arrays only.
 unsafe impl Plain for Front<V4> {}
 // SAFETY: as above.
@@ -83,6 +96,12 @@ unsafe impl Plain for RevKey<V4> {}
 // SAFETY: as above.
 unsafe impl Plain for RevKey<V6> {}
 
+// SAFETY: as above.
+unsafe impl Plain for FragmentKey<V4> {}
+// SAFETY: as above.
+unsafe impl Plain for FragmentKey<V6> {}
+
+const _: () = assert!(size_of::<FragmentKey<V4>>() == 16 && size_of::<FragmentKey<V6>>() == 40);
 const _: () = assert!(size_of::<Front<V4>>() == 8 && size_of::<Front<V6>>() == 20);
 const _: () = assert!(size_of::<FlowKey<V4>>() == 16 && size_of::<FlowKey<V6>>() == 40);
 const _: () = assert!(size_of::<RevKey<V4>>() == 16 && size_of::<RevKey<V6>>() == 40);

@@ -60,7 +60,6 @@ verdicts! {
 
     Truncated = "truncated", Dropped, "shorter than its headers say";
     BadHeader = "bad_header", Dropped, "a header length or field that cannot be";
-    Fragment = "fragment", Dropped, "a later fragment whose first was not seen";
     TtlExpired = "ttl_expired", Dropped, "its time to live has run out";
     UnknownPeer = "unknown_peer", Dropped, "Geneve from an address that is no node of the cluster";
     WrongCookie = "wrong_cookie", Dropped, "Geneve without this cluster's cookie";

@@ -6,7 +6,9 @@ pub mod choose;
 pub mod clock;
 pub mod create;
 pub mod deliver;
+pub mod fragment;
 pub mod globals;
+pub mod header;
 pub mod icmp;
 pub mod inbound;
 pub mod mss;
@@ -20,6 +22,7 @@ pub mod rewrite;
 pub mod skb;
 pub mod socket;
 pub mod tables;
+pub mod too_big;
 pub mod tunnel;
 pub mod xdp;
 
@@ -28,7 +31,7 @@ use lb_common::{V4, V6};
 use crate::parse::{Four, Six};
 
 /// Everything the rules need of an address family.
-pub trait Path: tables::Tables + rewrite::Rewrite + socket::Lookup + reset::Header {
+pub trait Path: tables::Tables + rewrite::Rewrite + socket::Lookup + header::Header {
     /// This node's address for clients that cannot keep theirs.
     fn own_address() -> Self::Address;
 

@@ -35,7 +35,21 @@ pub struct Packet<A> {
     pub kind: Kind,
     /// TCP flags; 0 otherwise.
     pub flags: u8,
-    pub pad: [u8; 2],
+    pub part: Part,
+    pub pad: u8,
+    /// Identification of a fragmented datagram; 0 for a whole one.
+    pub id: [u8; 4],
+}
+
+/// Which part of a datagram a packet is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(u8)]
+pub enum Part {
+    Whole,
+    /// The first fragment, which has the transport header.
+    First,
+    /// Another, which has none: [`Packet::key`] lacks the ports.
+    Later,
 }
 
 impl<A> Packet<A> {
@@ -55,8 +69,8 @@ pub struct Layer3<A> {
     /// Offset of the next header, and of the end of the packet, in the frame.
     pub next: usize,
     pub end: usize,
-    /// Part of a datagram: (a later part, identification).
-    pub fragment: bool,
+    pub part: Part,
+    pub id: [u8; 4],
 }
 
 /// One address family.
@@ -97,8 +111,11 @@ impl Family for Four {
             protocol: ip.protocol,
             next: offset + words * 4,
             end: offset + u16::from_be_bytes(ip.length) as usize,
-            // More-fragments, or an offset; "do not fragment" and the reserved bit are neither.
-            fragment: u16::from_be_bytes(ip.fragment) & 0x3fff != 0,
+            part: part(
+                u16::from_be_bytes(ip.fragment) & 0x1fff,
+                ip.fragment[0] & 0x20 != 0,
+            ),
+            id: [0, 0, ip.id[0], ip.id[1]],
         })
     }
 
@@ -127,7 +144,8 @@ impl Family for Six {
             protocol: ip.next,
             next: offset + size_of::<Ipv6>(),
             end: offset + size_of::<Ipv6>() + u16::from_be_bytes(ip.payload) as usize,
-            fragment: false,
+            part: Part::Whole,
+            id: [0; 4],
         };
         // Extension headers (RFC 8200, section 4): at most two before the transport header.
         for _ in 0..2 {
@@ -142,8 +160,11 @@ impl Family for Six {
                     }
                 }
                 44 => {
-                    layer.fragment = true;
-                    return Some(layer);
+                    let [next, _, high, low, id @ ..]: [u8; 8] = frame.at(layer.next & 0x1ff)?;
+                    layer.protocol = next;
+                    layer.next = (layer.next & 0x1ff) + 8;
+                    layer.part = part(u16::from_be_bytes([high, low]) >> 3, low & 1 != 0);
+                    layer.id = id;
                 }
                 _ => return Some(layer),
             }
@@ -158,6 +179,16 @@ impl Family for Six {
     }
 }
 
+/// The part that lies at `offset`, with more to come or not.
+#[inline(always)]
+fn part(offset: u16, more: bool) -> Part {
+    match (offset, more) {
+        (0, false) => Part::Whole,
+        (0, true) => Part::First,
+        _ => Part::Later,
+    }
+}
+
 /// Highest offset of a transport header that is followed: Ethernet, IPv6 and two extension headers, or the same inside
 /// an ICMP error. A power of two less one, so that a mask gives the verifier its bound.
 pub const L4_MASK: usize = 0x1ff;
@@ -166,10 +197,10 @@ pub const L4_MASK: usize = 0x1ff;
 #[inline(always)]
 pub fn sketch<V: Family, F: Frame>(frame: F) -> Option<Packet<V::Address>> {
     let ip = V::layer3(frame, L3)?;
-    if ip.fragment {
-        return None;
-    }
     let l4 = ip.next & L4_MASK;
+    if ip.part == Part::Later {
+        return sketch_later(&ip);
+    }
     if ip.protocol == V::ICMP {
         return sketch_error::<V, F>(frame, l4, ip.end);
     }
@@ -193,7 +224,37 @@ pub fn sketch<V: Family, F: Frame>(frame: F) -> Option<Packet<V::Address>> {
         quoted: 0,
         kind,
         flags,
-        pad: [0; 2],
+        part: ip.part,
+        pad: 0,
+        id: ip.id,
+    })
+}
+
+/// A later fragment of a TCP segment or UDP datagram.
+#[inline(always)]
+fn sketch_later<A: Address>(ip: &Layer3<A>) -> Option<Packet<A>> {
+    let kind = match ip.protocol {
+        key::TCP => Kind::Tcp,
+        key::UDP => Kind::Udp,
+        _ => return None,
+    };
+    Some(Packet {
+        key: FlowKey {
+            client: ip.source,
+            front: ip.destination,
+            client_port: [0; 2],
+            front_port: [0; 2],
+            protocol: ip.protocol,
+            pad: [0; 3],
+        },
+        l4: (ip.next & L4_MASK) as u32,
+        end: ip.end as u32,
+        quoted: 0,
+        kind,
+        flags: 0,
+        part: Part::Later,
+        pad: 0,
+        id: ip.id,
     })
 }
 
@@ -206,7 +267,7 @@ fn sketch_error<V: Family, F: Frame>(frame: F, l4: usize, end: usize) -> Option<
         return None;
     }
     let quoted = V::layer3(frame, l4 + 8)?;
-    if quoted.fragment || !matches!(quoted.protocol, key::TCP | key::UDP) {
+    if quoted.part == Part::Later || !matches!(quoted.protocol, key::TCP | key::UDP) {
         return None;
     }
     let quoted_l4 = quoted.next & L4_MASK;
@@ -225,7 +286,9 @@ fn sketch_error<V: Family, F: Frame>(frame: F, l4: usize, end: usize) -> Option<
         quoted: quoted_l4 as u32,
         kind: Kind::IcmpError,
         flags: 0,
-        pad: [0; 2],
+        part: Part::Whole,
+        pad: 0,
+        id: [0; 4],
     })
 }
 
@@ -236,6 +299,13 @@ pub fn verify<A, F: Frame>(frame: F, packet: &Packet<A>) -> Result<(), Verdict> 
     let end = packet.end as usize;
     if end > frame.length() {
         return Err(Verdict::Truncated);
+    }
+    if packet.part == Part::Later {
+        return if l4 <= end {
+            Ok(())
+        } else {
+            Err(Verdict::BadHeader)
+        };
     }
     let fits = match packet.kind {
         Kind::Tcp => {
@@ -249,7 +319,8 @@ pub fn verify<A, F: Frame>(frame: F, packet: &Packet<A>) -> Result<(), Verdict> 
         Kind::Udp => {
             let [_, _, _, _, high, low]: [u8; 6] = frame.at(l4).ok_or(Verdict::Truncated)?;
             let length = u16::from_be_bytes([high, low]) as usize;
-            length >= 8 && l4 + length <= end
+            // A first fragment tells the length of the whole datagram.
+            length >= 8 && (l4 + length <= end || packet.part == Part::First) && l4 + 8 <= end
         }
         Kind::IcmpError => packet.quoted as usize + 4 <= end,
     };

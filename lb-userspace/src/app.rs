@@ -15,17 +15,18 @@ use std::sync::Arc;
 use tokio::task::JoinSet;
 
 use crate::api::socket::Socket;
-use crate::api::{Problem, server};
+use crate::api::{Agent, Problem, server};
 use crate::config::{Config, Mode};
+use crate::health;
 use crate::model::{Drains, Identity, Writer};
 use crate::plane::{EbpfError, EbpfPlane};
 use crate::source::file;
 use crate::telemetry;
-use agent::{Handle, PlaneState};
+use agent::{Handle, PlaneState, Reports};
 
 /// Runs the agent until it is told to stop. Traffic goes on afterwards: programs and maps stay in the kernel.
 pub fn run(config: Config) -> Result<(), Problem> {
-    telemetry::start();
+    telemetry::log::start();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // Control work only: packets never come here.
         .worker_threads(2)
@@ -47,6 +48,7 @@ async fn agent(config: Config) -> Result<(), Problem> {
     let identity = Identity::new(keys.identity);
     let (writer, writing) = Writer::start(identity.clone(), [file::NAME.into()], Drains::default());
     let (file, following) = file::start(config.sources.file.path.clone(), writer.clone());
+    let (health, checking) = health::start(config.node.as_str().into(), writer.clone());
 
     let mut tasks = JoinSet::new();
     if let PlaneState::Running(plane) = &plane {
@@ -56,14 +58,21 @@ async fn agent(config: Config) -> Result<(), Problem> {
             writer.view(),
         ));
     }
+    let reports = Reports { file, health };
     let handle = Arc::new(Handle::new(
         &config,
         keys.seed,
         identity,
         writer.clone(),
         plane,
-        file,
+        reports,
     ));
+    for &address in &config.metrics.listen {
+        tasks.spawn(telemetry::http::serve(
+            address,
+            Arc::clone(&handle) as Arc<dyn Agent>,
+        ));
+    }
     let (stop, stopping) = stop::channel();
     let mut serving = tokio::spawn(server::serve(socket, handle, stopping));
 
@@ -82,6 +91,7 @@ async fn agent(config: Config) -> Result<(), Problem> {
         tracing::warn!("a request on the control socket was cut off");
     }
     tasks.shutdown().await;
+    checking.abort();
     following.abort();
     writing.abort();
     Ok(())

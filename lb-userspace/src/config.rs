@@ -37,6 +37,7 @@ pub struct Config {
     pub limits: Limits,
     pub paths: Paths,
     pub peer: Peer,
+    pub metrics: Metrics,
 }
 
 /// Which plane serves the frontends.
@@ -99,6 +100,14 @@ pub struct Peer {
     pub port: u16,
 }
 
+/// Figures for Prometheus, and whether the agent is alive and ready.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Where `/metrics`, `/healthz` and `/readyz` answer; an empty list switches them off.
+    pub listen: Vec<SocketAddr>,
+}
+
 impl Config {
     /// Reads `path`, or the default file where none is named; a default file that is not there is an empty one.
     pub fn load(path: Option<&Path>) -> Result<Self, ConfigError> {
@@ -146,6 +155,7 @@ impl Default for Config {
             limits: Limits::default(),
             paths: Paths::default(),
             peer: Peer::default(),
+            metrics: Metrics::default(),
         }
     }
 }
@@ -171,6 +181,14 @@ impl Default for Paths {
 impl Default for Peer {
     fn default() -> Self {
         Self { port: 7950 }
+    }
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            listen: vec![(std::net::Ipv4Addr::LOCALHOST, 9180).into()],
+        }
     }
 }
 

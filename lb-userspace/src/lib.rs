@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod health;
 pub mod model;
+pub mod peer;
 pub mod plane;
 pub mod source;
 pub mod telemetry;

@@ -9,7 +9,7 @@ pub mod merge;
 pub mod pools;
 pub mod snapshot;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod validate;
 pub mod warming;
 pub mod writer;

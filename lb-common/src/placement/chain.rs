@@ -4,9 +4,11 @@ use super::score::{Draws, Rank};
 use super::{Candidate, State, runner_up};
 use crate::table::{CHAIN, ChainSlot, NO_MEMBER};
 
-/// Entries of the ranking that are worked through at a time. Chains rarely need more, and what they need is found in
-/// one pass over the members without allocating.
-const BATCH: usize = 32;
+/// Entries of a slot's ranking that are worked through at a time. Chains rarely need more.
+const BATCH: usize = 16;
+
+/// Slots ranked together; their rankings are on the stack.
+const STRIDE: usize = 16;
 
 /// Tags of the nodes that can hold a flow of `slot`, likeliest first; 0 ends the list.
 ///
@@ -21,37 +23,48 @@ const BATCH: usize = 32;
 ///   change of weight, so this is the weight it had all their lives; a higher one would exclude members that were head.
 /// - Unknown stamps exclude nobody.
 pub fn chain(seed: u64, slot: u32, members: &[Candidate]) -> [u16; CHAIN] {
-    let mut nodes = Nodes::default();
-    let mut excluders = Excluders::default();
-    let oldest = members.iter().map(|m| m.first).min().unwrap_or(0);
-    let mut below = None;
-    loop {
-        let ranking = Ranking::new(seed, slot, members, below);
-        for entry in ranking.entries() {
-            let member = &members[entry.offset];
-            if entry.claims && !excluders.exclude(member) && nodes.add(member.node) {
-                return nodes.list;
-            }
-            if entry.excludes {
-                excluders.add(member);
-            }
-        }
-        below = match ranking.entries().last() {
-            Some(last) if ranking.is_full() && excluders.second >= oldest => Some(last.place()),
-            _ => return nodes.list,
-        };
-    }
+    let mut search = Search::new(count_nodes(members));
+    search.go_on(seed, slot, members, None);
+    search.nodes.list
 }
 
 /// [`chain`] and [`runner_up`] of slots 0, 1, 2 and so on; [`ChainSlot::changed`] is left as it is.
 pub fn fill_chains(seed: u64, members: &[Candidate], slots: &mut [ChainSlot]) {
-    for (slot, entry) in slots.iter_mut().enumerate() {
-        entry.nodes = chain(seed, slot as u32, members);
-        entry.next = match runner_up(seed, slot as u32, members) {
-            Some(next) => next as u16,
-            None => NO_MEMBER,
-        };
+    let wanted = count_nodes(members);
+    let mut slot = 0;
+    for slots in slots.chunks_mut(STRIDE) {
+        let mut rankings = [Ranking::EMPTY; STRIDE];
+        for (offset, member) in members.iter().enumerate() {
+            let draws = Draws::new(seed, member.tag);
+            for (at, ranking) in rankings.iter_mut().enumerate() {
+                ranking.rank(draws, slot + at as u32, offset, member, None);
+            }
+        }
+        for (entry, ranking) in slots.iter_mut().zip(&rankings) {
+            let mut search = Search::new(wanted);
+            if let Some(below) = search.walk(ranking, members) {
+                search.go_on(seed, slot, members, Some(below));
+            }
+            entry.nodes = search.nodes.list;
+            let next = match ranking.second_active() {
+                None if ranking.is_full() => runner_up(seed, slot, members),
+                known => known,
+            };
+            entry.next = next.map_or(NO_MEMBER, |next| next as u16);
+            slot += 1;
+        }
     }
+}
+
+/// How many nodes a chain of these members can have.
+fn count_nodes(members: &[Candidate]) -> usize {
+    let mut nodes = Nodes::default();
+    for member in members {
+        if nodes.len < CHAIN {
+            nodes.add(member.node);
+        }
+    }
+    nodes.len
 }
 
 /// The nodes found so far.
@@ -62,13 +75,15 @@ struct Nodes {
 }
 
 impl Nodes {
-    /// Whether the list is full now.
-    fn add(&mut self, node: u16) -> bool {
-        if !self.list[..self.len].contains(&node) {
+    fn contains(&self, node: u16) -> bool {
+        self.list[..self.len].contains(&node)
+    }
+
+    fn add(&mut self, node: u16) {
+        if !self.contains(node) {
             self.list[self.len] = node;
             self.len += 1;
         }
-        self.len == CHAIN
     }
 }
 
@@ -78,16 +93,6 @@ struct Excluders {
     first: u64,
     node: u16,
     second: u64,
-}
-
-impl Default for Excluders {
-    fn default() -> Self {
-        Self {
-            first: u64::MAX,
-            node: 0,
-            second: u64::MAX,
-        }
-    }
 }
 
 impl Excluders {
@@ -107,64 +112,103 @@ impl Excluders {
     }
 }
 
+/// A walk down the ranking of a slot.
+struct Search {
+    nodes: Nodes,
+    excluders: Excluders,
+    /// Nodes after which there are no others.
+    wanted: usize,
+}
+
+impl Search {
+    fn new(wanted: usize) -> Self {
+        Self {
+            nodes: Nodes::default(),
+            excluders: Excluders {
+                first: u64::MAX,
+                node: 0,
+                second: u64::MAX,
+            },
+            wanted,
+        }
+    }
+
+    /// Where the walk must go on, if the ranking went no further and nodes are missing.
+    fn walk(&mut self, ranking: &Ranking, members: &[Candidate]) -> Option<Place> {
+        for entry in ranking.entries() {
+            let member = &members[entry.offset];
+            if entry.claims && !self.excluders.exclude(member) {
+                self.nodes.add(member.node);
+                if self.nodes.len == self.wanted {
+                    return None;
+                }
+            }
+            if entry.active {
+                self.excluders.add(member);
+            }
+        }
+        let last = ranking.entries().last()?;
+        ranking.is_full().then(|| last.place())
+    }
+
+    fn go_on(&mut self, seed: u64, slot: u32, members: &[Candidate], mut below: Option<Place>) {
+        loop {
+            let mut ranking = Ranking::EMPTY;
+            for (offset, member) in members.iter().enumerate().filter(|(_, m)| self.can_matter(m)) {
+                ranking.rank(Draws::new(seed, member.tag), slot, offset, member, below);
+            }
+            below = self.walk(&ranking, members);
+            if below.is_none() {
+                return;
+            }
+        }
+    }
+
+    /// Whether a member can still be listed, or exclude others. Who cannot now will not later.
+    fn can_matter(&self, member: &Candidate) -> bool {
+        let listable = !self.excluders.exclude(member) && !self.nodes.contains(member.node);
+        listable || member.state == State::Active && member.last < self.excluders.second
+    }
+}
+
 /// One place in the ranking of a slot. A member whose weight was higher once has two: where it may have been head, and
 /// where it outranks others now.
 #[derive(Clone, Copy)]
 struct Entry {
     rank: Rank,
     offset: usize,
+    /// The member may hold flows from here.
     claims: bool,
-    excludes: bool,
+    /// The member is active and stands here.
+    active: bool,
 }
 
+/// Total order of the entries of a slot, a member's claim before its present place.
+type Place = (Rank, bool);
+
 impl Entry {
-    /// Total order of the entries of a slot, a member's claim before its exclusion.
-    fn place(&self) -> (Rank, bool) {
+    fn place(&self) -> Place {
         (self.rank, self.claims)
     }
 }
 
-/// The next entries of a slot's ranking, best first.
+/// The highest entries of a slot, best first.
+#[derive(Clone, Copy)]
 struct Ranking {
     entries: [Entry; BATCH],
     len: usize,
 }
 
 impl Ranking {
-    fn new(seed: u64, slot: u32, members: &[Candidate], below: Option<(Rank, bool)>) -> Self {
-        const NONE: Entry = Entry {
+    const EMPTY: Self = Self {
+        entries: [Entry {
             rank: Rank { score: 0, tag: 0 },
             offset: 0,
             claims: false,
-            excludes: false,
-        };
-        let mut ranking = Self {
-            entries: [NONE; BATCH],
-            len: 0,
-        };
-        for (offset, member) in members.iter().enumerate() {
-            let draws = Draws::new(seed, member.tag);
-            let active = member.state == State::Active;
-            let peak = member.peak.max(member.weight);
-            let entry = |weight, claims, excludes| Entry {
-                rank: Rank {
-                    score: draws.best(slot, weight),
-                    tag: member.tag,
-                },
-                offset,
-                claims,
-                excludes,
-            };
-            let claim = entry(peak, true, active && peak == member.weight);
-            let rest = (active && peak != member.weight).then(|| entry(member.weight, false, true));
-            for entry in [Some(claim), rest].into_iter().flatten() {
-                if below.is_none_or(|below| entry.place() < below) {
-                    ranking.insert(entry);
-                }
-            }
-        }
-        ranking
-    }
+            active: false,
+        }; BATCH],
+        len: 0,
+    };
 
     fn entries(&self) -> &[Entry] {
         &self.entries[..self.len]
@@ -174,14 +218,58 @@ impl Ranking {
         self.len == BATCH
     }
 
-    fn insert(&mut self, entry: Entry) {
-        let at = self.entries().partition_point(|e| e.place() > entry.place());
-        if at == BATCH {
-            return;
+    /// Enters a member for `slot` where it ranks below `below`.
+    #[inline]
+    fn rank(&mut self, draws: Draws, slot: u32, offset: usize, member: &Candidate, below: Option<Place>) {
+        let active = member.state == State::Active;
+        let peak = member.peak.max(member.weight);
+        let mut enter = |weight, claims, active| {
+            let score = draws.best(slot, weight);
+            if self.len == BATCH && score < self.entries[BATCH - 1].rank.score {
+                return;
+            }
+            let entry = Entry {
+                rank: Rank {
+                    score,
+                    tag: member.tag,
+                },
+                offset,
+                claims,
+                active,
+            };
+            if below.is_none_or(|below| entry.place() < below) {
+                self.insert(entry);
+            }
+        };
+        enter(peak, true, active && peak == member.weight);
+        if active && peak != member.weight {
+            enter(member.weight, false, true);
         }
-        self.len = (self.len + 1).min(BATCH);
-        self.entries.copy_within(at..self.len - 1, at + 1);
+    }
+
+    fn insert(&mut self, entry: Entry) {
+        let mut at = self.len;
+        if at == BATCH {
+            at -= 1;
+            if self.entries[at].place() > entry.place() {
+                return;
+            }
+        } else {
+            self.len += 1;
+        }
+        while at > 0 && self.entries[at - 1].place() < entry.place() {
+            self.entries[at] = self.entries[at - 1];
+            at -= 1;
+        }
         self.entries[at] = entry;
+    }
+
+    fn second_active(&self) -> Option<usize> {
+        self.entries()
+            .iter()
+            .filter(|entry| entry.active)
+            .nth(1)
+            .map(|entry| entry.offset)
     }
 }
 

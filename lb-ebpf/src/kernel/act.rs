@@ -7,7 +7,7 @@ use super::deliver::deliver;
 use super::relay::relay;
 use super::skb::Skb;
 use super::tables::local;
-use super::{Path, icmp, reset};
+use super::{Path, icmp, reset, too_big};
 use crate::parse::Kind;
 
 /// Carries out `verdict` on the packet of `case`: to the member `case.choice.tag`, to the node `case.choice.node`, or
@@ -24,7 +24,10 @@ pub fn act<V: Path>(skb: Skb, case: &mut Case<V::Address>, verdict: Verdict) -> 
                 _ => deliver::<V>(skb, case, local.ifindex),
             }
         }
-        Verdict::Relayed | Verdict::Chased | Verdict::Moved => relay::<V>(skb, case, verdict),
+        Verdict::Relayed | Verdict::Chased | Verdict::Moved => match relay::<V>(skb, case, verdict) {
+            Verdict::TooBig => too_big::to_client::<V>(skb, case),
+            verdict => verdict,
+        },
         Verdict::Reset => reset::answer::<V>(skb, case),
         verdict => verdict,
     }

@@ -6,11 +6,12 @@ use lb_common::table::{CHAIN, Rev};
 
 use super::choose::Choice;
 use super::clock;
+use super::fragment;
 use super::globals::self_node;
 use super::rewrite::Ends;
 use super::skb::Skb;
 use super::tables::Tables;
-use crate::parse::{Packet, sketch};
+use crate::parse::{Packet, Part, sketch};
 
 /// What is known of the packet in hand. One for each CPU and family: programs of one kind do not interrupt each other.
 #[repr(C)]
@@ -63,13 +64,11 @@ pub fn open<V: Tables>(skb: Skb, device: u8) -> Option<&'static mut Case<V::Addr
 
 #[inline(never)]
 fn read<V: Tables>(skb: Skb, packet: &mut Packet<V::Address>) -> bool {
-    match sketch::<V, _>(skb) {
-        Some(sketched) => {
-            *packet = sketched;
-            true
-        }
-        None => false,
-    }
+    let Some(sketched) = sketch::<V, _>(skb) else {
+        return false;
+    };
+    *packet = sketched;
+    packet.part != Part::Later || fragment::complete::<V>(packet)
 }
 
 const _: () = assert!(size_of::<Arrival>() == 24);

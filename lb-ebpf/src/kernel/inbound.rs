@@ -13,9 +13,9 @@ use super::globals::{self_address, self_node};
 use super::owner::own;
 use super::skb::Skb;
 use super::tables::{self, POOL};
-use super::{Path, clock, note, reply, socket, tunnel};
+use super::{Path, clock, fragment, note, reply, socket, too_big, tunnel};
 use crate::frame::{Frame, L3};
-use crate::parse::{Four, Kind, Six, verify};
+use crate::parse::{Four, Kind, Part, Six, verify};
 use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
 
 /// A pool without members drops what comes for this long, then it resets: its tasks may be on their way.
@@ -70,7 +70,10 @@ fn from_task<V: Path>(skb: Skb) -> Verdict {
         return Verdict::NotOurs;
     };
     match reply::reply::<V>(skb, case) {
-        Some(Verdict::Replied) => reply::undo::<V>(skb, case),
+        Some(Verdict::Replied) => match reply::undo::<V>(skb, case) {
+            Verdict::TooBig => too_big::to_task::<V>(skb, case),
+            verdict => verdict,
+        },
         Some(verdict) => verdict,
         None => conclude::<V, false>(skb, case),
     }
@@ -102,6 +105,9 @@ fn front<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> Ver
     note::step::<DRY>(Step::Front, number);
     if let Err(verdict) = verify(skb, &case.packet) {
         return verdict;
+    }
+    if !DRY && case.packet.part == Part::First {
+        fragment::keep::<V>(&case.packet);
     }
     if !decide::<V, DRY>(case, number) {
         return Verdict::NoMember;

@@ -12,6 +12,7 @@ use super::globals::cookie;
 use super::skb::Skb;
 use super::tables::{NODE, POOL, Tables};
 use crate::frame::{Frame, L3};
+use crate::parse::Packet;
 use crate::wire::{ETHERTYPE_IPV4, Ipv4};
 
 /// Sends the packet to `case.choice.node` with `case.arrival` in the option; counted as `verdict`.
@@ -31,20 +32,8 @@ fn send<V: Tables>(skb: Skb, case: &Case<V::Address>) -> Result<u32, Verdict> {
         arrival,
         ..
     } = case;
-    let node = NODE.get(choice.node as u32).ok_or(Verdict::NoNode)?;
-    if node.flags & node_flag::KNOWN == 0 || node.ifindex == 0 {
-        return Err(Verdict::NoNode);
-    }
+    let node = way::<V>(skb, packet, choice.node)?;
     let inner = packet.end as usize - L3;
-    // A super-packet leaves as segments of the size its sender chose.
-    let largest = match skb.segment() {
-        0 => inner,
-        // Transport headers are at most 60 bytes; the exact figure is not worth another read.
-        segment => packet.l4 as usize - L3 + 20 + segment,
-    };
-    if largest + OVERHEAD > node.mtu as usize {
-        return Err(Verdict::TooBig);
-    }
     let (outer, tunnel) = headers::<V>(node, choice, arrival, inner, outer_tos::<V, _>(skb));
     skb.open_tunnel()?;
     skb.put(L3 - 2, ETHERTYPE_IPV4.to_be_bytes())
@@ -52,6 +41,25 @@ fn send<V: Tables>(skb: Skb, case: &Case<V::Address>) -> Result<u32, Verdict> {
     skb.put(L3, outer).ok_or(Verdict::Failed)?;
     skb.put(L3 + size_of::<Ipv4>(), tunnel).ok_or(Verdict::Failed)?;
     Ok(node.ifindex)
+}
+
+/// The node, if there is a way to it that the packet fits.
+#[inline(always)]
+pub fn way<V: Tables>(skb: Skb, packet: &Packet<V::Address>, node: u16) -> Result<&'static Node, Verdict> {
+    let node = NODE.get(node as u32).ok_or(Verdict::NoNode)?;
+    if node.flags & node_flag::KNOWN == 0 || node.ifindex == 0 {
+        return Err(Verdict::NoNode);
+    }
+    // A super-packet leaves as segments of the size its sender chose.
+    let largest = match skb.segment() {
+        0 => packet.end as usize - L3,
+        // A TCP header is at least 20 bytes; its options come off the segment.
+        segment => packet.l4 as usize - L3 + 20 + segment,
+    };
+    if largest + OVERHEAD > node.mtu as usize {
+        return Err(Verdict::TooBig);
+    }
+    Ok(node)
 }
 
 /// DSCP and ECN of the inner packet go on the outer one (RFC 2983, RFC 6040).

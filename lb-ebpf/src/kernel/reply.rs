@@ -12,15 +12,16 @@ use super::case::{Arrival, Case};
 use super::choose::Choice;
 use super::clock;
 use super::create;
+use super::fragment;
 use super::globals::self_node;
 use super::icmp;
-use super::relay::relay;
+use super::relay::{relay, way};
 use super::rewrite::{Ends, rewrite};
 use super::skb::Skb;
 use super::tables::{self, NODE, POOL, UPLINK};
 use super::tunnel;
 use crate::frame::{Frame, L3};
-use crate::parse::{Kind, L4_MASK, Packet, verify};
+use crate::parse::{Kind, L4_MASK, Packet, Part, verify};
 use crate::wire::{Tcp, tcp};
 
 /// Return rule 1, for a packet from a task's device: [`Verdict::Replied`] means that [`undo`] shall send it back.
@@ -44,6 +45,9 @@ pub fn reply<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Option<Verdict> 
     let rev = unsafe { &mut *rev };
     if let Err(verdict) = verify(skb, packet) {
         return Some(verdict);
+    }
+    if packet.part == Part::First {
+        fragment::keep::<V>(packet);
     }
     let flow = FlowKey {
         client: rev.client,
@@ -76,6 +80,10 @@ pub fn reply<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Option<Verdict> 
 /// Makes the packet one from the frontend, and sends it back.
 #[inline(never)]
 pub fn undo<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
+    let node = case.arrival.node;
+    if node != self_node() && matches!(way::<V>(skb, &case.packet, node), Err(Verdict::TooBig)) {
+        return Verdict::TooBig;
+    }
     let changed = match case.packet.kind {
         Kind::IcmpError => icmp::translate::<V>(skb, case, false),
         _ => rewrite::<V>(skb, case),

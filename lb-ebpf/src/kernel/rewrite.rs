@@ -11,7 +11,7 @@ use super::mss;
 use super::skb::Skb;
 use super::tables::settings;
 use crate::frame::{Frame, L3};
-use crate::parse::{Family, Four, Kind, L4_MASK, Six};
+use crate::parse::{Family, Four, Kind, L4_MASK, Part, Six};
 use crate::wire::{self, Ipv4, tcp};
 
 /// Source and destination that a packet shall have.
@@ -161,6 +161,9 @@ pub fn rewrite<V: Rewrite>(skb: Skb, case: &Case<V::Address>) -> Result<(), Verd
         _ => (l4 + wire::UDP_CHECKSUM, BPF_F_MARK_MANGLED_0 as u64),
     };
     V::readdress(skb, L3, &ends.source, &ends.destination, 1)?;
+    if packet.part == Part::Later {
+        return Ok(());
+    }
     let addresses = V::addresses([&key.client, &key.front], [&ends.source, &ends.destination]);
     skb.checksum(checksum, addresses.wide(), V::checksum_flags() | mangled)?;
     let (old_ports, new_ports) = (

@@ -97,6 +97,13 @@ impl Skb {
         done(unsafe { bpf_skb_adjust_room(self.0, OVERHEAD as i32, BPF_ADJ_ROOM_MAC, flags as u64) })
     }
 
+    /// Opens `bytes` of room behind the Ethernet header.
+    #[inline(always)]
+    pub fn open(&self, bytes: usize) -> Result<(), Verdict> {
+        // SAFETY: the helper checks sizes.
+        done(unsafe { bpf_skb_adjust_room(self.0, bytes as i32, BPF_ADJ_ROOM_MAC, 0) })
+    }
+
     /// Takes the tunnel headers off; what they held is IPv6 if `six`.
     #[inline(always)]
     pub fn close_tunnel(&self, six: bool) -> Result<(), Verdict> {

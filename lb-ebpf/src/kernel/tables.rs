@@ -5,7 +5,7 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_fib_lookup as Fi
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::geneve::Tunnel;
-use lb_common::key::{FlowKey, Front, RevKey};
+use lb_common::key::{FlowKey, FragmentKey, Front, RevKey};
 use lb_common::table::{
     ChainSlot, Counter, Flow, HeadBlock, Hint, Local, Member, Node, Pool, Rev, Settings, Spent, Uplink,
 };
@@ -25,6 +25,7 @@ const PEERS: usize = 4_096;
 const HALVES: usize = 65_536;
 const FLOWS: usize = 1_048_576;
 const HINTS: usize = 65_536;
+const FRAGMENTS: usize = 8_192;
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 /// Entries are allocated when made: a million flows cost nothing until they exist.
@@ -35,6 +36,7 @@ type Halves<A> = LruHashMap<FlowKey<A>, Flow, HALVES>;
 type Flows<A> = HashMap<FlowKey<A>, Flow, FLOWS, NO_PREALLOC>;
 type HalfRevs<A> = LruHashMap<RevKey<A>, Rev<A>, HALVES>;
 type Revs<A> = HashMap<RevKey<A>, Rev<A>, FLOWS, NO_PREALLOC>;
+type Fragments<A> = LruHashMap<FragmentKey<A>, [u8; 4], FRAGMENTS>;
 type Hints<A> = LruHashMap<FlowKey<A>, Hint, HINTS>;
 
 #[btf_map]
@@ -85,6 +87,10 @@ static REV6: Revs<V6> = Revs::new();
 #[btf_map]
 static HINT4: Hints<V4> = Hints::new();
 #[btf_map]
+static FRAGMENT4: Fragments<V4> = Fragments::new();
+#[btf_map]
+static FRAGMENT6: Fragments<V6> = Fragments::new();
+#[btf_map]
 static HINT6: Hints<V6> = Hints::new();
 
 /// A routing question: the stack takes no unaligned words, and its answer has two Ethernet addresses in a row.
@@ -105,12 +111,13 @@ pub trait Tables: Family {
     fn half_revs() -> &'static HalfRevs<Self::Address>;
     fn revs() -> &'static Revs<Self::Address>;
     fn hints() -> &'static Hints<Self::Address>;
+    fn fragments() -> &'static Fragments<Self::Address>;
     /// This CPU's case.
     fn case() -> Option<&'static mut Case<Self::Address>>;
 }
 
 macro_rules! tables {
-    ($family:ty: $front:ident $half:ident $flow:ident $half_rev:ident $rev:ident $hint:ident $case:ident) => {
+    ($family:ty: $front:ident $half:ident $flow:ident $half_rev:ident $rev:ident $hint:ident $fragment:ident $case:ident) => {
         impl Tables for $family {
             #[inline(always)]
             fn fronts() -> &'static Fronts<Self::Address> {
@@ -137,6 +144,10 @@ macro_rules! tables {
                 &$hint
             }
             #[inline(always)]
+            fn fragments() -> &'static Fragments<Self::Address> {
+                &$fragment
+            }
+            #[inline(always)]
             fn case() -> Option<&'static mut Case<Self::Address>> {
                 // SAFETY: the element of this CPU, which one program at a time uses, from `case::open` on.
                 $case.get_ptr_mut(0).map(|case| unsafe { &mut *case })
@@ -145,8 +156,8 @@ macro_rules! tables {
     };
 }
 
-tables!(Four: FRONT4 HALF4 FLOW4 HALFREV4 REV4 HINT4 CASE4);
-tables!(Six: FRONT6 HALF6 FLOW6 HALFREV6 REV6 HINT6 CASE6);
+tables!(Four: FRONT4 HALF4 FLOW4 HALFREV4 REV4 HINT4 FRAGMENT4 CASE4);
+tables!(Six: FRONT6 HALF6 FLOW6 HALFREV6 REV6 HINT6 FRAGMENT6 CASE6);
 
 /// What may change while the programs run.
 #[inline(always)]

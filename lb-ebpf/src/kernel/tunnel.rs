@@ -10,13 +10,14 @@ use super::act::act;
 use super::case::{self, Case};
 use super::choose::{Choice, slot};
 use super::clock;
+use super::fragment;
 use super::globals::{cookie, self_node};
 use super::owner::own;
 use super::reply::leave;
 use super::skb::Skb;
 use super::tables::{self, HEAD, PEER4, TUNNEL};
 use crate::frame::{Frame, L3};
-use crate::parse::{Four, Packet, Six, verify};
+use crate::parse::{Four, Packet, Part, Six, verify};
 use crate::wire::{ETHERTYPE_IPV6, Ipv4};
 
 /// Takes a Geneve packet to this node's underlay address.
@@ -71,6 +72,9 @@ fn inner<V: Path>(skb: Skb, tunnel: &Tunnel) -> Verdict {
     };
     if let Err(verdict) = verify(skb, &case.packet) {
         return verdict;
+    }
+    if case.packet.part == Part::First {
+        fragment::keep::<V>(&case.packet);
     }
     if tunnel.flags & flag::REPLY != 0 {
         return forward::<V>(skb, &case.packet, tunnel);
@@ -140,7 +144,9 @@ pub fn hint<V: Path>(flow: &FlowKey<V::Address>, node: u16) -> u32 {
         quoted: 0,
         kind: crate::parse::Kind::Tcp,
         flags: 0,
-        pad: [0; 2],
+        part: Part::Whole,
+        pad: 0,
+        id: [0; 4],
     };
     let Some(pool) = tables::front::<V>(&flow.to()) else {
         return 0;

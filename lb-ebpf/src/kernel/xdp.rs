@@ -18,7 +18,7 @@ use super::globals::{cookie, self_address, self_node};
 use super::relay::{headers, outer_tos};
 use super::tables::{self, FIB, NODE, PEER4, POOL, UPLINK};
 use crate::frame::{Frame, L3};
-use crate::parse::{Four, Kind, Packet, Six};
+use crate::parse::{Four, Kind, Packet, Part, Six};
 use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, tcp};
 
 /// A frame in an XDP program, its bounds read once: nothing here is reached after the frame has been moved.
@@ -149,7 +149,7 @@ fn plain<V: Path>(window: Window) -> Option<(Packet<V::Address>, usize)> {
     // One check for everything that is read: headers up to the TCP flags.
     let [a, b, c, d]: [u8; 4] = window.at(L3 + V::HEADER)?;
     let ip = V::layer3(window, L3)?;
-    if ip.fragment || ip.next != L3 + V::HEADER || ip.end > window.length() {
+    if ip.part != Part::Whole || ip.next != L3 + V::HEADER || ip.end > window.length() {
         return None;
     }
     let (kind, flags) = match ip.protocol {
@@ -171,7 +171,9 @@ fn plain<V: Path>(window: Window) -> Option<(Packet<V::Address>, usize)> {
         quoted: 0,
         kind,
         flags,
-        pad: [0; 2],
+        part: Part::Whole,
+        pad: 0,
+        id: [0; 4],
     };
     Some((packet, ip.end - L3))
 }
@@ -271,7 +273,7 @@ fn forward<V: Path>(xdp: Xdp, window: Window, tunnel: &Tunnel) -> Action {
         return HAND_OVER;
     };
     if ip.next != at + V::HEADER
-        || ip.fragment
+        || ip.part != Part::Whole
         || ip.end > window.length()
         || !matches!(ip.protocol, TCP | UDP)
     {

@@ -8,6 +8,7 @@ use tokio::sync::watch;
 use crate::api::facts::{Plane, Source};
 use crate::api::{Agent, Facts, Problem};
 use crate::config::Config;
+use crate::health::HealthReport;
 use crate::model::{DrainObject, Identity, Writer};
 use crate::plane::{Difference, EbpfPlane, PlaneReport, Question, TraceReport};
 use crate::source::SourceReport;
@@ -19,8 +20,14 @@ pub struct Handle {
     identity: Identity,
     writer: Writer,
     plane: PlaneState,
-    file: watch::Receiver<SourceReport>,
+    reports: Reports,
     runtime: tokio::runtime::Handle,
+}
+
+/// The latest word of each part that reports.
+pub struct Reports {
+    pub file: watch::Receiver<SourceReport>,
+    pub health: watch::Receiver<Arc<HealthReport>>,
 }
 
 /// The eBPF plane, or why there is none.
@@ -36,7 +43,7 @@ impl Handle {
         identity: Identity,
         writer: Writer,
         plane: PlaneState,
-        file: watch::Receiver<SourceReport>,
+        reports: Reports,
     ) -> Self {
         Self {
             node: config.node.as_str().into(),
@@ -44,7 +51,7 @@ impl Handle {
             identity,
             writer,
             plane,
-            file,
+            reports,
             runtime: tokio::runtime::Handle::current(),
         }
     }
@@ -74,9 +81,9 @@ impl Agent for Handle {
                 problem,
                 report,
             }],
-            sources: vec![source(&self.file.borrow())],
+            sources: vec![source(&self.reports.file.borrow())],
             peers: vec![],
-            health: HashMap::new(),
+            health: failing(&self.reports.health.borrow()),
         }
     }
 
@@ -95,6 +102,12 @@ impl Agent for Handle {
     fn differences(&self) -> Result<Vec<Difference>, Problem> {
         self.plane()?.check().map_err(Problem::of)
     }
+}
+
+/// What the latest probe of each failing backend found.
+fn failing(report: &HealthReport) -> HashMap<u64, String> {
+    let found = |tag: &u64| report.checks.get(tag).map(|check| (*tag, check.last.clone()));
+    report.unhealthy.iter().filter_map(found).collect()
 }
 
 fn source(report: &SourceReport) -> Source {

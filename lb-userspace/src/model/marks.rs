@@ -53,20 +53,29 @@ const TOMBSTONE: u64 = 24 * 3600 * 1000;
 impl Drains {
     /// Takes a mark in; tells whether anything changed.
     pub fn learn(&mut self, mark: DrainMark) -> bool {
+        let news = self.is_news(&mark);
+        if news {
+            self.0.insert(
+                mark.object,
+                Word {
+                    stamp: mark.stamp,
+                    drained: mark.drained,
+                },
+            );
+        }
+        news
+    }
+
+    /// Whether [`learn`](Self::learn) would change anything.
+    pub fn is_news(&self, mark: &DrainMark) -> bool {
         let word = Word {
             stamp: mark.stamp,
             drained: mark.drained,
         };
-        let full = self.0.len() >= MAX_DRAINS;
-        match self.0.get_mut(&mark.object) {
-            Some(known) if *known < word => *known = word,
-            Some(_) => return false,
-            None if full || !mark.object.fits() => return false,
-            None => {
-                self.0.insert(mark.object, word);
-            }
+        match self.0.get(&mark.object) {
+            Some(known) => *known < word,
+            None => self.0.len() < MAX_DRAINS && mark.object.fits(),
         }
-        true
     }
 
     /// The mark for a command given now: later than any word known, even one from a clock that runs ahead.

@@ -1,5 +1,6 @@
 //! The virtual cluster: built, asked and taken down.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::net::SocketAddr;
 use std::process::Command;
@@ -43,7 +44,7 @@ impl Cluster {
     }
 
     /// A command at a place. On a node it sees what the agent sees: its pins, and its host name.
-    pub fn command(&self, place: &str, program: &str) -> Result<Command> {
+    pub fn command(&self, place: &str, program: impl AsRef<OsStr>) -> Result<Command> {
         let namespace = self.place(place);
         let mut command = namespace.command(program)?;
         if self.state.nodes.contains_key(place) {

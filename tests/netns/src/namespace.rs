@@ -130,10 +130,14 @@ impl<T> Running<T> {
 /// Gives the command the mounts of another process (bpffs is one) and a host name of its own.
 pub(crate) fn disguise(command: &mut Command, mounts: File, host: &str) {
     let host = host.to_owned();
-    // SAFETY: between fork and exec only system calls are made, on values that live in the command.
+    // Another mount namespace starts at its root directory.
+    let here = std::env::current_dir().unwrap_or_else(|_| "/".into());
+    // SAFETY: between fork and exec only system calls are made, on values that live in the command; a path shorter than
+    // PATH_MAX is handed over without allocation.
     unsafe {
         command.pre_exec(move || {
             setns(&mounts, CloneFlags::CLONE_NEWNS)?;
+            nix::unistd::chdir(&here)?;
             unshare(CloneFlags::CLONE_NEWUTS)?;
             Ok(nix::unistd::sethostname(&host)?)
         });

@@ -197,6 +197,17 @@ proptest! {
     }
 
     #[test]
+    fn a_table_is_what_its_slots_are(pool in members(9, 60), slots in 1..40usize) {
+        let mut table = vec![ChainSlot::default(); slots];
+        fill_chains(7, &pool, &mut table);
+        for (slot, entry) in (0..).zip(table) {
+            prop_assert_eq!(entry.nodes, by_definition(slot, &pool));
+            let next = runner_up(7, slot, &pool).map_or(NO_MEMBER, |next| next as u16);
+            prop_assert_eq!(entry.next, next);
+        }
+    }
+
+    #[test]
     fn the_active_head_of_six_nodes_is_listed(pool in members(6, 30), slot: u32) {
         if let Some(head) = head(7, slot, &pool) && pool[head].state == State::Active {
             prop_assert!(chain(7, slot, &pool).contains(&pool[head].node));

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
-use netns::Cluster;
 use netns::address::{self, Pair};
+use netns::{Cluster, tool};
 use serde::Serialize;
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -105,6 +105,11 @@ pub fn exec(cluster: &Cluster, place: &str, command: &[String]) -> Result<ExitCo
         bail!("no command")
     };
     let mut command = cluster.command(place, program)?;
+    if program == "portico" && cluster.state.nodes.contains_key(place) {
+        // As on a real machine, where the configuration is in its usual place.
+        command = cluster.command(place, tool::program("portico")?)?;
+        command.arg("--config").arg(cluster.configuration_file(place));
+    }
     let status = command
         .args(arguments)
         .status()

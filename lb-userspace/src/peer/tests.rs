@@ -1,0 +1,144 @@
+use super::*;
+use crate::model::testing::{backend, web};
+use crate::model::{DrainObject, Identity, Standing};
+
+/// An agent's control side at its own loopback address, all on one port as in a cluster.
+struct Agent {
+    writer: Writer,
+    view: View,
+    health: watch::Sender<Arc<HealthReport>>,
+    reports: watch::Receiver<PeerReports>,
+    heartbeats: JoinHandle<()>,
+}
+
+/// As [`start`], at one address instead of all: three agents on one machine.
+async fn start_at(address: Ipv4Addr, setup: Setup) -> (watch::Receiver<PeerReports>, JoinHandle<()>) {
+    let socket = UdpSocket::bind((address, setup.port)).await.unwrap();
+    run_on(socket, setup)
+}
+
+impl Agent {
+    async fn start(n: u8, port: u16, secret: u8) -> Self {
+        let identity = Identity::new([0; 32]);
+        let (writer, _) = Writer::start(identity, ["file".into()], Drains::default());
+        let (health, findings) = watch::channel(Arc::new(HealthReport {
+            settled: true,
+            ..HealthReport::default()
+        }));
+        let node = format!("node{n}").into();
+        let setup = Setup {
+            node,
+            port,
+            mac: [secret; 32],
+            writer: writer.clone(),
+            health: findings,
+        };
+        let (reports, heartbeats) = start_at(address(n), setup).await;
+        let mut desired = web(vec![backend("web.1", "node1"), backend("web.2", "node2")]);
+        for (n, node) in desired.nodes.values_mut().enumerate() {
+            node.address = address(n as u8 + 1);
+        }
+        writer.source("file".into(), Arc::new(desired)).await.unwrap();
+        Self {
+            view: writer.view(),
+            writer,
+            health,
+            reports,
+            heartbeats,
+        }
+    }
+
+    async fn until(&mut self, reached: impl Fn(&Snapshot) -> bool) {
+        let waiting = async {
+            while !reached(&self.view.current()) {
+                self.view.changed().await.unwrap();
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), waiting)
+            .await
+            .expect("not reached in ten seconds");
+    }
+
+    async fn hears(&mut self, node: &str) {
+        let heard = self
+            .reports
+            .wait_for(|reports| reports.get(node).is_some_and(|peer| peer.heard.is_some()));
+        tokio::time::timeout(Duration::from_secs(10), heard)
+            .await
+            .expect("not heard in ten seconds")
+            .unwrap();
+    }
+}
+
+fn address(n: u8) -> Ipv4Addr {
+    Ipv4Addr::new(127, 79, 50, n)
+}
+
+/// A port that nobody has on any of the addresses.
+async fn free_port() -> u16 {
+    UdpSocket::bind((address(250), 0))
+        .await
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port()
+}
+
+#[tokio::test]
+async fn what_one_agent_knows_all_agents_follow() {
+    let port = free_port().await;
+    let (mut one, mut two) = (Agent::start(1, port, 1).await, Agent::start(2, port, 1).await);
+    one.hears("node2").await;
+    two.hears("node1").await;
+
+    // Health, by the owner only.
+    let tag = |task| Identity::new([0; 32]).backend("web", task);
+    let unhealthy: BTreeSet<u64> = [tag("web.1"), tag("web.2")].into();
+    two.health.send_replace(Arc::new(HealthReport {
+        unhealthy,
+        settled: true,
+        ..HealthReport::default()
+    }));
+    one.until(|snapshot| snapshot.services["web"].backends[1].standing == Standing::Unhealthy)
+        .await;
+    assert_eq!(
+        one.view.current().services["web"].backends[0].standing,
+        Standing::Active
+    );
+
+    // An operator's command.
+    one.writer
+        .drain(DrainObject::Node("node1".into()), true)
+        .await
+        .unwrap();
+    two.until(|snapshot| snapshot.nodes["node1"].draining).await;
+    two.writer
+        .drain(DrainObject::Node("node1".into()), false)
+        .await
+        .unwrap();
+    one.until(|snapshot| !snapshot.nodes["node1"].draining).await;
+
+    // Silence, and a new life.
+    two.heartbeats.abort();
+    let silent = Instant::now();
+    one.until(|snapshot| snapshot.nodes["node2"].suspected).await;
+    assert!(
+        silent.elapsed() < Duration::from_secs(1),
+        "{:?}",
+        silent.elapsed()
+    );
+    drop(two);
+    let _two = Agent::start(2, port, 1).await;
+    one.until(|snapshot| !snapshot.nodes["node2"].suspected).await;
+    // node3 was never heard.
+    assert!(!one.view.current().nodes["node3"].suspected);
+}
+
+#[tokio::test]
+async fn another_clusters_agent_is_not_heard() {
+    let port = free_port().await;
+    let (one, mut two) = (Agent::start(1, port, 1).await, Agent::start(2, port, 2).await);
+    two.until(|snapshot| snapshot.generation > 0).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert!(one.reports.borrow()["node2"].heard.is_none());
+}
