@@ -8,6 +8,7 @@
 pub mod address;
 pub mod checksum;
 pub mod geneve;
+pub mod handshake;
 pub mod hash;
 pub mod key;
 pub mod placement;

@@ -273,7 +273,7 @@ fn an_acknowledgement_must_fit_the_syn_ack_closely() {
     };
     needed(
         Rules {
-            acknowledged: 1 << 24,
+            loose_handshake: true,
             ..TRUE
         },
         repeating,

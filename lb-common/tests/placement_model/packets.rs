@@ -161,8 +161,7 @@ impl World {
     fn segment(&mut self, at: u16, packet: Packet, acknowledged: u32) {
         let rules = self.rules;
         if let Some(entry) = self.node(at).flows.get_mut(&packet.flow) {
-            let above = acknowledged.wrapping_sub(entry.isn).wrapping_sub(1);
-            if entry.established || above < rules.acknowledged {
+            if entry.established || rules.acknowledges(acknowledged, entry.isn) {
                 entry.established = true;
                 let tag = entry.tag;
                 return self.deliver(at, tag, packet);

@@ -1,5 +1,6 @@
 //! The rules of `docs/flow-placement.md` as switches, so that each can be broken alone.
 
+use lb_common::handshake;
 use lb_common::placement::{self, Candidate, State, score};
 
 /// Microseconds.
@@ -39,8 +40,8 @@ pub struct Rules {
     pub warming: Time,
     /// A weight above the highest so far is used only after W, too.
     pub raises_warm: bool,
-    /// An acknowledgement is of our SYN-ACK if it lies less than this above it.
-    pub acknowledged: u32,
+    /// An acknowledgement is taken for our SYN-ACK's if it lies up to 2²⁴ above it.
+    pub loose_handshake: bool,
     /// A datagram that names another member than the own head is chased as after a change.
     pub chase_disputed: bool,
 }
@@ -53,11 +54,19 @@ pub const TRUE: Rules = Rules {
     asked: Asked::Chain,
     warming: WARMING,
     raises_warm: true,
-    acknowledged: 1 << 16,
+    loose_handshake: false,
     chase_disputed: true,
 };
 
 impl Rules {
+    pub fn acknowledges(&self, acknowledgement: u32, isn: u32) -> bool {
+        if self.loose_handshake {
+            acknowledgement.wrapping_sub(isn) < 1 << 24
+        } else {
+            handshake::acknowledges(acknowledgement, isn)
+        }
+    }
+
     /// Tags of the nodes that can hold a flow of `slot`.
     pub fn chain(&self, slot: u32, members: &[Candidate]) -> Vec<u16> {
         if self.excluders == TRUE.excluders && self.by_node == TRUE.by_node {

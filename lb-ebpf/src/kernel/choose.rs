@@ -49,6 +49,16 @@ pub fn head(pool: &Pool, first: u32, slot: u32) -> Option<(u32, bool)> {
     Some((pool.members + offset as u32, hinted))
 }
 
+/// Tag of the member that this node's own table has for a slot, 0 where there is none.
+#[inline(always)]
+pub fn own_head(choice: &Choice) -> u64 {
+    let Some(pool) = POOL.get(choice.pool) else {
+        return 0;
+    };
+    let member = head(pool, pool.head, choice.slot).and_then(|(member, _)| MEMBER.get(member));
+    member.map_or(0, |member| member.tag)
+}
+
 /// Chooses for a packet whose frontend belongs to pool `number`. `None` where the table is not there.
 #[inline(always)]
 pub fn choose<V: Tables, const DRY: bool>(packet: &Packet<V::Address>, number: u32) -> Option<Choice> {

@@ -6,11 +6,11 @@ use lb_common::table::{
     CHAIN as CHAIN_LENGTH, ChainSlot, Flow, Local, NO_TABLE, flow_state, limit, local_state, rev_flag,
 };
 use lb_common::trace::Step;
-use lb_common::{Address, Verdict, tick};
+use lb_common::{Address, Verdict, handshake, tick};
 
 use super::Path;
 use super::case::Case;
-use super::choose::Choice;
+use super::choose::{Choice, own_head};
 use super::clock;
 use super::create;
 use super::globals::self_node;
@@ -24,8 +24,6 @@ use crate::wire::{Tcp, tcp};
 
 /// How long after a slot's change an unknown UDP packet is taken round the chain first (rule 6), in ticks.
 const SETTLING: u32 = tick::from_seconds(30);
-/// An acknowledgement belongs to our SYN-ACK when it is at most this far beyond its sequence number (rule 2).
-const WINDOW: u32 = 1 << 24;
 
 /// Takes a packet that came to this node as its owner, from the tunnel or from the node itself.
 #[inline(never)]
@@ -97,7 +95,10 @@ fn own_udp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> V
         let Some(chain) = chain_of(&case.choice) else {
             return create::create::<V, DRY>(skb, case);
         };
-        if chain.changed == 0 || tick::elapsed(case.now, chain.changed) >= SETTLING {
+        // Another member than this node's own head is named where one of the two nodes has not heard of a change.
+        let disputed = own_head(&case.choice) != case.arrival.member;
+        let settled = chain.changed == 0 || tick::elapsed(case.now, chain.changed) >= SETTLING;
+        if settled && !disputed {
             return create::create::<V, DRY>(skb, case);
         }
         case.arrival.list = others(chain);
@@ -159,8 +160,8 @@ fn acknowledges<V: Path>(skb: Skb, packet: &Packet<V::Address>, half: &Flow) -> 
     let Some(segment) = skb.at::<Tcp>(packet.l4 as usize & L4_MASK) else {
         return false;
     };
-    let ahead = u32::from_be_bytes(segment.acknowledgement).wrapping_sub(half.isn);
-    half.state & flow_state::ANSWERED != 0 && ahead < WINDOW
+    let acknowledgement = u32::from_be_bytes(segment.acknowledgement);
+    half.state & flow_state::ANSWERED != 0 && handshake::acknowledges(acknowledgement, half.isn)
 }
 
 /// The address and the key under which the task knows this flow.
@@ -261,9 +262,11 @@ fn continue_half<V: Path, const DRY: bool>(
 #[inline(never)]
 fn unknown<V: Path, const DRY: bool>(case: &mut Case<V::Address>) -> Verdict {
     note::step::<DRY>(Step::FlowMiss, 0);
-    if case.arrival.flags & flag::CHASED == 0
-        && let Some(chain) = chain_of(&case.choice)
-    {
+    if case.arrival.flags & flag::CHASED == 0 {
+        // Without a chain nobody here can tell that the flow is nobody's.
+        let Some(chain) = chain_of(&case.choice) else {
+            return Verdict::NotHere;
+        };
         case.arrival.list = others(chain);
     }
     if case.arrival.list[0] != 0 {
