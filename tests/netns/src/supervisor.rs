@@ -36,7 +36,7 @@ impl Supervisor {
     pub fn start(prefix: &str, detached: bool) -> Result<Self> {
         let mut command = Command::new(tool::program("portico-lab")?);
         command
-            .args(["supervise", "--prefix", prefix])
+            .args(["supervise", prefix])
             .stdout(Stdio::piped());
         if detached {
             command
@@ -194,7 +194,6 @@ fn find(prefix: &str) -> Option<i32> {
             .next()
             .is_some_and(|program| program.ends_with(b"portico-lab"))
             && words.next() == Some(b"supervise")
-            && words.next() == Some(b"--prefix")
             && words.next() == Some(prefix.as_bytes())
     })
 }

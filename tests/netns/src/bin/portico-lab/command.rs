@@ -95,6 +95,7 @@ enum Command {
     /// Clean up after an owner that was killed (started by the lab itself)
     #[command(hide = true)]
     Supervise {
+        cluster: String,
         #[arg(long)]
         detached: bool,
     },
@@ -154,7 +155,7 @@ impl Lab {
             }
             Command::Exec { place, command } => return place::exec(&attach()?, &place, &command),
             Command::Down => Cluster::remove(&prefix)?,
-            Command::Supervise { detached } => supervisor::supervise(&prefix, detached)?,
+            Command::Supervise { cluster, detached } => supervisor::supervise(&cluster, detached)?,
         }
         Ok(ExitCode::SUCCESS)
     }
