@@ -16,7 +16,7 @@ use super::tables::{self, POOL};
 use super::{Path, clock, fragment, note, reply, socket, too_big, tunnel};
 use crate::frame::{Frame, L3};
 use crate::parse::{Four, Kind, Part, Six, verify};
-use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6};
+use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, tcp};
 
 /// A pool without members drops what comes for this long, then it resets: its tasks may be on their way.
 const EMPTY: u32 = tick::from_seconds(10);
@@ -146,7 +146,8 @@ fn empty<V: Path, const DRY: bool>(case: &mut Case<V::Address>) -> Verdict {
     let since = POOL
         .get(case.choice.pool)
         .map_or(case.now, |pool| pool.empty_since);
-    let answers = case.packet.kind == Kind::Tcp && case.packet.flags & crate::wire::tcp::RST == 0;
+    let packet = &case.packet;
+    let answers = packet.kind == Kind::Tcp && packet.flags & tcp::RST == 0 && packet.part != Part::Later;
     if !answers || tick::elapsed(case.now, since) <= EMPTY {
         return Verdict::NoMember;
     }

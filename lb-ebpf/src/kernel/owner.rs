@@ -19,7 +19,7 @@ use super::skb::Skb;
 use super::socket;
 use super::tables::{CHAIN, POOL, local, settings};
 use crate::frame::Frame;
-use crate::parse::{Kind, L4_MASK, Packet};
+use crate::parse::{Kind, L4_MASK, Packet, Part};
 use crate::wire::{Tcp, tcp};
 
 /// How long after a slot's change an unknown UDP packet is taken round the chain first (rule 6), in ticks.
@@ -273,7 +273,8 @@ fn unknown<V: Path, const DRY: bool>(case: &mut Case<V::Address>) -> Verdict {
         return chase::<V, DRY>(case);
     }
     note::step::<DRY>(Step::ChaseEnd, 0);
-    if case.packet.kind != Kind::Tcp || case.packet.flags & tcp::RST != 0 {
+    let packet = &case.packet;
+    if packet.kind != Kind::Tcp || packet.flags & tcp::RST != 0 || packet.part == Part::Later {
         return Verdict::Unknown;
     }
     if !DRY && !clock::spend(limit::RESETS, settings().resets, case.now) {
