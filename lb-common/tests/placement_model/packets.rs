@@ -160,12 +160,12 @@ impl World {
 
     fn segment(&mut self, at: u16, packet: Packet, acknowledged: u32) {
         let rules = self.rules;
-        if let Some(entry) = self.node(at).flows.get_mut(&packet.flow) {
-            if entry.established || rules.acknowledges(acknowledged, entry.isn) {
-                entry.established = true;
-                let tag = entry.tag;
-                return self.deliver(at, tag, packet);
-            }
+        if let Some(entry) = self.node(at).flows.get_mut(&packet.flow)
+            && (entry.established || rules.acknowledges(acknowledged, entry.isn))
+        {
+            entry.established = true;
+            let tag = entry.tag;
+            return self.deliver(at, tag, packet);
         }
         self.chase(at, packet);
     }
