@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! /sys/fs/bpf/portico/v1/NAME          a map
-//! /sys/fs/bpf/portico/v1/NAME.old      a map of another size, until its entries are copied
+//! /sys/fs/bpf/portico/v1/NAME-old      a map of another size, until its entries are copied
 //! /sys/fs/bpf/portico/v1/links/...     an attachment
 //! ```
 //! `v1` is the version of the maps' layout: another version starts with maps of its own beside them.
@@ -56,9 +56,9 @@ impl Pins {
         self.directory.join("links")
     }
 
-    /// Where a map waits whose entries are still to be copied.
+    /// Where a map waits whose entries are still to be copied; bpffs allows no dots.
     pub fn old(&self, name: &str) -> PathBuf {
-        self.directory.join(format!("{name}.old"))
+        self.directory.join(format!("{name}-old"))
     }
 
     /// Puts maps aside that are not of the size wanted. What is put aside goes on serving the programs that use it.
