@@ -8,7 +8,8 @@ pub const TCP: u8 = 6;
 /// IP protocol number of UDP.
 pub const UDP: u8 = 17;
 
-/// Where a service answers: the key of `FRONT4` and `FRONT6`.
+/// Where a service answers: the key of `FRONT4` and `FRONT6`. A port published on every node is there for each address
+/// of this node, and once with the unspecified address: for what other nodes pass on, addressed to them.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Front<A> {

@@ -10,7 +10,7 @@ use lb_common::table::{
     ChainSlot, Counter, Flow, HeadBlock, Hint, Local, Member, Node, Pool, Rev, Settings, Spent, Uplink,
 };
 use lb_common::trace::Trace;
-use lb_common::{V4, V6, Verdict};
+use lb_common::{Address, V4, V6, Verdict};
 
 use super::case::Case;
 use crate::parse::{Family, Four, Six};
@@ -179,6 +179,18 @@ pub fn settings() -> Settings {
 pub fn front<V: Tables>(front: &Front<V::Address>) -> Option<u32> {
     // SAFETY: the value is copied at once; the agent replaces whole values.
     unsafe { V::fronts().get(front) }.copied()
+}
+
+/// The pool of a frontend that the client may have addressed on another node, whose addresses are not known here: a
+/// published port is in the table once more, under no address.
+#[inline(always)]
+pub fn front_anywhere<V: Tables>(at: &Front<V::Address>) -> Option<u32> {
+    front::<V>(at).or_else(|| {
+        front::<V>(&Front {
+            address: V::Address::narrow([0; 16]),
+            ..*at
+        })
+    })
 }
 
 /// The member with this tag, if its task runs here.

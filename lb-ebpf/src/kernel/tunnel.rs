@@ -89,7 +89,7 @@ fn inner<V: Path>(skb: Skb, tunnel: &Tunnel) -> Verdict {
 /// Fills in pool, slot and what the option says; false where the frontend is not known here.
 #[inline(never)]
 fn address<V: Path>(case: &mut Case<V::Address>, tunnel: &Tunnel) -> bool {
-    let Some(pool) = tables::front::<V>(&case.packet.key.to()) else {
+    let Some(pool) = tables::front_anywhere::<V>(&case.packet.key.to()) else {
         return false;
     };
     let Some((_, slot, entropy)) = slot::<V>(&case.packet, pool) else {

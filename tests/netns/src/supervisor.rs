@@ -35,9 +35,7 @@ impl Supervisor {
     /// Starts one for a cluster. A detached one waits until it is killed, not for its owner's end.
     pub fn start(prefix: &str, detached: bool) -> Result<Self> {
         let mut command = Command::new(tool::program("portico-lab")?);
-        command
-            .args(["supervise", prefix])
-            .stdout(Stdio::piped());
+        command.args(["supervise", prefix]).stdout(Stdio::piped());
         if detached {
             command
                 .arg("--detached")

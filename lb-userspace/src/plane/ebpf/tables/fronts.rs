@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::key::{self, Front};
 use lb_common::{Plain, V4, V6};
@@ -27,6 +27,8 @@ impl Tables {
             match frontend.address {
                 Some(address) => fronts.add(address, frontend, number),
                 None => {
+                    // Packets that other nodes pass on are for addresses of theirs.
+                    fronts.add(anywhere(pool.family), frontend, number);
                     let family = |address: &&IpAddr| Family::of(**address) == pool.family;
                     for &address in self.addresses.iter().filter(family) {
                         fronts.add(address, frontend, number);
@@ -69,6 +71,14 @@ impl Tables {
                 .get(&Front::new(ip.octets(), port, protocol))
                 .copied(),
         }
+    }
+}
+
+/// The address that stands for those of all other nodes.
+const fn anywhere(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
+        Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
     }
 }
 
