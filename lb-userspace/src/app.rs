@@ -18,7 +18,8 @@ use crate::api::socket::Socket;
 use crate::api::{Agent, Problem, server};
 use crate::config::{Config, Mode};
 use crate::health;
-use crate::model::{Drains, Identity, Writer};
+use crate::model::{Identity, Writer};
+use crate::peer::{self, drains};
 use crate::plane::{EbpfError, EbpfPlane};
 use crate::source::file;
 use crate::telemetry;
@@ -46,9 +47,25 @@ async fn agent(config: Config) -> Result<(), Problem> {
     let plane = start_plane(&config).await?;
     let keys = config.cluster.keys();
     let identity = Identity::new(keys.identity);
-    let (writer, writing) = Writer::start(identity.clone(), [file::NAME.into()], Drains::default());
+    let node: Arc<str> = config.node.as_str().into();
+    let marks = drains::load(&config.paths.runtime);
+    let (writer, writing) = Writer::start(identity.clone(), [file::NAME.into()], marks);
+    let keeping = drains::keep(&config.paths.runtime, writer.drains());
     let (file, following) = file::start(config.sources.file.path.clone(), writer.clone());
-    let (health, checking) = health::start(config.node.as_str().into(), writer.clone());
+    let (health, checking) = health::start(Arc::clone(&node), writer.clone());
+    let heartbeats = peer::Setup {
+        node,
+        port: config.peer.port,
+        mac: keys.mac,
+        writer: writer.clone(),
+        health: health.clone(),
+    };
+    let (peers, beating) = peer::start(heartbeats).await.map_err(|error| {
+        Problem::new(format!("cannot hear other agents on udp/{}", config.peer.port))
+            .because(error)
+            .traffic("programs attached before go on")
+            .fix("end what has the port, or set [peer] port, the same on every node")
+    })?;
 
     let mut tasks = JoinSet::new();
     if let PlaneState::Running(plane) = &plane {
@@ -58,7 +75,7 @@ async fn agent(config: Config) -> Result<(), Problem> {
             writer.view(),
         ));
     }
-    let reports = Reports { file, health };
+    let reports = Reports { file, health, peers };
     let handle = Arc::new(Handle::new(
         &config,
         keys.seed,
@@ -91,9 +108,9 @@ async fn agent(config: Config) -> Result<(), Problem> {
         tracing::warn!("a request on the control socket was cut off");
     }
     tasks.shutdown().await;
-    checking.abort();
-    following.abort();
-    writing.abort();
+    for part in [beating, checking, following, keeping, writing] {
+        part.abort();
+    }
     Ok(())
 }
 

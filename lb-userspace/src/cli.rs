@@ -194,6 +194,18 @@ mod tests {
     }
 
     #[test]
+    fn every_command_is_documented() {
+        let documented = include_str!("../../docs/operations.md");
+        for command in Arguments::command().get_subcommands() {
+            let name = command.get_name();
+            assert!(
+                documented.contains(&format!("portico {name}")),
+                "{name} is not in docs/operations.md"
+            );
+        }
+    }
+
+    #[test]
     fn wrong_use_has_exit_code_2() {
         let error = Arguments::try_parse_from(["portico", "trace", "198.51.100.7"]).unwrap_err();
         assert_eq!(error.exit_code(), 2);

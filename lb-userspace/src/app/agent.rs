@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::api::facts::{Plane, Source};
+use crate::api::facts::{Peer, Plane, Source};
 use crate::api::{Agent, Facts, Problem};
 use crate::config::Config;
 use crate::health::HealthReport;
 use crate::model::{DrainObject, Identity, Writer};
+use crate::peer::{PeerReport, PeerReports};
 use crate::plane::{Difference, EbpfPlane, PlaneReport, Question, TraceReport};
 use crate::source::SourceReport;
 
@@ -28,6 +29,7 @@ pub struct Handle {
 pub struct Reports {
     pub file: watch::Receiver<SourceReport>,
     pub health: watch::Receiver<Arc<HealthReport>>,
+    pub peers: watch::Receiver<PeerReports>,
 }
 
 /// The eBPF plane, or why there is none.
@@ -82,7 +84,7 @@ impl Agent for Handle {
                 report,
             }],
             sources: vec![source(&self.reports.file.borrow())],
-            peers: vec![],
+            peers: self.reports.peers.borrow().iter().map(peer).collect(),
             health: failing(&self.reports.health.borrow()),
         }
     }
@@ -108,6 +110,14 @@ impl Agent for Handle {
 fn failing(report: &HealthReport) -> HashMap<u64, String> {
     let found = |tag: &u64| report.checks.get(tag).map(|check| (*tag, check.last.clone()));
     report.unhealthy.iter().filter_map(found).collect()
+}
+
+fn peer((node, report): (&Arc<str>, &PeerReport)) -> Peer {
+    Peer {
+        node: node.to_string(),
+        heard_ms: report.heard.map(|heard| heard.elapsed().as_millis() as u64),
+        suspected: report.suspected,
+    }
 }
 
 fn source(report: &SourceReport) -> Source {

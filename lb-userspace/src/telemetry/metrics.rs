@@ -150,6 +150,20 @@ mod tests {
     use crate::plane::CounterReport;
 
     #[test]
+    fn every_figure_is_documented() {
+        let text = text(&sample::facts()).unwrap();
+        let documented = include_str!("../../../docs/operations.md");
+        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
+            let (name, kind) = line.split_once(' ').unwrap();
+            let suffix = if kind == "counter" { "_total" } else { "" };
+            assert!(
+                documented.contains(&format!("`{name}{suffix}`")),
+                "{name} is not in docs/operations.md"
+            );
+        }
+    }
+
+    #[test]
     fn verdicts_generations_and_states_have_their_figures() {
         let mut facts = sample::facts();
         facts.planes[0].report.counters = vec![CounterReport {
