@@ -51,7 +51,11 @@ async fn agent(config: Config) -> Result<(), Problem> {
     let marks = drains::load(&config.paths.runtime);
     let (writer, writing) = Writer::start(identity.clone(), [file::NAME.into()], marks);
     let keeping = drains::keep(&config.paths.runtime, writer.drains());
-    let (file, following) = file::start(config.sources.file.path.clone(), writer.clone());
+    let (file, following) = file::start(
+        config.sources.file.path.clone(),
+        &config.paths.runtime,
+        writer.clone(),
+    );
     let (health, checking) = health::start(Arc::clone(&node), writer.clone());
     let heartbeats = peer::Setup {
         node,

@@ -4,6 +4,7 @@
 mod addresses;
 mod convert;
 mod fault;
+mod kept;
 mod ports;
 mod raw;
 mod watch;

@@ -253,6 +253,42 @@ fn what_two_sources_claim_goes_to_the_first() {
     );
 }
 
+/// 10,000 services of ten backends each: what one change costs must not depend on the others.
+#[test]
+fn a_failing_backend_among_ten_thousand_services_touches_one_service() {
+    let mut desired = web(vec![]);
+    desired.services = (0..10_000u16)
+        .map(|n| {
+            let backends = (0..10).map(|b| backend(&format!("task.{b}"), &format!("node{}", b % 3 + 1)));
+            (
+                Arc::from(format!("s{n}")),
+                Arc::new(service(10_000 + n, backends.collect())),
+            )
+        })
+        .collect();
+    let start = Instant::now();
+    let mut bench = Bench::new(desired);
+    println!("first snapshot: {:?}", start.elapsed());
+    let before = bench.composer.snapshot();
+    let start = Instant::now();
+    let tag = Identity::new(ID).backend("s77", "task.0");
+    let after = bench.unhealthy("node1", &[tag]).unwrap();
+    println!("one backend fails: {:?}", start.elapsed());
+    let start = Instant::now();
+    let diff = super::super::Diff::between(&before, &after);
+    println!("difference: {:?}", start.elapsed());
+    assert_eq!(
+        (diff.services.len(), diff.pools.len(), diff.pools[0].members.len()),
+        (1, 1, 1)
+    );
+    let copied = before
+        .services
+        .values()
+        .zip(after.services.values())
+        .filter(|(a, b)| !Arc::ptr_eq(a, b));
+    assert_eq!(copied.count(), 1);
+}
+
 proptest! {
     /// Composing step by step and composing the end alone give the same picture, save for who is still warming.
     #[test]

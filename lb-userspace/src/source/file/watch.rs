@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
+use super::kept::Kept;
 use super::{Fault, NAME, Refused, parse};
 use crate::model::{Desired, Writer};
 use crate::source::SourceReport;
@@ -21,8 +22,13 @@ const LONG_REST: Duration = Duration::from_secs(1);
 /// How often to look without being told.
 const POLL: Duration = Duration::from_secs(2);
 
-/// Starts following `path`; the report is always the latest. Ends with the writer.
-pub fn start(path: PathBuf, writer: Writer) -> (watch::Receiver<SourceReport>, JoinHandle<()>) {
+/// Starts following `path`; the report is always the latest. A copy of the last good file is kept in `runtime`, for an
+/// agent that starts beside a bad one.
+pub fn start(
+    path: PathBuf,
+    runtime: &Path,
+    writer: Writer,
+) -> (watch::Receiver<SourceReport>, JoinHandle<()>) {
     let report = SourceReport {
         name: NAME,
         path: path.clone(),
@@ -35,6 +41,7 @@ pub fn start(path: PathBuf, writer: Writer) -> (watch::Receiver<SourceReport>, J
     let (report, reports) = watch::channel(report);
     let follower = Follower {
         path,
+        kept: Kept::new(runtime),
         writer,
         report,
         read: None,
@@ -44,6 +51,7 @@ pub fn start(path: PathBuf, writer: Writer) -> (watch::Receiver<SourceReport>, J
 
 struct Follower {
     path: PathBuf,
+    kept: Kept,
     writer: Writer,
     report: watch::Sender<SourceReport>,
     /// What the file was like when it was read last; the outer none: never yet.
@@ -94,25 +102,36 @@ impl Follower {
             break (before, text);
         };
         self.read = Some(before);
-        let path = self.path.clone();
-        let parsed = tokio::task::spawn_blocking(move || understand(&path, text)).await;
+        let (path, kept) = (self.path.clone(), self.kept.clone());
+        let parsed = tokio::task::spawn_blocking(move || understand(&path, text, &kept)).await;
         let parsed = parsed.unwrap_or_else(|_| {
             let fault = Fault::whole("the reader failed on this file", "report this file as a bug");
             Err(Refused::new(&self.path, vec![fault]))
         });
         match parsed {
             Ok(desired) => {
-                self.accept(&desired);
+                self.accept(&desired, SystemTime::now());
                 self.writer.source(NAME.into(), Arc::new(desired)).await
             }
             Err(refused) => {
+                let recalled = if self.report.borrow().loaded.is_none() {
+                    self.kept.recall()
+                } else {
+                    None
+                };
+                if let Some((desired, kept)) = &recalled {
+                    self.accept(desired, *kept);
+                }
                 self.refuse(&refused);
-                Ok(())
+                match recalled {
+                    Some((desired, _)) => self.writer.source(NAME.into(), Arc::new(desired)).await,
+                    None => Ok(()),
+                }
             }
         }
     }
 
-    fn accept(&self, desired: &Desired) {
+    fn accept(&self, desired: &Desired, loaded: SystemTime) {
         let backends = desired
             .services
             .values()
@@ -121,7 +140,7 @@ impl Follower {
         let (services, nodes) = (desired.services.len(), desired.nodes.len());
         tracing::info!(path = %self.path.display(), services, backends, nodes, "services file loaded");
         self.report.send_modify(|report| {
-            let loaded = Some(SystemTime::now());
+            let loaded = Some(loaded);
             *report = SourceReport {
                 loaded,
                 services,
@@ -146,7 +165,7 @@ impl Follower {
     }
 }
 
-fn understand(path: &Path, text: std::io::Result<Vec<u8>>) -> Result<Desired, Refused> {
+fn understand(path: &Path, text: std::io::Result<Vec<u8>>, kept: &Kept) -> Result<Desired, Refused> {
     let refused = |reason: String, fix: &str| Refused::new(path, vec![Fault::whole(reason, fix)]);
     let bytes = text.map_err(|error| {
         refused(
@@ -162,7 +181,9 @@ fn understand(path: &Path, text: std::io::Result<Vec<u8>>) -> Result<Desired, Re
             + 1;
         refused(format!("line {line} is not UTF-8"), "save the file as UTF-8")
     })?;
-    parse(path, &text)
+    let desired = parse(path, &text)?;
+    kept.save(&text);
+    Ok(desired)
 }
 
 /// None where there is no such file.

@@ -19,14 +19,17 @@ struct Watched {
 
 impl Watched {
     fn start(text: Option<&str>) -> Self {
-        let directory = tempfile::tempdir().unwrap();
+        Self::start_in(tempfile::tempdir().unwrap(), text)
+    }
+
+    fn start_in(directory: TempDir, text: Option<&str>) -> Self {
         let path = directory.path().join("services.yaml");
         if let Some(text) = text {
             fs::write(&path, text).unwrap();
         }
         let (writer, _) = Writer::start(Identity::new([0; 32]), [NAME.into()], Drains::default());
         let view = writer.view();
-        let (reports, _) = start(path, writer);
+        let (reports, _) = start(path, directory.path(), writer);
         Self {
             directory,
             view,
@@ -165,4 +168,18 @@ async fn bytes_that_are_no_text_are_refused_with_their_line() {
         .await
         .unwrap()
         .unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_beside_a_bad_file_serves_what_was_served_before() {
+    let mut before = Watched::start(Some(TWO));
+    before.next().await;
+    let mut after = Watched::start_in(before.directory, Some("services:\n  one: { po"));
+    assert_eq!(after.next().await.services.len(), 2);
+    let complaint = after.complaint().await;
+    assert!(complaint.contains("services.yaml:2:"), "{complaint}");
+    assert!(
+        complaint.ends_with("what was loaded before keeps serving"),
+        "{complaint}"
+    );
 }
