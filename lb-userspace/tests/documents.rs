@@ -1,6 +1,9 @@
 //! What the documents say is what the code does: examples are read, tables are compared with their source.
 
-#![allow(clippy::unwrap_used, reason = "a document that cannot be read is a failed test")]
+#![allow(
+    clippy::unwrap_used,
+    reason = "a document that cannot be read is a failed test"
+)]
 
 use std::path::{Path, PathBuf};
 

@@ -90,11 +90,22 @@ impl Skb {
     }
 
     /// Opens room for the tunnel headers behind the Ethernet header.
+    ///
+    /// What came out of a tunnel on a virtual wire still counts as encapsulated, and the kernel will not mark it again:
+    /// its marks lead to where the inner headers were and are now going to be again, so room alone is enough.
     #[inline(always)]
     pub fn open_tunnel(&self) -> Result<(), Verdict> {
-        let flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
+        const EALREADY: i64 = 114;
+        let plain = BPF_F_ADJ_ROOM_FIXED_GSO;
+        let marked = plain | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
+        let room = OVERHEAD as i32;
         // SAFETY: the helper checks sizes.
-        done(unsafe { bpf_skb_adjust_room(self.0, OVERHEAD as i32, BPF_ADJ_ROOM_MAC, flags as u64) })
+        let first = unsafe { bpf_skb_adjust_room(self.0, room, BPF_ADJ_ROOM_MAC, marked as u64) };
+        if first != -EALREADY {
+            return done(first);
+        }
+        // SAFETY: as above.
+        done(unsafe { bpf_skb_adjust_room(self.0, room, BPF_ADJ_ROOM_MAC, plain as u64) })
     }
 
     /// Opens `bytes` of room behind the Ethernet header.
