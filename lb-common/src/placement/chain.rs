@@ -21,6 +21,8 @@ const STRIDE: usize = 16;
 /// - The member itself counts at the highest weight it ever had: it may have its flows from then.
 /// - An excluder counts at its present weight. It excludes only those who came after its last activation and its last
 ///   change of weight, so this is the weight it had all their lives; a higher one would exclude members that were head.
+/// - Among members that still warm, one that warms excludes those who came after it, as they warm longer. Otherwise a
+///   service that grows by many at once would have no room for those who hold its flows.
 /// - Unknown stamps exclude nobody.
 pub fn chain(seed: u64, slot: u32, members: &[Candidate]) -> [u16; CHAIN] {
     let mut search = Search::new(count_nodes(members));
@@ -87,15 +89,21 @@ impl Nodes {
     }
 }
 
-/// The active members passed so far, as far as they decide whom they exclude: the earliest `last` of all, and the
-/// earliest of those on other nodes.
-struct Excluders {
+/// Members passed so far, as far as they decide whom they exclude: the earliest `last` of all, and the earliest of those
+/// on other nodes.
+struct Elders {
     first: u64,
     node: u16,
     second: u64,
 }
 
-impl Excluders {
+impl Elders {
+    const NONE: Self = Self {
+        first: u64::MAX,
+        node: 0,
+        second: u64::MAX,
+    };
+
     fn add(&mut self, member: &Candidate) {
         if member.node == self.node {
             self.first = self.first.min(member.last);
@@ -106,9 +114,38 @@ impl Excluders {
             self.second = self.second.min(member.last);
         }
     }
+}
+
+/// The excluders passed so far.
+struct Excluders {
+    active: Elders,
+    /// Those that are active, or warm.
+    coming: Elders,
+}
+
+impl Excluders {
+    fn add(&mut self, member: &Candidate) {
+        self.coming.add(member);
+        if member.state == State::Active {
+            self.active.add(member);
+        }
+    }
+
+    /// Who was activated later than this is excluded by two.
+    fn bound(&self, state: State) -> u64 {
+        match state {
+            State::Warming => self.coming.second,
+            State::Active | State::Draining => self.active.second,
+        }
+    }
 
     fn exclude(&self, member: &Candidate) -> bool {
-        self.second < member.first
+        self.bound(member.state) < member.first
+    }
+
+    /// Whether a member would make a difference.
+    fn lack(&self, member: &Candidate) -> bool {
+        member.state != State::Draining && member.last < self.bound(member.state)
     }
 }
 
@@ -125,9 +162,8 @@ impl Search {
         Self {
             nodes: Nodes::default(),
             excluders: Excluders {
-                first: u64::MAX,
-                node: 0,
-                second: u64::MAX,
+                active: Elders::NONE,
+                coming: Elders::NONE,
             },
             wanted,
         }
@@ -143,7 +179,7 @@ impl Search {
                     return None;
                 }
             }
-            if entry.active {
+            if entry.excludes {
                 self.excluders.add(member);
             }
         }
@@ -167,7 +203,7 @@ impl Search {
     /// Whether a member can still be listed, or exclude others. Who cannot now will not later.
     fn can_matter(&self, member: &Candidate) -> bool {
         let listable = !self.excluders.exclude(member) && !self.nodes.contains(member.node);
-        listable || member.state == State::Active && member.last < self.excluders.second
+        listable || self.excluders.lack(member)
     }
 }
 
@@ -179,7 +215,9 @@ struct Entry {
     offset: usize,
     /// The member may hold flows from here.
     claims: bool,
-    /// The member is active and stands here.
+    /// It stands here now, and counts as an excluder of those below.
+    excludes: bool,
+    /// It is active besides.
     active: bool,
 }
 
@@ -205,6 +243,7 @@ impl Ranking {
             rank: Rank { score: 0, tag: 0 },
             offset: 0,
             claims: false,
+            excludes: false,
             active: false,
         }; BATCH],
         len: 0,
@@ -221,9 +260,9 @@ impl Ranking {
     /// Enters a member for `slot` where it ranks below `below`.
     #[inline]
     fn rank(&mut self, draws: Draws, slot: u32, offset: usize, member: &Candidate, below: Option<Place>) {
-        let active = member.state == State::Active;
+        let (active, excludes) = (member.state == State::Active, member.state != State::Draining);
         let peak = member.peak.max(member.weight);
-        let mut enter = |weight, claims, active| {
+        let mut enter = |weight, claims, present| {
             let score = draws.best(slot, weight);
             if self.len == BATCH && score < self.entries[BATCH - 1].rank.score {
                 return;
@@ -235,14 +274,15 @@ impl Ranking {
                 },
                 offset,
                 claims,
-                active,
+                excludes: present && excludes,
+                active: present && active,
             };
             if below.is_none_or(|below| entry.place() < below) {
                 self.insert(entry);
             }
         };
-        enter(peak, true, active && peak == member.weight);
-        if active && peak != member.weight {
+        enter(peak, true, peak == member.weight);
+        if excludes && peak != member.weight {
             enter(member.weight, false, true);
         }
     }

@@ -77,7 +77,9 @@ impl World {
             self.random.pick(&draining),
         );
         match (action, one) {
-            (Action::Add, _) if members.members.len() < self.regime.most_members => self.add_member(node),
+            (Action::Add, _) if members.members.len() < self.regime.most_members => {
+                self.add_members(node, self.regime.batch)
+            }
             (Action::Drain, Some(tag)) if enough(1) => self.drain(&[tag]),
             (Action::Return, _) => self.source.set_active(now, returning.as_slice(), true),
             (Action::Remove, _) if draining.len() > 1 => self.remove(leaving),
@@ -151,21 +153,35 @@ impl World {
         }
     }
 
-    pub fn add_member(&mut self, node: u16) {
-        self.next_tag += 1;
-        let tag = lb_common::hash::mix(self.next_tag);
-        let task = Task {
-            node,
-            alive: true,
-            listening: true,
-        };
-        self.tasks.insert(tag, task);
-        let weight = if self.random.percent(70) {
-            1
-        } else {
-            self.random.between(1, 4) as u16
-        };
-        self.source.add(self.now, tag, node, weight);
+    /// The first on `node`, the others on the nodes after it.
+    pub fn add_members(&mut self, node: u16, count: u64) {
+        let mut new = Vec::new();
+        for (_, node) in (0..count).zip(
+            (0..self.nodes.len().max(1) as u16)
+                .cycle()
+                .map(|step| node + step),
+        ) {
+            self.next_tag += 1;
+            let tag = lb_common::hash::mix(self.next_tag);
+            let node = if node > self.nodes.len() as u16 && !self.nodes.is_empty() {
+                node - self.nodes.len() as u16
+            } else {
+                node
+            };
+            let task = Task {
+                node,
+                alive: true,
+                listening: true,
+            };
+            self.tasks.insert(tag, task);
+            let weight = if self.random.percent(70) {
+                1
+            } else {
+                self.random.between(1, 4) as u16
+            };
+            new.push((tag, node, weight));
+        }
+        self.source.add(self.now, &new);
     }
 
     /// Sends the latest revision on its way to every node.

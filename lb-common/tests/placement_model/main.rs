@@ -23,6 +23,7 @@ const CALM: Regime = Regime {
     most_nodes: 6,
     members: 4,
     most_members: 12,
+    batch: 1,
     gap: (1200 * MS, 1600 * MS),
     lag: 350 * MS,
     outage: 120 * MS,
@@ -105,6 +106,27 @@ fn nothing_is_lost_while_one_thing_changes_at_a_time() {
     ] {
         assert!(report.of(outcome) > least, "{outcome:?}");
     }
+}
+
+#[test]
+fn unknown_stamps_cost_chases_and_no_flow_while_the_nodes_fit_into_a_chain() {
+    let unknown = Rules {
+        stamps: Stamps::Unknown,
+        ..TRUE
+    };
+    let report = run(unknown, CALM, 4);
+    assert_eq!(report.violations, Vec::<String>::new());
+    assert_eq!(report.lost(), 0);
+    // Nothing excludes anybody, so that even what the rules may lose otherwise is found.
+    let rough = Regime {
+        most_nodes: 6,
+        outage: 0,
+        ..ROUGH
+    };
+    let report = run(unknown, rough, 4);
+    assert_eq!(report.violations, Vec::<String>::new());
+    assert_eq!(report.of(Outcome::Lost(Residual::TwoDeviations)), 0);
+    assert_eq!(report.of(Outcome::Lost(Residual::BeyondSix)), 0);
 }
 
 #[test]
@@ -279,6 +301,36 @@ fn an_acknowledgement_must_fit_the_syn_ack_closely() {
         repeating,
         40,
     );
+}
+
+#[test]
+fn members_of_one_revision_are_known_to_have_come_together() {
+    // From three tasks to thirty on twelve nodes at once: were any of the new ones taken for a possible holder of old
+    // flows, six nodes would not be enough to ask.
+    let grown = Regime {
+        nodes: 12,
+        most_nodes: 12,
+        members: 3,
+        most_members: 4,
+        batch: 27,
+        often: Some(Action::Add),
+        flows: 500,
+        length: 8 * SECOND,
+        ..CALM
+    };
+    let beyond = |rules| {
+        let report = run(rules, grown, 12);
+        assert_eq!(report.violations, Vec::<String>::new());
+        report.of(Outcome::Lost(Residual::BeyondSix))
+    };
+    let (whole, apart) = (
+        beyond(TRUE),
+        beyond(Rules {
+            whole_revisions: false,
+            ..TRUE
+        }),
+    );
+    assert!(whole == 0 && apart > 500, "{whole} {apart}");
 }
 
 #[test]

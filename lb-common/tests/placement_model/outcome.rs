@@ -110,7 +110,7 @@ enum Cause {
 fn cause(excluder: &Candidate, holder: &Candidate, birth: &Birth, slot: u32) -> Cause {
     let rank = |m: &Candidate| score(super::rules::SEED, slot, m.tag, m.weight);
     let then = |tag| birth.view.iter().find(|m| m.tag == tag);
-    let Some(excluder_then) = then(excluder.tag).filter(|m| m.state == State::Active) else {
+    let Some(excluder_then) = then(excluder.tag).filter(|m| m.state != State::Draining) else {
         return Cause::Changed(excluder.node);
     };
     match then(holder.tag) {

@@ -19,6 +19,8 @@ pub const SLOTS: usize = 256;
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Stamps {
     Both,
+    /// As from a file: nobody excludes anybody.
+    Unknown,
     OnlyFirst,
     OnlyLast,
 }
@@ -36,6 +38,8 @@ pub struct Rules {
     /// Excluders on one node count once.
     pub by_node: bool,
     pub stamps: Stamps,
+    /// Members of one revision are known to have come together.
+    pub whole_revisions: bool,
     pub asked: Asked,
     pub warming: Time,
     /// A weight above the highest so far is used only after W, too.
@@ -51,6 +55,7 @@ pub const TRUE: Rules = Rules {
     excluders: 2,
     by_node: true,
     stamps: Stamps::Both,
+    whole_revisions: true,
     asked: Asked::Chain,
     warming: WARMING,
     raises_warm: true,
@@ -102,11 +107,14 @@ impl Rules {
         nodes
     }
 
-    /// Members that were active all of `m`'s life and outrank it.
+    /// Members that were active, or about to be, all of `m`'s life and outrank it.
     pub fn excluders(&self, slot: u32, members: &[Candidate], m: &Candidate) -> Vec<Candidate> {
         let height = score(SEED, slot, m.tag, m.peak);
         let m = self.judged(m);
-        let elder = |a: &Candidate| a.state == State::Active && self.judged(a).last < m.first;
+        let there = |a: &Candidate| {
+            a.state == State::Active || a.state == State::Warming && m.state == State::Warming
+        };
+        let elder = |a: &Candidate| there(a) && self.judged(a).last < m.first;
         let above = |a: &Candidate| score(SEED, slot, a.tag, a.weight) > height;
         members.iter().filter(|a| elder(a) && above(a)).copied().collect()
     }
@@ -114,6 +122,11 @@ impl Rules {
     fn judged(&self, m: &Candidate) -> Candidate {
         match self.stamps {
             Stamps::Both => *m,
+            Stamps::Unknown => Candidate {
+                first: 0,
+                last: u64::MAX,
+                ..*m
+            },
             Stamps::OnlyFirst => Candidate { last: m.first, ..*m },
             Stamps::OnlyLast => Candidate { first: m.last, ..*m },
         }

@@ -29,10 +29,12 @@ impl Revision {
 
 pub struct Source {
     log: Vec<Rc<Revision>>,
+    /// Nodes see all of a revision or nothing of it, and the stamps tell.
+    whole: bool,
 }
 
 impl Source {
-    pub fn new() -> Self {
+    pub fn new(whole: bool) -> Self {
         let empty = Revision {
             number: 0,
             at: 0,
@@ -40,6 +42,7 @@ impl Source {
         };
         Self {
             log: vec![Rc::new(empty)],
+            whole,
         }
     }
 
@@ -66,17 +69,20 @@ impl Source {
         self.log.push(Rc::new(Revision { number, at, members }));
     }
 
-    pub fn add(&mut self, at: Time, tag: u64, node: u16, weight: u16) {
+    /// New members: tag, node and weight.
+    pub fn add(&mut self, at: Time, new: &[(u64, u16, u16)]) {
+        let whole = self.whole as u64;
         self.commit(at, |number, members| {
-            members.push(Record {
+            let record = |&(tag, node, weight): &_| Record {
                 tag,
                 node,
                 weight,
                 peak: weight,
                 active: true,
-                first: number,
-                last: number,
-            })
+                first: last(number) + whole,
+                last: last(number),
+            };
+            members.extend(new.iter().map(record));
         });
     }
 
@@ -88,7 +94,7 @@ impl Source {
             {
                 member.active = active;
                 if active {
-                    member.last = number;
+                    member.last = last(number);
                 }
             }
         });
@@ -99,7 +105,7 @@ impl Source {
             for member in members.iter_mut().filter(|m| m.tag == tag) {
                 member.weight = weight;
                 member.peak = member.peak.max(weight);
-                member.last = number;
+                member.last = last(number);
             }
         });
     }
@@ -107,4 +113,10 @@ impl Source {
     pub fn remove(&mut self, at: Time, tag: u64) {
         self.commit(at, |_, members| members.retain(|m| m.tag != tag));
     }
+}
+
+/// The stamp of an activation in a revision. Where revisions are seen whole, the first activation of a member comes half
+/// a step later: whoever was activated in the same revision was there before it.
+fn last(revision: u64) -> u64 {
+    revision * 2
 }

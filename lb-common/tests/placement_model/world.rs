@@ -99,6 +99,8 @@ pub struct Regime {
     pub most_nodes: u16,
     pub members: u64,
     pub most_members: usize,
+    /// Members added at once.
+    pub batch: u64,
     /// Time between two actions of the operator or of chance.
     pub gap: (Time, Time),
     /// Longest way of a revision to a node.
@@ -147,7 +149,7 @@ pub fn play(seed: u64, rules: Rules, regime: Regime) -> Report {
         now: 0,
         sequence: 0,
         events: BTreeMap::new(),
-        source: Source::new(),
+        source: Source::new(rules.whole_revisions),
         nodes: BTreeMap::new(),
         tasks: HashMap::new(),
         changed: 0,
@@ -167,7 +169,7 @@ impl World {
     fn begin(&mut self) {
         for _ in 0..self.regime.members {
             let node = self.random.between(1, self.regime.nodes as u64) as u16;
-            self.add_member(node);
+            self.add_members(node, 1);
         }
         let revision = self.source.latest();
         for tag in 1..=self.regime.nodes {

@@ -19,7 +19,8 @@ fn by_definition(slot: u32, members: &[Candidate]) -> [u16; CHAIN] {
     for m in members {
         let mut nodes: Vec<u16> = members
             .iter()
-            .filter(|a| a.state == State::Active && a.last < m.first && outranks(slot, a, m))
+            .filter(|a| a.state == State::Active || a.state == State::Warming && m.state == State::Warming)
+            .filter(|a| a.last < m.first && outranks(slot, a, m))
             .map(|a| a.node)
             .collect();
         nodes.sort_unstable();
@@ -127,6 +128,17 @@ fn a_member_that_returned_excludes_only_who_came_after_its_return() {
     pool[2].first = 9;
     pool[0].last = 10;
     assert_eq!(chain(7, 0, &pool)[2], pool[2].node);
+}
+
+#[test]
+fn warming_members_exclude_only_each_other() {
+    let mut pool = ranked((1..=3).map(|tag| active(tag, 0)).collect());
+    pool[0].state = State::Warming;
+    pool[1].state = State::Warming;
+    pool[2].first = 9;
+    assert_eq!(chain(7, 0, &pool)[2], pool[2].node);
+    pool[2].state = State::Warming;
+    assert_eq!(chain(7, 0, &pool)[2], 0);
 }
 
 #[test]
