@@ -44,7 +44,7 @@ pub struct Tunnel {
     pub control: u8,
     /// EtherType of the inner packet.
     pub protocol: [u8; 2],
-    /// For captures only: low 24 bits of the pool's id.
+    /// Low 24 bits of the pool's id, 0 in a reply. The owner compares it: views of a frontend may differ for a while.
     pub vni: [u8; 3],
     pub reserved: u8,
     pub class: [u8; 2],

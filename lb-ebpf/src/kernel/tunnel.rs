@@ -89,16 +89,21 @@ fn inner<V: Path>(skb: Skb, tunnel: &Tunnel) -> Verdict {
 /// Fills in pool, slot and what the option says; false where the frontend is not known here.
 #[inline(never)]
 fn address<V: Path>(case: &mut Case<V::Address>, tunnel: &Tunnel) -> bool {
-    let Some(pool) = tables::front_anywhere::<V>(&case.packet.key.to()) else {
+    let Some(number) = tables::front_anywhere::<V>(&case.packet.key.to()) else {
         return false;
     };
-    let Some((_, slot, entropy)) = slot::<V>(&case.packet, pool) else {
+    let Some((pool, slot, entropy)) = slot::<V>(&case.packet, number) else {
         return false;
     };
+    // The sender means another pool by this frontend: one of us has yet to learn of a change.
+    let [_, _, _, _, _, vni @ ..] = pool.id.to_be_bytes();
+    if tunnel.vni != vni {
+        return false;
+    }
     let member = u64::from_be_bytes(tunnel.member);
     case.choice = Choice {
         tag: member,
-        pool,
+        pool: number,
         slot,
         node: self_node(),
         entropy,
