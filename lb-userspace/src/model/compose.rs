@@ -1,5 +1,6 @@
 //! Composes snapshots from what sources want, what is marked, and time. Pure but for the clock it is handed.
 
+mod nodes;
 mod service;
 #[cfg(test)]
 mod tests;
@@ -9,10 +10,10 @@ use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::identity::NodeTag;
 use super::marks::{DrainMark, DrainObject, Drains, Marks};
 use super::merge::{Conflict, merge};
-use super::{Desired, Identity, Node, Pool, Service, Snapshot};
+use super::{Desired, Identity, Pool, Service, Snapshot};
+use nodes::Nodes;
 use service::Remembered;
 
 /// What a snapshot can change by. Sets are complete: the next one of the same kind and origin replaces them.
@@ -43,8 +44,7 @@ pub struct Composer {
     merged: Desired,
     conflicts: Vec<Conflict>,
     marks: Marks,
-    tags: BTreeMap<Arc<str>, NodeTag>,
-    nodes: BTreeMap<Arc<str>, Node>,
+    nodes: Nodes,
     services: BTreeMap<Arc<str>, Remembered>,
     /// The service of each backend.
     owners: HashMap<u64, Arc<str>>,
@@ -74,8 +74,7 @@ impl Composer {
                 drains,
                 ..Marks::default()
             },
-            tags: BTreeMap::new(),
-            nodes: BTreeMap::new(),
+            nodes: Nodes::default(),
             services: BTreeMap::new(),
             owners: HashMap::new(),
             warm: BTreeSet::new(),
@@ -164,9 +163,10 @@ impl Composer {
         let mut changed = self.generation == 0;
         let mut all = stale.all || changed;
         if stale.nodes || changed {
-            let (other, fundamental) = self.rebuild_nodes();
-            changed |= other;
-            all |= fundamental;
+            let next = nodes::stand(&self.identity, &self.merged.nodes, &self.marks);
+            changed |= next.nodes != self.nodes.nodes;
+            all |= !next.same_for_backends(&self.nodes);
+            self.nodes = next;
         }
         let names: Vec<Arc<str>> = if all {
             self.services
@@ -189,33 +189,6 @@ impl Composer {
         Some(self.snapshot())
     }
 
-    /// Tells whether any node changed, and whether backends have to be looked at because of it.
-    fn rebuild_nodes(&mut self) -> (bool, bool) {
-        let tags = self.identity.nodes(self.merged.nodes.keys());
-        let nodes: BTreeMap<_, _> = tags
-            .iter()
-            .filter_map(|(name, NodeTag { tag, .. })| {
-                let desired = self.merged.nodes.get(name)?;
-                let drained = self.marks.drains.is_drained(&DrainObject::Node(Arc::clone(name)));
-                let node = Node {
-                    name: Arc::clone(name),
-                    tag: *tag,
-                    address: desired.address,
-                    draining: desired.draining || drained,
-                    suspected: self.marks.suspected.contains(name),
-                };
-                Some((Arc::clone(name), node))
-            })
-            .collect();
-        let matter = |node: &Node| (node.tag, node.draining);
-        let fundamental =
-            tags != self.tags || !nodes.values().map(matter).eq(self.nodes.values().map(matter));
-        let changed = nodes != self.nodes;
-        self.tags = tags;
-        self.nodes = nodes;
-        (changed, fundamental)
-    }
-
     /// Tells whether the service or one of its pools changed.
     fn rebuild_service(&mut self, name: &Arc<str>, now: Instant) -> bool {
         let before = self.services.remove(name);
@@ -228,7 +201,6 @@ impl Composer {
         let surroundings = service::Surroundings {
             identity: &self.identity,
             nodes: &self.nodes,
-            tags: &self.tags,
             marks: &self.marks,
             first: self.generation == 0,
             now,
@@ -261,7 +233,7 @@ impl Composer {
             .collect();
         Snapshot {
             generation: self.generation,
-            nodes: self.nodes.clone(),
+            nodes: self.nodes.nodes.clone(),
             services,
             pools,
         }

@@ -1,14 +1,14 @@
 //! One service: from what is desired of it to how it stands now.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::super::identity::NodeTag;
 use super::super::marks::{DrainObject, Marks};
 use super::super::pools::{Placing, pools};
 use super::super::warming::{Phase, Track, WARM, WARM_DISPLACED};
-use super::super::{Backend, DesiredBackend, DesiredService, Identity, Node, Pool, Service, Standing};
+use super::super::{Backend, DesiredBackend, DesiredService, Identity, Pool, Service, Standing};
+use super::nodes::Nodes;
 
 /// A service as the last snapshot has it, with the past of its backends.
 pub struct Remembered {
@@ -21,8 +21,7 @@ pub struct Remembered {
 /// What a service's backends depend on.
 pub struct Surroundings<'c> {
     pub identity: &'c Identity,
-    pub nodes: &'c BTreeMap<Arc<str>, Node>,
-    pub tags: &'c BTreeMap<Arc<str>, NodeTag>,
+    pub nodes: &'c Nodes,
     pub marks: &'c Marks,
     /// Nothing came before: nobody warms.
     pub first: bool,
@@ -75,7 +74,7 @@ impl Surroundings<'_> {
         backend: &DesiredBackend,
         past: Track,
     ) -> Option<(Backend, Placing, Track)> {
-        let node = self.nodes.get(&backend.node)?;
+        let node = self.nodes.nodes.get(&backend.node)?;
         let tag = self.identity.backend(service, &backend.task);
         let object = DrainObject::Backend {
             service: Arc::clone(service),
@@ -84,7 +83,7 @@ impl Surroundings<'_> {
         let drained = self.marks.drains.is_drained(&object);
         let draining = backend.draining || node.draining || drained;
         let unhealthy = desired.health.is_some() && self.marks.is_unhealthy(&backend.node, tag);
-        let warm = match self.tags.get(&backend.node) {
+        let warm = match self.nodes.tags.get(&backend.node) {
             _ if self.first => Duration::ZERO,
             Some(tag) if tag.displaced => WARM_DISPLACED,
             _ => WARM,

@@ -77,6 +77,20 @@ impl From<&Error> for Fault {
             Error::InvalidScalar { ty: "u64", .. } => {
                 ("not a whole number".to_owned(), "write digits only".to_owned())
             }
+            Error::Unexpected {
+                expected: "sequence start",
+                ..
+            } => (
+                "a list is wanted here".to_owned(),
+                "write [ITEM, ITEM]".to_owned(),
+            ),
+            Error::Unexpected {
+                expected: "mapping start",
+                ..
+            } => (
+                "keys with values are wanted here".to_owned(),
+                "write KEY: VALUE".to_owned(),
+            ),
             Error::MultipleDocuments { .. } => (
                 "a second YAML document begins here".to_owned(),
                 "put everything into one".to_owned(),

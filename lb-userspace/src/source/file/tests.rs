@@ -178,6 +178,14 @@ fn the_documented_example_means_what_it_says() {
 )]
 #[case::half_a_list("services:\n  web:\n    ports: [80, ", "services.yaml:3:")]
 #[case::a_tab("services:\n\tweb: {}\n", "services.yaml:2:")]
+#[case::no_list(
+    "services:\n  web:\n    ports: 80\n",
+    "services.yaml:3:12: a list is wanted here\n  fix: write [ITEM, ITEM]"
+)]
+#[case::no_keys(
+    "services:\n  - web\n",
+    "services.yaml:2:3: keys with values are wanted here\n  fix: write KEY: VALUE"
+)]
 #[case::two_documents(
     "services: {}\n---\nservices: {}\n",
     "services.yaml:3:1: a second YAML document"
