@@ -64,3 +64,25 @@ fn the_table_of_verdicts_is_that_of_the_source() {
         .collect();
     assert_eq!(rows, wanted);
 }
+
+#[test]
+fn tests_that_the_readme_names_exist() {
+    let (readme, text) = document("README.md");
+    let directory = readme.with_file_name("tests/netns/tests");
+    let files = std::fs::read_dir(directory)
+        .unwrap()
+        .map(|entry| entry.unwrap().path());
+    let source: String = files
+        .filter(|file| file.extension().is_some_and(|extension| extension == "rs"))
+        .map(|file| std::fs::read_to_string(file).unwrap())
+        .collect();
+    let promises = text.split("## Limits").next().unwrap();
+    let rows = promises.lines().filter(|line| line.starts_with("| "));
+    // The second column names tests in backquotes; names of tests are sentences.
+    let named = rows
+        .filter_map(|row| row.split('|').nth(2))
+        .flat_map(|cell| cell.split('`').skip(1).step_by(2));
+    for name in named {
+        assert!(source.contains(&format!("fn {name}(")), "there is no test {name}");
+    }
+}
