@@ -13,7 +13,7 @@ use super::skb::Skb;
 use super::tables::{NODE, POOL, Tables};
 use crate::frame::{Frame, L3};
 use crate::parse::Packet;
-use crate::wire::{ETHERTYPE_IPV4, Ipv4};
+use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4};
 
 /// Sends the packet to `case.choice.node` with `case.arrival` in the option; counted as `verdict`.
 #[inline(never)]
@@ -35,7 +35,7 @@ fn send<V: Tables>(skb: Skb, case: &Case<V::Address>) -> Result<u32, Verdict> {
     let node = way::<V>(skb, packet, choice.node)?;
     let inner = packet.end as usize - L3;
     let (outer, tunnel) = headers::<V>(node, choice, arrival, inner, outer_tos::<V, _>(skb));
-    skb.open_tunnel()?;
+    skb.open_tunnel(V::ETHERTYPE == ETHERTYPE_IPV6)?;
     skb.put(L3 - 2, ETHERTYPE_IPV4.to_be_bytes())
         .ok_or(Verdict::Failed)?;
     skb.put(L3, outer).ok_or(Verdict::Failed)?;

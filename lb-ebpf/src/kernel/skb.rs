@@ -16,6 +16,10 @@ use crate::frame::Frame;
 
 /// As much of a frame as any program reads: tunnel headers, then Ethernet, IPv6 with extensions and TCP with options.
 const HEADERS: u32 = 320;
+/// EALREADY, as helpers return it.
+const ALREADY: i64 = -114;
+/// Bytes opened and closed again for their side effect.
+const SPARE: i32 = 4;
 
 /// A packet in a tc program. Pointers into it are taken anew after every helper that may move it.
 #[derive(Clone, Copy)]
@@ -89,30 +93,28 @@ impl Skb {
         unsafe { bpf_csum_update(self.0, difference) };
     }
 
-    /// Opens room for the tunnel headers behind the Ethernet header.
-    ///
-    /// What came out of a tunnel on a virtual wire still counts as encapsulated, and the kernel will not mark it again:
-    /// its marks lead to where the inner headers were and are now going to be again, so room alone is enough.
+    /// Opens room for the tunnel headers behind the Ethernet header of a packet that is IPv6 if `six`.
     #[inline(always)]
-    pub fn open_tunnel(&self) -> Result<(), Verdict> {
-        const EALREADY: i64 = 114;
-        let plain = BPF_F_ADJ_ROOM_FIXED_GSO;
-        let marked = plain | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
-        let room = OVERHEAD as i32;
-        // SAFETY: the helper checks sizes.
-        let first = unsafe { bpf_skb_adjust_room(self.0, room, BPF_ADJ_ROOM_MAC, marked as u64) };
-        if first != -EALREADY {
-            return done(first);
+    pub fn open_tunnel(&self, six: bool) -> Result<(), Verdict> {
+        let flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_ENCAP_L3_IPV4 | BPF_F_ADJ_ROOM_ENCAP_L4_UDP;
+        match self.adjust(OVERHEAD as i32, flags) {
+            // Between two veth devices a packet keeps the marks of the tunnel it was in, and the kernel does not set
+            // them twice. The headers taken off were as long as these: the marks are right again.
+            ALREADY if six => {
+                // The packet becomes an IPv4 one only where something is taken off it.
+                done(self.adjust(OVERHEAD as i32 + SPARE, BPF_F_ADJ_ROOM_FIXED_GSO))?;
+                let flags = BPF_F_ADJ_ROOM_FIXED_GSO | BPF_F_ADJ_ROOM_DECAP_L3_IPV4;
+                done(self.adjust(-SPARE, flags))
+            }
+            ALREADY => done(self.adjust(OVERHEAD as i32, BPF_F_ADJ_ROOM_FIXED_GSO)),
+            result => done(result),
         }
-        // SAFETY: as above.
-        done(unsafe { bpf_skb_adjust_room(self.0, room, BPF_ADJ_ROOM_MAC, plain as u64) })
     }
 
     /// Opens `bytes` of room behind the Ethernet header.
     #[inline(always)]
     pub fn open(&self, bytes: usize) -> Result<(), Verdict> {
-        // SAFETY: the helper checks sizes.
-        done(unsafe { bpf_skb_adjust_room(self.0, bytes as i32, BPF_ADJ_ROOM_MAC, 0) })
+        done(self.adjust(bytes as i32, 0))
     }
 
     /// Takes the tunnel headers off; what they held is IPv6 if `six`.
@@ -123,9 +125,13 @@ impl Skb {
         } else {
             BPF_F_ADJ_ROOM_DECAP_L3_IPV4
         };
-        let flags = BPF_F_ADJ_ROOM_FIXED_GSO | inner;
+        done(self.adjust(-(OVERHEAD as i32), BPF_F_ADJ_ROOM_FIXED_GSO | inner))
+    }
+
+    #[inline(always)]
+    fn adjust(&self, bytes: i32, flags: u32) -> i64 {
         // SAFETY: the helper checks sizes.
-        done(unsafe { bpf_skb_adjust_room(self.0, -(OVERHEAD as i32), BPF_ADJ_ROOM_MAC, flags as u64) })
+        unsafe { bpf_skb_adjust_room(self.0, bytes, BPF_ADJ_ROOM_MAC, flags as u64) }
     }
 
     /// Cuts or extends the frame to `length` bytes.

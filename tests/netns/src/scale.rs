@@ -120,6 +120,15 @@ impl Cluster {
         self.forget_task(name)
     }
 
+    /// The task's device goes, as if its machine lost power: not even a FIN gets out.
+    pub fn unplug_task(&self, name: &str) -> Result<()> {
+        let node = self.place(&self.task(name)?.node);
+        tool::ip(
+            Some(node.name()),
+            &[format!("link set {} down", topology::task_device(name))],
+        )
+    }
+
     /// Resets that a task's kernel has sent: connections that it does not know, or that waited in its accept queue when
     /// the listener closed.
     pub fn resets_sent(&self, name: &str) -> Result<u64> {

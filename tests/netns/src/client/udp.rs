@@ -53,15 +53,12 @@ impl Account {
         count
     }
 
-    /// The longest time between two answered packets, by when they were sent.
+    /// The longest time in which no packet was sent that was answered, the end included.
     pub fn longest_silence(&self) -> Duration {
-        let answered: Vec<Duration> = self
-            .packets
-            .iter()
-            .filter(|packet| packet.answered.is_some())
-            .map(|packet| packet.sent)
-            .collect();
-        answered
+        let answered = self.packets.iter().filter(|packet| packet.answered.is_some());
+        let mut moments: Vec<Duration> = answered.map(|packet| packet.sent).collect();
+        moments.extend(self.packets.last().map(|packet| packet.sent));
+        moments
             .windows(2)
             .map(|two| two[1] - two[0])
             .max()
