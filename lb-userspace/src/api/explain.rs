@@ -62,13 +62,7 @@ pub struct Table {
 /// Explains the service called `name`.
 pub fn explain(facts: &Facts, name: &str) -> Result<Explanation, Problem> {
     let service = service::find(facts, name)?;
-    let pools: Vec<&Pool> = facts
-        .snapshot
-        .pools
-        .iter()
-        .map(|pool| &**pool)
-        .filter(|pool| *pool.service == *service.name)
-        .collect();
+    let pools: Vec<&Pool> = facts.pools(&service.name).collect();
     let tables: Vec<Table> = pools.iter().map(|pool| table(facts, pool)).collect();
     Ok(Explanation {
         service: service.name.to_string(),

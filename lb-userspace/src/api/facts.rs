@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
-use crate::model::{Identity, Member, Snapshot};
+use crate::model::{Identity, Member, Pool, Snapshot};
 use crate::plane::PlaneReport;
 
 /// One moment of an agent.
@@ -33,16 +33,18 @@ pub struct Facts {
 impl Facts {
     /// Live flows of a task over all its ports and families; none for a task on another node, whose agent counts them.
     pub fn live(&self, service: &str, task: &str, node: &str) -> Option<u64> {
-        let pools = self
-            .snapshot
-            .pools
-            .iter()
-            .filter(|pool| &*pool.service == service);
-        let members = pools
-            .flat_map(|pool| &pool.members)
-            .filter(|member| &*member.task == task);
+        let members = self.pools(service).flat_map(|pool| &pool.members);
+        let own = members.filter(|member| &*member.task == task);
         let live = |member: &Member| self.live.get(&member.candidate.tag).copied();
-        (node == &*self.node).then(|| members.filter_map(live).sum())
+        (node == &*self.node).then(|| own.filter_map(live).sum())
+    }
+
+    /// The service's pools. They stand together, for pools are sorted by service.
+    pub fn pools(&self, service: &str) -> impl Iterator<Item = &Pool> {
+        let pools = &self.snapshot.pools;
+        let start = pools.partition_point(|pool| &*pool.service < service);
+        let pools = pools.get(start..).unwrap_or_default().iter().map(|pool| &**pool);
+        pools.take_while(move |pool| &*pool.service == service)
     }
 }
 

@@ -1,10 +1,12 @@
 //! `portico status`: the agent at one glance, failing parts first.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
 use super::facts::{Facts, Peer, Plane, Source};
-use crate::model::{Snapshot, Standing};
+use crate::model::{Backend, Service, Snapshot, Standing};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -103,22 +105,34 @@ fn problems(planes: &[Plane], sources: &[Source], peers: &[Peer], snapshot: &Sna
                 peer.node
             ))
     });
-    let idle = snapshot.services.values().filter_map(|service| {
-        let active = service.backends.iter().any(|backend| backend.standing == Standing::Active);
-        (!active && !service.frontends.is_empty()).then(|| {
-            Problem::new(format!("service {} has no active backend", service.name))
-                .because(format!("{} backends, none of them active", service.backends.len()))
-                .traffic("new connections go to backends that warm or drain; without any they are refused after 10 s")
-                .fix(format!("see why: portico backend ls {}", service.name))
-        })
-    });
     failed
         .chain(reported)
         .chain(behind)
         .chain(refused)
         .chain(silent)
-        .chain(idle)
+        .chain(idle(snapshot))
         .collect()
+}
+
+/// Services that nobody serves as they should be, in one problem: they may be thousands.
+fn idle(snapshot: &Snapshot) -> Option<Problem> {
+    let is_active = |backend: &Backend| backend.standing == Standing::Active;
+    let idle = |service: &&Arc<Service>| !service.backends.iter().any(is_active);
+    let mut services = snapshot
+        .services
+        .values()
+        .filter(idle)
+        .map(|service| &service.name);
+    let first = services.next()?;
+    let what = match services.count() {
+        0 => format!("service {first} has no active backend"),
+        more => format!("service {first} and {more} more have no active backend"),
+    };
+    Some(
+        Problem::new(what)
+            .traffic("new connections go to backends that warm, drain or fail; where there are none, they are refused after 10 s")
+            .fix(format!("see why: portico backend ls {first}")),
+    )
 }
 
 #[cfg(test)]
@@ -164,5 +178,29 @@ mod tests {
         let mut facts = sample::facts();
         facts.planes[0].report.generation -= 1;
         assert_eq!(status(&facts).problems[0].what, "plane ebpf is behind");
+    }
+
+    #[test]
+    fn services_without_an_active_backend_are_one_problem() {
+        let mut facts = sample::facts();
+        sample::change(&mut facts, |snapshot| {
+            for task in ["web.1", "web.2", "web.3"] {
+                sample::backend(snapshot, task).standing = Standing::Unhealthy;
+            }
+        });
+        assert_eq!(
+            status(&facts).problems[0].what,
+            "service web has no active backend"
+        );
+        sample::change(&mut facts, |snapshot| {
+            let other = snapshot.services["web"].clone();
+            snapshot.services.insert("zoo".into(), other);
+        });
+        assert_eq!(status(&facts).problems.len(), 1);
+        assert!(
+            status(&facts).problems[0]
+                .what
+                .ends_with("and 1 more have no active backend")
+        );
     }
 }
