@@ -36,7 +36,7 @@ fn syn() -> Vec<u8> {
         .tcp(40000, 8080, 1, 65535)
         .syn()
         .write(&mut frame, &[])
-        .unwrap();
+        .expect("a buffer takes everything");
     frame
 }
 
@@ -46,7 +46,7 @@ fn datagram6(payload: &[u8]) -> Vec<u8> {
         .ipv6(CLIENT6, FRONT6, 64)
         .udp(40000, 53)
         .write(&mut frame, payload)
-        .unwrap();
+        .expect("a buffer takes everything");
     frame
 }
 
