@@ -33,7 +33,9 @@ pub fn create<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -
     };
     let named = case.arrival.member;
     let first = member(head(pool, pool.head, case.choice.slot).map(|(member, _)| member));
+    // A name from a view that lags may be that of a task which now serves something else.
     if let Some(local) = local(named)
+        && local.pool == case.choice.pool
         && (local.state <= local_state::ACTIVE || first.0 == named)
         && takes::<V, DRY>(skb, case, local)
     {
@@ -171,14 +173,7 @@ fn open_half<V: Path>(case: &Case<V::Address>, state: u8) -> Verdict {
 #[inline(never)]
 fn reserve<V: Path>(case: &mut Case<V::Address>) -> bool {
     let rev = &case.rev;
-    // Of this flow alone: flows of one client that all tried the same few ports would soon find them taken.
-    let ports = u32::from_ne_bytes([
-        rev.client_port[0],
-        rev.client_port[1],
-        rev.front_port[0],
-        rev.front_port[1],
-    ]);
-    let mut x = hash::mix(rev.client.fold() ^ rev.front.fold() << 1 ^ (ports as u64) << 32);
+    let mut x = hash::mix(rev.client.fold() ^ rev.front.fold() << 1 ^ rev.front_port[1] as u64);
     for _ in 0..PORTS {
         if is_free::<V>(&case.back, &case.rev) {
             return V::half_revs().insert(&case.back, &case.rev, 0).is_ok();

@@ -120,8 +120,8 @@ fn ingress<V: Path>(xdp: Xdp, window: Window) -> Action {
     };
     let ifindex = xdp.ifindex();
     let ready = node_flag::KNOWN | node_flag::RESOLVED;
-    let sendable =
-        node.flags & ready == ready && (node.ifindex == ifindex || node.flags & node_flag::XDP != 0);
+    let redirects = node.ifindex != 0 && node.flags & node_flag::XDP != 0;
+    let sendable = node.flags & ready == ready && (node.ifindex == ifindex || redirects);
     if !sendable || inner + OVERHEAD > node.mtu as usize {
         return HAND_OVER;
     }
@@ -253,10 +253,10 @@ fn reply(xdp: Xdp, window: Window) -> Action {
     };
     // SAFETY: only the presence of the value is used.
     let is_peer = unsafe { PEER4.get(ip.source) }.is_some();
-    let inner = window.length().saturating_sub(L3 + OVERHEAD);
     let length = u16::from_be_bytes(ip.length) as usize;
-    if !is_peer || tunnel.check(cookie()).is_err() || tunnel.flags != flag::REPLY || length > inner + OVERHEAD
-    {
+    let udp = u16::from_be_bytes(tunnel.udp_length) as usize;
+    let whole = L3 + length <= window.length() && udp + size_of::<Ipv4>() == length;
+    if !is_peer || tunnel.check(cookie()).is_err() || tunnel.flags != flag::REPLY || !whole {
         return HAND_OVER;
     }
     if tunnel.protocol == ETHERTYPE_IPV6.to_be_bytes() {

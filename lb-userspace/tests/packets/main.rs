@@ -1,0 +1,21 @@
+//! Packets through the loaded programs: BPF_PROG_TEST_RUN on a node of a small cluster, in a network namespace that goes
+//! with the test's thread. Nothing of the machine is touched.
+//!
+//! The rules are in `docs/flow-placement.md`; each test is one claim about them. They need root: without it they fail in
+//! CI and say SKIPPED elsewhere.
+#![cfg(feature = "ebpf")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod cluster;
+mod frame;
+mod hints;
+mod icmp;
+mod listening;
+mod malformed;
+mod owner;
+mod relay;
+mod replies;
+mod rig;
+mod trace;
+mod tunnel;
+mod unknown;
