@@ -3,8 +3,10 @@
 
 use lb_common::hash;
 use lb_common::table::{BLOCK, NO_MEMBER, Pool, pool_flag};
+use lb_common::trace::Step;
 
 use super::globals::{seed, self_node};
+use super::note;
 use super::tables::{HEAD, MEMBER, POOL, Tables};
 use crate::parse::Packet;
 
@@ -72,9 +74,22 @@ pub fn choose<V: Tables, const DRY: bool>(packet: &Packet<V::Address>, number: u
         pad: 0,
     };
     let new = packet.is_new();
+    if new {
+        note::step::<DRY>(Step::Syn, 0);
+    }
+    note::step::<DRY>(Step::Slot, slot);
     let Some((member, hinted)) = head(pool, if new { pool.fresh } else { pool.head }, slot) else {
         return Some(choice);
     };
+    let of_pool = member - pool.members;
+    note::step::<DRY>(
+        if new && pool.fresh != pool.head {
+            Step::Fresh
+        } else {
+            Step::Head
+        },
+        of_pool,
+    );
     let member = MEMBER.get(member)?;
     choice.tag = member.tag;
     choice.node = member.node;
@@ -87,6 +102,7 @@ pub fn choose<V: Tables, const DRY: bool>(packet: &Packet<V::Address>, number: u
         } else if let Some(hint) = V::hints().get_ptr(&packet.key) {
             // SAFETY: one aligned word of a live map value.
             choice.node = unsafe { (*hint).node };
+            note::step::<DRY>(Step::Hinted, choice.node as u32);
         }
     }
     Some(choice)

@@ -16,8 +16,8 @@ use super::skb::Skb;
 use super::tables::{MEMBER, POOL, local};
 use crate::parse::Kind;
 
-/// A task that does not listen gets new connections all the same after this many ticks, so that its kernel refuses
-/// them: silence would leave the client waiting.
+/// A task that does not listen gets new connections that nobody else can take after this many ticks, so that its
+/// kernel refuses them: silence would leave the client waiting.
 const DEAF: u32 = tick::from_seconds(10);
 /// Ports tried under which the task could see a client whose own port is taken (rule 5).
 const PORTS: u32 = 8;
@@ -62,7 +62,22 @@ pub fn create<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -
             return Verdict::Moved;
         }
     }
+    // Nobody else: a task that has long been deaf refuses for itself.
+    for tag in [named, first.0] {
+        if let Some(local) = local(tag)
+            && local.pool == case.choice.pool
+            && is_long_deaf(local, case.now)
+        {
+            return make::<V, DRY>(case, tag, local);
+        }
+    }
     Verdict::NotListening
+}
+
+/// Whether the task has not been listening for so long that clients shall hear its kernel's refusal.
+#[inline(always)]
+fn is_long_deaf(local: &Local, now: u32) -> bool {
+    local.ifindex != 0 && local.deaf_since != 0 && tick::elapsed(now, local.deaf_since) > DEAF
 }
 
 /// Tag and node of a member by number; zeroes where there is none.
@@ -78,6 +93,7 @@ fn member(number: Option<u32>) -> (u64, u16) {
 #[inline(never)]
 fn takes<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>, local: &mut Local) -> bool {
     if local.ifindex == 0 {
+        note::step::<DRY>(Step::NotHooked, 0);
         return false;
     }
     if case.packet.kind != Kind::Tcp || local.namespace < 0 {
@@ -103,7 +119,7 @@ fn takes<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>, local:
     if !DRY && local.deaf_since == 0 {
         local.deaf_since = case.now;
     }
-    local.deaf_since != 0 && tick::elapsed(case.now, local.deaf_since) > DEAF
+    false
 }
 
 /// Rule 5: reserves the way back first, then the flow.
