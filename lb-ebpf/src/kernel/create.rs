@@ -44,7 +44,8 @@ pub fn create<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -
     let next = chain_of(&case.choice).map_or(NO_MEMBER, |chain| chain.next);
     let second = member((next != NO_MEMBER).then_some(pool.members + next as u32));
     for (tag, node) in [first, second] {
-        if tag == 0 || tag == named {
+        // The member named may be on another node: a UDP flow's hint led here, and its task is gone.
+        if tag == 0 || tag == named && node == self_node() {
             continue;
         }
         if node == self_node() {

@@ -111,6 +111,9 @@ impl Cluster {
                 "---- {node}'s agent, the end of its log:\n{}",
                 self.log_end(&node)
             );
+            if let Ok(status) = self.portico(&node, &["status"]) {
+                eprintln!("---- its status:\n{status}");
+            }
         }
         eprintln!(
             "---- look around with: nsenter --net=/run/netns/{}-node1",

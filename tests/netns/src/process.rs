@@ -68,7 +68,9 @@ fn began(pid: i32) -> Option<u64> {
     // The name may hold spaces and brackets: count the fields after its last bracket (proc(5)).
     let mut fields = stat.rsplit_once(')')?.1.split_ascii_whitespace();
     let state = fields.next()?;
-    if state == "Z" || state == "X" {
+    // A leader that is a zombie may have threads that still hold files and sockets.
+    let threads = || std::fs::read_dir(format!("/proc/{pid}/task")).map_or(0, Iterator::count);
+    if state == "X" || state == "Z" && threads() < 2 {
         return None;
     }
     fields.nth(18)?.parse().ok()

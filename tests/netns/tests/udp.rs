@@ -1,0 +1,118 @@
+//! UDP flows: their task's end is their sender's trouble for less than a second.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::time::Duration;
+
+use netns::client::udp::Sender;
+use netns::{Cluster, Service, testing, wait};
+
+#[test]
+fn a_sender_whose_task_is_stopped_is_served_by_another_within_a_second() {
+    let Some(_turn) = testing::turn("a_sender_whose_task_is_stopped_is_served_by_another_within_a_second")
+    else {
+        return;
+    };
+    let web = Service::new(&["8080:80/udp"]);
+    let mut cluster = Cluster::builder("portico-udp")
+        .service("web", web, 3)
+        .build()
+        .unwrap();
+    cluster.settle().unwrap();
+    // Enough flows that each task has some.
+    let targets: Vec<_> = cluster.ports(8080).into_iter().cycle().take(12).collect();
+    let senders: Vec<_> = targets
+        .iter()
+        .map(|&target| Sender::start(&cluster.client(), target, 100.0))
+        .collect();
+    std::thread::sleep(Duration::from_millis(500));
+    cluster.stop_task("web.2").unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    let mut moved = 0;
+    for (target, sender) in targets.iter().zip(senders) {
+        let account = sender.stop().unwrap();
+        let by_task = account.by_task();
+        moved += usize::from(by_task.contains_key("web.2"));
+        assert!(
+            account.longest_silence() < Duration::from_secs(1),
+            "{target}: silent for {:?}, {by_task:?}",
+            account.longest_silence()
+        );
+        let last = account
+            .packets
+            .iter()
+            .rev()
+            .find_map(|packet| packet.answered.as_ref())
+            .unwrap();
+        assert_ne!(last.task, "web.2");
+    }
+    assert!(moved > 0, "no flow was at the task that was stopped");
+}
+
+#[test]
+fn a_flow_stays_with_its_task_while_others_come_and_go() {
+    let Some(_turn) = testing::turn("a_flow_stays_with_its_task_while_others_come_and_go") else {
+        return;
+    };
+    let web = Service::new(&["8080:80/udp"]);
+    let mut cluster = Cluster::builder("portico-udpstay")
+        .service("web", web, 3)
+        .build()
+        .unwrap();
+    cluster.settle().unwrap();
+    let targets: Vec<_> = cluster.ports(8080).into_iter().cycle().take(12).collect();
+    let senders: Vec<_> = targets
+        .iter()
+        .map(|&target| Sender::start(&cluster.client(), target, 20.0))
+        .collect();
+    cluster.scale("web", 6).unwrap();
+    cluster.settle().unwrap();
+    cluster.scale("web", 3).unwrap();
+    for (target, sender) in targets.iter().zip(senders) {
+        let account = sender.stop().unwrap();
+        assert_eq!(account.by_task().len(), 1, "{target}: {:?}", account.by_task());
+        assert!(
+            account.lost() * 100 <= account.packets.len(),
+            "{target}: {} lost",
+            account.lost()
+        );
+    }
+}
+
+#[test]
+fn flows_of_a_draining_task_move_when_it_goes() {
+    let Some(_turn) = testing::turn("flows_of_a_draining_task_move_when_it_goes") else {
+        return;
+    };
+    let web = Service::new(&["8080:80/udp"]);
+    let mut cluster = Cluster::builder("portico-udpdrain")
+        .service("web", web, 3)
+        .build()
+        .unwrap();
+    cluster.settle().unwrap();
+    let target = cluster.ports(8080)[0];
+    let senders: Vec<_> = (0..9)
+        .map(|_| Sender::start(&cluster.client(), target, 50.0))
+        .collect();
+    wait::until("flows are made", Duration::from_secs(5), || {
+        cluster.counted("delivered").is_ok_and(|n| n > 100)
+    })
+    .unwrap();
+    cluster.scale("web", 1).unwrap();
+    std::thread::sleep(Duration::from_millis(1500));
+    for sender in senders {
+        let account = sender.stop().unwrap();
+        assert!(
+            account.longest_silence() < Duration::from_secs(1),
+            "silent for {:?}",
+            account.longest_silence()
+        );
+        let last = account
+            .packets
+            .iter()
+            .rev()
+            .find_map(|packet| packet.answered.as_ref())
+            .unwrap();
+        assert_eq!(last.task, "web.1");
+    }
+}
