@@ -27,6 +27,9 @@ enum Command {
         /// Parts to run, in the order given; all of them unless given.
         #[arg(value_enum)]
         parts: Vec<test::Part>,
+        /// Arguments of the test programs, as `cargo xtask test netns -- rolling --nocapture`.
+        #[arg(last = true)]
+        arguments: Vec<String>,
     },
     /// Sets up, builds and runs the virtual cluster; without arguments the guided run.
     #[command(disable_help_flag = true)]
@@ -48,7 +51,7 @@ enum Command {
 fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::Setup => setup::setup(setup::Talk::Always),
-        Command::Test { parts } => test::test(&parts),
+        Command::Test { parts, arguments } => test::test(&parts, &arguments),
         Command::Lab { arguments } => lab::lab(&arguments),
         Command::Bench { subject, arguments } => bench::bench(subject, &arguments),
     }

@@ -25,7 +25,7 @@ pub enum Part {
 }
 
 /// Sets up and runs the parts given, or all of them; stops at the first failure.
-pub fn test(parts: &[Part]) -> Result<()> {
+pub fn test(parts: &[Part], arguments: &[String]) -> Result<()> {
     let parts = if parts.is_empty() {
         Part::value_variants()
     } else {
@@ -36,7 +36,7 @@ pub fn test(parts: &[Part]) -> Result<()> {
     let mut times = Vec::new();
     for part in parts {
         let part_start = Instant::now();
-        for mut command in part.commands() {
+        for mut command in part.commands(arguments) {
             println!("\n==> {}", line(&command));
             run(&mut command).with_context(|| {
                 let name = part.name();
@@ -54,7 +54,14 @@ pub fn test(parts: &[Part]) -> Result<()> {
 }
 
 impl Part {
-    fn commands(self) -> Vec<Command> {
+    fn commands(self, arguments: &[String]) -> Vec<Command> {
+        let tests = |what: &[&str]| {
+            let mut command = cargo(&[&["test"], what].concat());
+            if !arguments.is_empty() {
+                command.arg("--").args(arguments);
+            }
+            command
+        };
         match self {
             Self::Fmt => vec![cargo(&["fmt", "--all", "--check"])],
             Self::Clippy => {
@@ -72,11 +79,11 @@ impl Part {
                 doc.env("RUSTDOCFLAGS", "-D warnings");
                 vec![doc]
             }
-            Self::Unit => vec![cargo(&["test", "--workspace", "--exclude", "netns"])],
+            Self::Unit => vec![tests(&["--workspace", "--exclude", "netns"])],
             // The agents and tasks of the virtual cluster are the binaries that `cargo build` leaves.
             Self::Netns => vec![
                 cargo(&["build"]),
-                cargo(&["test", "-p", "netns", "--no-fail-fast"]),
+                tests(&["--package", "netns", "--no-fail-fast"]),
             ],
         }
     }
