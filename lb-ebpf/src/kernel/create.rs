@@ -190,7 +190,9 @@ fn open_half<V: Path>(case: &Case<V::Address>, state: u8) -> Verdict {
 #[inline(never)]
 fn reserve<V: Path>(case: &mut Case<V::Address>) -> bool {
     let rev = &case.rev;
-    let mut x = hash::mix(rev.client.fold() ^ rev.front.fold() << 1 ^ rev.front_port[1] as u64);
+    // Of this flow alone: flows of one client that all tried the same few ports would soon find them taken.
+    let port = u16::from_ne_bytes(rev.client_port) as u64;
+    let mut x = hash::mix(rev.client.fold() ^ rev.front.fold() << 1 ^ port << 40 ^ rev.front_port[1] as u64);
     for _ in 0..PORTS {
         if is_free::<V>(&case.back, &case.rev) {
             return V::half_revs().insert(&case.back, &case.rev, 0).is_ok();

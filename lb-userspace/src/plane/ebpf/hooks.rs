@@ -1,6 +1,6 @@
 //! Where each task of this node is plugged in: the host side of its device, found as the kernel would find it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use super::host::Host;
@@ -63,15 +63,20 @@ pub struct Hooks {
 }
 
 /// Finds them all. A task that was found before keeps its device while that exists: a silent task drops out of the
-/// bridge's memory, but not off the bridge.
+/// bridge's memory, but not off the bridge. So does one whose way was not `asked` for yet.
 pub fn find_all(
     host: &Host,
+    asked: &BTreeSet<IpAddr>,
     tasks: impl IntoIterator<Item = IpAddr>,
     before: &HashMap<IpAddr, Hooked>,
 ) -> Hooks {
     let mut hooks = Hooks::default();
     for task in tasks {
         let kept = before.get(&task).filter(|hooked| still_there(host, hooked));
+        if !asked.contains(&task) {
+            hooks.found.extend(kept.map(|&hooked| (task, hooked)));
+            continue;
+        }
         match find(host, task) {
             Hook::Found(hooked) => {
                 hooks.found.insert(task, hooked);
@@ -175,7 +180,7 @@ mod tests {
         let mut host = host();
         host.bridged.clear();
         assert_eq!(find(&host, TASK), Hook::Unresolved(2));
-        let hooks = find_all(&host, [TASK], &[(TASK, FOUND)].into());
+        let hooks = find_all(&host, &[TASK].into(), [TASK], &[(TASK, FOUND)].into());
         assert_eq!(hooks.found, [(TASK, FOUND)].into());
         assert_eq!(hooks.unresolved, [(2, TASK)]);
     }
@@ -185,14 +190,28 @@ mod tests {
         let mut host = host();
         host.bridged.clear();
         host.devices.remove(&7);
-        assert!(find_all(&host, [TASK], &[(TASK, FOUND)].into()).found.is_empty());
+        assert!(
+            find_all(&host, &[TASK].into(), [TASK], &[(TASK, FOUND)].into())
+                .found
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn after_a_restart_a_task_keeps_its_device_until_it_is_looked_for() {
+        let mut host = host();
+        host.routes.clear();
+        let nobody = BTreeSet::new();
+        let hooks = find_all(&host, &nobody, [TASK], &[(TASK, FOUND)].into());
+        assert_eq!(hooks.found, [(TASK, FOUND)].into());
+        assert!(hooks.problems.is_empty());
     }
 
     #[test]
     fn an_address_of_the_node_is_no_tasks() {
         let mut host = host();
         host.routes.get_mut(&TASK).unwrap().local = true;
-        let hooks = find_all(&host, [TASK], &HashMap::new());
+        let hooks = find_all(&host, &[TASK].into(), [TASK], &HashMap::new());
         assert_eq!((hooks.found.len(), hooks.problems.len()), (0, 1));
     }
 }

@@ -58,7 +58,12 @@ impl State {
     /// Attaches the programs where they belong, and hooks the tasks up.
     pub(super) fn serve(&mut self) -> Result<Vec<(u32, IpAddr)>, EbpfError> {
         self.serve_uplinks()?;
-        let hooks = hooks::find_all(&self.host, self.tables.task_addresses(), self.tables.hooks());
+        let hooks = hooks::find_all(
+            &self.host,
+            self.asked(),
+            self.tables.task_addresses(),
+            self.tables.hooks(),
+        );
         let mut problems = hooks.problems;
         let mut found = hooks.found;
         let devices = hooks::devices(&found);
