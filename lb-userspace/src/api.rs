@@ -36,6 +36,6 @@ pub trait Agent: Send + Sync + 'static {
     /// Sets or takes away an operator's drain mark, everywhere.
     fn mark(&self, object: &DrainObject, drained: bool) -> Result<(), Problem>;
 
-    /// What differs between the kernel's tables and the snapshot; nothing is changed.
+    /// What differed between the kernel's tables and the snapshot; the plane sets right what it can.
     fn differences(&self) -> Result<Vec<Difference>, Problem>;
 }

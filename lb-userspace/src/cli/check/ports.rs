@@ -105,7 +105,7 @@ fn ephemeral(published: &Published, range: &str, reserved: &str) -> Finding {
     Finding::warning(
         "own ports",
         format!("the node's own connections may be given the published ports {open}"),
-        format!("sysctl -w net.ipv4.ip_local_reserved_ports={open} (with what is in it already)"),
+        "start the agent, which reserves them (net.ipv4.ip_local_reserved_ports)",
     )
 }
 
