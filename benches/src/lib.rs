@@ -1,1 +1,5 @@
-//! Portico.
+//! What the side-by-side runs share: samples, the machine they were taken on, charts.
+
+pub mod chart;
+pub mod machine;
+pub mod sample;

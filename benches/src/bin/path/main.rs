@@ -1,0 +1,91 @@
+//! A client and a task in namespaces: Portico beside plain routing, nftables DNAT and kernel VXLAN, round by round.
+
+mod contender;
+mod load;
+mod network;
+mod report;
+
+use std::time::Duration;
+
+use anyhow::Result;
+use benches::machine::{self, Machine};
+use clap::{Parser, ValueEnum};
+
+use contender::{Contender, Place};
+use load::Load;
+use network::Network;
+use report::{Report, Row};
+
+/// Measures what a path through Portico costs, beside other ways from the same client to the same task.
+#[derive(Parser, Debug)]
+#[command(name = "cargo xtask bench path")]
+struct Arguments {
+    /// How often each contender has its turn
+    #[arg(long, default_value_t = 5)]
+    rounds: u32,
+    /// How long each turn lasts, in seconds
+    #[arg(long, default_value_t = 3)]
+    seconds: u64,
+    /// Offloads of the wires between router and nodes: checksums and super-packets left to the receiver, or not
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Offloads::On, Offloads::Off])]
+    offloads: Vec<Offloads>,
+    /// XDP on Portico's uplinks: native, generic, off; the agent chooses unless told
+    #[arg(long)]
+    xdp: Option<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Offloads {
+    On,
+    Off,
+}
+
+fn main() -> Result<()> {
+    let arguments = Arguments::parse();
+    println!("{}", Machine::here());
+    if cfg!(debug_assertions) {
+        println!("This is a debug build; `cargo xtask bench path` builds with optimisation.");
+    }
+    for &offloads in &arguments.offloads {
+        let report = measure(&arguments, offloads)?;
+        report.print();
+        report.save()?;
+    }
+    Ok(())
+}
+
+fn measure(arguments: &Arguments, offloads: Offloads) -> Result<Report> {
+    let network = Network::build(offloads == Offloads::On, arguments.xdp.as_deref())?;
+    let name = match offloads {
+        Offloads::On => "on",
+        Offloads::Off => "off",
+    };
+    let mut rows: Vec<Row> = Place::ALL
+        .into_iter()
+        .flat_map(|place| Load::ALL.map(|load| Row::new(place, load)))
+        .collect();
+    let notes = network.notes()?;
+    let before = machine::load();
+    for round in 0..arguments.rounds {
+        eprintln!("offloads {name}: round {} of {}", round + 1, arguments.rounds);
+        for row in &mut rows {
+            let mut contenders = Contender::at(row.place).to_vec();
+            // Nobody is always the first after something else.
+            let first = round as usize % contenders.len();
+            contenders.rotate_left(first);
+            for contender in contenders {
+                let time = Duration::from_secs(arguments.seconds);
+                row.add(contender, network.measure(contender, row.place, row.load, time)?);
+            }
+        }
+    }
+    Ok(Report {
+        machine: Machine::here(),
+        offloads: name,
+        rounds: arguments.rounds,
+        seconds: arguments.seconds,
+        load: [before, machine::load()],
+        notes,
+        rows,
+    })
+}
