@@ -2,12 +2,12 @@
 //! and no table grows with the number of flows.
 
 use lb_common::hash;
-use lb_common::table::{BLOCK, NO_MEMBER, Pool, pool_flag};
+use lb_common::table::{BLOCK, NO_MEMBER, Pool, node_flag, pool_flag};
 use lb_common::trace::Step;
 
 use super::globals::{seed, self_node};
 use super::note;
-use super::tables::{HEAD, MEMBER, POOL, Tables};
+use super::tables::{HEAD, MEMBER, NODE, POOL, Tables};
 use crate::parse::Packet;
 
 /// Where a packet goes.
@@ -51,6 +51,13 @@ pub fn head(pool: &Pool, first: u32, slot: u32) -> Option<(u32, bool)> {
     Some((pool.members + offset as u32, hinted))
 }
 
+/// Whether the node of a member is suspected.
+#[inline(always)]
+fn is_down(member: u32) -> bool {
+    let node = MEMBER.get(member).and_then(|member| NODE.get(member.node as u32));
+    node.is_some_and(|node| node.flags & node_flag::DOWN != 0)
+}
+
 /// Tag of the member that this node's own table has for a slot, 0 where there is none.
 #[inline(always)]
 pub fn own_head(choice: &Choice) -> u64 {
@@ -78,18 +85,18 @@ pub fn choose<V: Tables, const DRY: bool>(packet: &Packet<V::Address>, number: u
         note::step::<DRY>(Step::Syn, 0);
     }
     note::step::<DRY>(Step::Slot, slot);
-    let Some((member, hinted)) = head(pool, if new { pool.fresh } else { pool.head }, slot) else {
+    let Some((first, hinted)) = head(pool, pool.head, slot) else {
         return Some(choice);
     };
+    // While a node is suspected its new connections go elsewhere; and so do later packets, since it may really be down:
+    // whoever took the connection has it, and for older ones the chain leads to the node if it is alive after all.
+    let member = if pool.fresh != pool.head && (new || is_down(first)) {
+        head(pool, pool.fresh, slot).map_or(first, |(member, _)| member)
+    } else {
+        first
+    };
     let of_pool = member - pool.members;
-    note::step::<DRY>(
-        if new && pool.fresh != pool.head {
-            Step::Fresh
-        } else {
-            Step::Head
-        },
-        of_pool,
-    );
+    note::step::<DRY>(if member != first { Step::Fresh } else { Step::Head }, of_pool);
     let member = MEMBER.get(member)?;
     choice.tag = member.tag;
     choice.node = member.node;
