@@ -138,8 +138,12 @@ impl<'a> Speaker<'a> {
     pub fn try_syn(&self, patience: Duration) -> Result<Segment> {
         for _ in 0..patience.as_secs().max(1) {
             self.say(flag::SYN, &[])?;
+            // A reset without the SYN's acknowledgement answers something older (RFC 9293, section 3.10.7.3).
+            let ours = self.next.wrapping_add(1);
             if let Some(answer) = self.hear(Duration::from_secs(1), |segment| {
-                segment.flags & (flag::SYN | flag::RST) != 0
+                segment.has(flag::ACK)
+                    && segment.flags & (flag::SYN | flag::RST) != 0
+                    && segment.acknowledgement == ours
             }) {
                 return Ok(answer);
             }

@@ -1,0 +1,106 @@
+//! A backend that fails its health check is left alone until it is well again.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::fs;
+use std::time::{Duration, Instant};
+
+use netns::client::load::Plan;
+use netns::{Cluster, Service, testing, wait};
+
+const INTERVAL: Duration = Duration::from_millis(300);
+const FAILURES: u32 = 3;
+
+fn everywhere(cluster: &Cluster, wanted: &str) -> Duration {
+    let says = |node: &String| {
+        cluster
+            .backend_states(node)
+            .is_ok_and(|states| states["web.2"] == wanted)
+    };
+    let what = format!("web.2 is {wanted} on every node");
+    wait::until(&what, Duration::from_secs(20), || {
+        cluster.nodes().iter().all(says)
+    })
+    .unwrap()
+}
+
+fn requests_to_web_2(cluster: &Cluster) -> u64 {
+    let load = Plan::new_connections(&cluster.ports(8080), 300.0).start(&cluster.client());
+    load.wait_for(200).unwrap();
+    let report = load.stop().unwrap();
+    report.assert_flawless();
+    report.of_task("web.2")
+}
+
+#[test]
+fn a_sick_backend_gets_no_connections_within_interval_times_threshold_and_returns_when_well() {
+    let test = "a_sick_backend_gets_no_connections_within_interval_times_threshold_and_returns_when_well";
+    let Some(_turn) = testing::turn(test) else { return };
+    let web = Service::new(&["8080:80"]).with(&format!(
+        "health: {{ http: /healthz, interval: {INTERVAL:?}, failures: {FAILURES} }}"
+    ));
+    let cluster = Cluster::builder("portico-health")
+        .service("web", web, 3)
+        .build()
+        .unwrap();
+    cluster.settle().unwrap();
+    assert!(requests_to_web_2(&cluster) > 0);
+
+    let through = Plan::new_connections(&cluster.ports(8080), 100.0).start(&cluster.client());
+    let began = Instant::now();
+    fs::write(cluster.health_file("web.2"), "").unwrap();
+    everywhere(&cluster, "unhealthy");
+    // Jitter, the way to the other nodes (a heartbeat), and what asking costs.
+    let allowance = Duration::from_millis(700);
+    let took = began.elapsed();
+    assert!(took < INTERVAL * FAILURES + allowance, "it took {took:?}");
+    assert_eq!(requests_to_web_2(&cluster), 0);
+
+    fs::remove_file(cluster.health_file("web.2")).unwrap();
+    everywhere(&cluster, "active");
+    assert!(requests_to_web_2(&cluster) > 0);
+    through.stop().unwrap().assert_flawless();
+}
+
+#[test]
+fn a_task_that_hangs_is_found_by_a_tcp_check_when_it_no_longer_accepts() {
+    let Some(_turn) = testing::turn("a_task_that_hangs_is_found_by_a_tcp_check_when_it_no_longer_accepts")
+    else {
+        return;
+    };
+    let web = Service::new(&["8080:80"]).with("health: { tcp: true, interval: 300ms, failures: 2 }");
+    let mut cluster = Cluster::builder("portico-tcpcheck")
+        .service("web", web, 3)
+        .build()
+        .unwrap();
+    cluster.settle().unwrap();
+    cluster
+        .signal_task("web.2", nix::sys::signal::Signal::SIGKILL)
+        .unwrap();
+    everywhere(&cluster, "unhealthy");
+    assert_eq!(requests_to_web_2(&cluster), 0);
+    cluster.start_task("web.2", &[]).unwrap();
+    everywhere(&cluster, "active");
+    assert!(requests_to_web_2(&cluster) > 0);
+}
+
+#[test]
+fn a_service_whose_backends_are_all_sick_is_still_served() {
+    let Some(_turn) = testing::turn("a_service_whose_backends_are_all_sick_is_still_served") else {
+        return;
+    };
+    let web = Service::new(&["8080:80"]).with("health: { http: /healthz, interval: 200ms, failures: 2 }");
+    let cluster = Cluster::builder("portico-allsick")
+        .service("web", web, 2)
+        .build()
+        .unwrap();
+    cluster.settle().unwrap();
+    for task in ["web.1", "web.2"] {
+        fs::write(cluster.health_file(task), "").unwrap();
+    }
+    everywhere(&cluster, "unhealthy");
+    // Better a sick answer than none.
+    let load = Plan::new_connections(&cluster.ports(8080), 100.0).start(&cluster.client());
+    load.wait_for(50).unwrap();
+    load.stop().unwrap().assert_flawless();
+}

@@ -1,0 +1,230 @@
+//! Test 2 of flow-placement.md: what a hostile or unlucky client does to a tuple. No established connection is reset.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, SocketAddr};
+use std::time::Duration;
+
+use netns::client::http::Connection;
+use netns::client::raw::Wire;
+use netns::client::raw::tcp::{Speaker, flag};
+use netns::{Cluster, Service, address, testing};
+
+fn cluster(prefix: &str, tasks: u32) -> Cluster {
+    let web = Service::new(&["8080:80", "8081:80", "8007:7"]);
+    let cluster = Cluster::builder(prefix)
+        .service("web", web, tasks)
+        .build()
+        .unwrap();
+    cluster.settle().unwrap();
+    cluster
+}
+
+fn own(number: u8, target: SocketAddr) -> SocketAddr {
+    SocketAddr::new(address::silent(number).like(target.ip()), 6000)
+}
+
+/// Established connections to all nodes, and the task each has.
+fn speakers<'a>(cluster: &Cluster, wire: &'a Wire, count: u8) -> Vec<(Speaker<'a>, String)> {
+    let targets = cluster.ports(8080).into_iter().cycle();
+    (1..=count)
+        .zip(targets)
+        .map(|(number, target)| {
+            let mut speaker = Speaker::connect(wire, own(number, target), target, 1000).unwrap();
+            let task = task(&speaker.ask().unwrap());
+            (speaker, task)
+        })
+        .collect()
+}
+
+fn task(answer: &str) -> String {
+    let (_, rest) = answer
+        .split_once("\"task\":\"")
+        .unwrap_or_else(|| panic!("no task in {answer}"));
+    rest.split_once('"').unwrap().0.to_owned()
+}
+
+fn all_alive(speakers: Vec<(Speaker<'_>, String)>) {
+    for (mut speaker, before) in speakers {
+        assert_eq!(task(&speaker.ask().unwrap()), before);
+    }
+}
+
+#[test]
+fn syns_retransmitted_and_spoofed_across_a_slots_move_reset_nobody() {
+    let Some(_turn) = testing::turn("syns_retransmitted_and_spoofed_across_a_slots_move_reset_nobody") else {
+        return;
+    };
+    let mut cluster = cluster("portico-syns", 3);
+    let wire = Wire::of_client(&cluster).unwrap();
+    let speakers = speakers(&cluster, &wire, 48);
+    cluster.scale("web", 6).unwrap();
+    cluster.settle().unwrap();
+    for (speaker, _) in &speakers {
+        for isn in [1000, 1000, 5_000_000, 3_000_000_000] {
+            Speaker::new(&wire, speaker.own, speaker.target, isn)
+                .say(flag::SYN, &[])
+                .unwrap();
+        }
+    }
+    all_alive(speakers);
+}
+
+#[test]
+fn a_forged_reset_outside_the_window_ends_nothing_however_long_it_is_ago() {
+    let Some(_turn) = testing::turn("a_forged_reset_outside_the_window_ends_nothing_however_long_it_is_ago")
+    else {
+        return;
+    };
+    let mut cluster = cluster("portico-forged", 3);
+    let wire = Wire::of_client(&cluster).unwrap();
+    let speakers = speakers(&cluster, &wire, 24);
+    for (speaker, _) in &speakers {
+        let forged = Speaker {
+            next: speaker.next.wrapping_sub(1_000_000),
+            ..Speaker::new(&wire, speaker.own, speaker.target, 0)
+        };
+        forged.say(flag::RST, &[]).unwrap();
+    }
+    cluster.scale("web", 6).unwrap();
+    cluster.settle().unwrap();
+    // An entry that saw a reset is closing for 10 s: it must be found alive by then.
+    std::thread::sleep(Duration::from_secs(14));
+    all_alive(speakers);
+}
+
+#[test]
+fn a_half_closed_connection_carries_the_other_half_to_its_end() {
+    let Some(_turn) = testing::turn("a_half_closed_connection_carries_the_other_half_to_its_end") else {
+        return;
+    };
+    let mut cluster = cluster("portico-half", 3);
+    let targets = cluster.ports(8007);
+    let mut connections = cluster
+        .client()
+        .run(|| {
+            targets
+                .iter()
+                .map(|&target| Connection::open(target, None).unwrap())
+                .collect::<Vec<_>>()
+        })
+        .unwrap();
+    let part = vec![7; 100_000];
+    for connection in &mut connections {
+        connection.stream().write_all(&part).unwrap();
+        connection.stream().shutdown(Shutdown::Write).unwrap();
+    }
+    cluster.scale("web", 6).unwrap();
+    cluster.settle().unwrap();
+    for connection in &mut connections {
+        let mut echo = Vec::new();
+        connection.stream().read_to_end(&mut echo).unwrap();
+        assert_eq!(echo.len(), part.len());
+    }
+}
+
+#[test]
+fn a_tuple_is_used_again_at_once_after_either_side_closed_or_both() {
+    let Some(_turn) = testing::turn("a_tuple_is_used_again_at_once_after_either_side_closed_or_both") else {
+        return;
+    };
+    let cluster = cluster("portico-again", 3);
+    let wire = Wire::of_client(&cluster).unwrap();
+    let patience = Duration::from_secs(5);
+    for (number, target) in (1u8..).zip(cluster.ports(8080)) {
+        let own = own(number, target);
+        for round in 1..6u32 {
+            let mut speaker = Speaker::connect(&wire, own, target, round * 10_000_000).unwrap();
+            speaker.ask().unwrap();
+            let late = speaker
+                .segment(flag::PSH | flag::ACK, b"GET / HTTP/1.1\r\n\r\n")
+                .frame(&wire);
+            if round % 2 == 0 {
+                // The task closes first and keeps the tuple in TIME_WAIT.
+                let request = b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n";
+                speaker.say(flag::PSH | flag::ACK, request).unwrap();
+                let fin = speaker.hear(patience, |segment| segment.has(flag::FIN)).unwrap();
+                speaker.next += request.len() as u32;
+                if round != 4 {
+                    speaker.expected = fin
+                        .sequence
+                        .wrapping_add(fin.payload.len() as u32)
+                        .wrapping_add(1);
+                }
+                // In round 4 both FINs cross: this one does not acknowledge the other.
+                speaker.say(flag::FIN | flag::ACK, &[]).unwrap();
+                speaker.next += 1;
+                speaker.expected = fin
+                    .sequence
+                    .wrapping_add(fin.payload.len() as u32)
+                    .wrapping_add(1);
+                speaker.say(flag::ACK, &[]).unwrap();
+            } else {
+                speaker.say(flag::FIN | flag::ACK, &[]).unwrap();
+                let fin = speaker.hear(patience, |segment| segment.has(flag::FIN)).unwrap();
+                speaker.next += 1;
+                speaker.expected = fin.sequence.wrapping_add(1);
+                speaker.say(flag::ACK, &[]).unwrap();
+            }
+            // A segment of the old connection, late.
+            wire.send(&late).unwrap();
+        }
+    }
+}
+
+#[test]
+fn late_segments_of_an_old_connection_do_not_harm_the_new_one() {
+    let Some(_turn) = testing::turn("late_segments_of_an_old_connection_do_not_harm_the_new_one") else {
+        return;
+    };
+    let cluster = cluster("portico-late", 3);
+    let wire = Wire::of_client(&cluster).unwrap();
+    let old = speakers(&cluster, &wire, 24);
+    let late: Vec<Vec<u8>> = old
+        .iter()
+        .flat_map(|(speaker, _)| {
+            [flag::ACK, flag::PSH | flag::ACK, flag::FIN | flag::ACK]
+                .map(|flags| speaker.segment(flags, b"late").frame(&wire))
+        })
+        .collect();
+    for (speaker, _) in old {
+        speaker.say(flag::RST | flag::ACK, &[]).unwrap();
+    }
+    let new: Vec<_> = (1u8..=24)
+        .zip(cluster.ports(8080).into_iter().cycle())
+        .map(|(number, target)| {
+            let mut speaker = Speaker::connect(&wire, own(number, target), target, 900_000_000).unwrap();
+            let task = task(&speaker.ask().unwrap());
+            (speaker, task)
+        })
+        .collect();
+    for frame in &late {
+        wire.send(frame).unwrap();
+    }
+    all_alive(new);
+}
+
+#[test]
+fn one_client_port_reaches_two_frontends_of_one_task() {
+    let Some(_turn) = testing::turn("one_client_port_reaches_two_frontends_of_one_task") else {
+        return;
+    };
+    let cluster = cluster("portico-twofronts", 1);
+    let wire = Wire::of_client(&cluster).unwrap();
+    for number in 1..=10 {
+        let mut pair: Vec<_> = [8080, 8081]
+            .iter()
+            .flat_map(|&port| cluster.ports(port))
+            .filter(SocketAddr::is_ipv4)
+            .map(|target| Speaker::connect(&wire, own(number, target), target, 1000).unwrap())
+            .collect();
+        assert_eq!(pair.len(), 6);
+        for speaker in &mut pair {
+            assert_eq!(task(&speaker.ask().unwrap()), "web.1");
+        }
+        for speaker in &mut pair {
+            speaker.ask().unwrap();
+        }
+    }
+}
