@@ -33,6 +33,9 @@ mod programs {
             );
             std::process::exit(1);
         };
+        // What cargo says inside becomes a warning of this build each time: only errors are worth that.
+        // SAFETY: a build script has one thread, and nothing reads the environment meanwhile.
+        unsafe { std::env::set_var("CARGO_TERM_QUIET", "true") };
         if toolchain == DEBIAN {
             // SAFETY: a build script has one thread, and nothing reads the environment meanwhile.
             // Debian's is a stable compiler with a prebuilt core; aya-ebpf needs unstable features of it.

@@ -11,6 +11,10 @@ use crate::setup::{Talk, setup};
 /// Sets up, builds, and becomes the lab, so that signals and the exit code are its own.
 pub fn lab(arguments: &[String]) -> Result<()> {
     setup(Talk::OnlyOfChanges)?;
+    let program = binaries("debug")?.join("portico-lab");
+    if !program.exists() {
+        println!("building the agent, the packet programs and the lab (some minutes the first time)");
+    }
     run(&mut cargo(&[
         "build",
         "--quiet",
@@ -19,7 +23,6 @@ pub fn lab(arguments: &[String]) -> Result<()> {
         "--package",
         "netns",
     ]))?;
-    let program = binaries("debug")?.join("portico-lab");
     let error = Command::new(&program).args(arguments).exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
 }

@@ -13,6 +13,7 @@ use rtnetlink::packet_route::neighbour::{
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteMetric, RouteType};
 use rtnetlink::sys::{AsyncSocket, SocketAddr};
 use rtnetlink::{Error, Handle};
+use tokio::sync::Mutex;
 
 use super::host::{Address, Device, Host, Mac, Neighbour, Route};
 use crate::plane::EbpfError;
@@ -23,13 +24,16 @@ const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400;
 /// A connection to the kernel.
 pub struct Netlink {
     handle: Handle,
+    /// The kernel gives one listing at a time to a socket and answers a second request with EBUSY.
+    turn: Mutex<()>,
 }
 
 impl Netlink {
     pub fn connect() -> Result<Self, EbpfError> {
         let (connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;
         tokio::spawn(connection);
-        Ok(Self { handle })
+        let turn = Mutex::default();
+        Ok(Self { handle, turn })
     }
 
     /// Something arrives whenever devices, addresses, neighbours or routes change.
@@ -46,6 +50,7 @@ impl Netlink {
 
     /// The whole picture, with the ways to `destinations`.
     pub async fn read(&self, destinations: &BTreeSet<IpAddr>) -> Result<Host, EbpfError> {
+        let _turn = self.turn.lock().await;
         let mut host = Host::default();
         self.read_devices(&mut host).await.map_err(failed)?;
         self.read_addresses(&mut host).await.map_err(failed)?;
