@@ -143,7 +143,7 @@ fn warnings(service: &Service, tables: &[Table]) -> Vec<String> {
     {
         warnings.push(format!(
             "{} slots are few for {} backends; `slots: {more}` in the services file spreads connections more evenly \
-             (the size is fixed while the service exists: remove it and add it again)",
+             (connections that are open when the size changes can be lost)",
             service.slots,
             service.backends.len(),
         ));
