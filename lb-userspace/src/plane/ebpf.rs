@@ -9,6 +9,7 @@
 //! adopts them.
 
 mod batch;
+mod connected;
 mod counters;
 mod expiry;
 mod hooks;

@@ -14,7 +14,7 @@ use super::maps::Maps;
 use super::pins::Pins;
 use super::ports::ReservedPorts;
 use super::tables::Tables;
-use super::{counters, migrate, trace};
+use super::{connected, counters, migrate, trace};
 use crate::config::{Cluster, Config, Interfaces, Limits};
 use crate::model::Snapshot;
 use crate::plane::{Difference, EbpfError, InterfaceReport, PlaneReport, Problem, Question, TraceReport};
@@ -38,6 +38,8 @@ pub struct State {
     asked: BTreeSet<IpAddr>,
     pub(super) uplinks: Vec<InterfaceReport>,
     ports: ReservedPorts,
+    /// Published ports for which the node's own connections have been looked at.
+    published: BTreeSet<u16>,
     expiry: Expiry,
     /// By who found them.
     pub(super) problems: BTreeMap<&'static str, Vec<Problem>>,
@@ -74,6 +76,7 @@ impl State {
             limits: config.limits.clone(),
             links: Links::adopt(pins.links()),
             ports: ReservedPorts::new(&config.paths.runtime),
+            published: BTreeSet::new(),
             keys,
             pins,
             wanted,
@@ -100,6 +103,7 @@ impl State {
         }
         self.tables.set_addresses(self.host.local_addresses());
         self.place_nodes(snapshot, true)?;
+        self.ask_node(snapshot)?;
         self.tables.apply(snapshot)?;
         self.place_nodes(snapshot, false)?;
         self.load(snapshot)?;
@@ -144,13 +148,20 @@ impl State {
         Ok(())
     }
 
+    /// Connections that the node itself has on ports published from now on shall go on.
+    fn ask_node(&mut self, snapshot: &Snapshot) -> Result<(), EbpfError> {
+        let published = published(snapshot);
+        if published.is_subset(&self.published) {
+            return Ok(());
+        }
+        let connected = connected::ports().intersection(&published).copied().collect();
+        self.published = published;
+        self.tables.set_connected(connected)
+    }
+
     /// Published ports of the snapshot are kept for clients.
     fn reserve(&mut self, snapshot: &Snapshot) {
-        let frontends = snapshot.services.values().flat_map(|service| &service.frontends);
-        let ports = frontends
-            .filter(|frontend| frontend.address.is_none())
-            .map(|frontend| frontend.port);
-        let problem = self.ports.set(&ports.collect()).err().map(|error| Problem {
+        let problem = self.ports.set(&published(snapshot)).err().map(|error| Problem {
             error: format!("cannot reserve the published ports: {error}"),
             traffic: "a connection that this node itself opens could use one of them and break".into(),
             fix: "add them to the sysctl net.ipv4.ip_local_reserved_ports".into(),
@@ -218,6 +229,13 @@ impl State {
 
     /// Hints and chain tables that are needed no more.
     pub fn tidy(&mut self) -> Result<(), EbpfError> {
+        if self.tables.is_connected() {
+            let connected = connected::ports()
+                .intersection(&self.published)
+                .copied()
+                .collect();
+            self.tables.set_connected(connected)?;
+        }
         self.tables.sweep_hints()?;
         self.tables.drop_old_chains(Instant::now())
     }
@@ -255,4 +273,13 @@ impl State {
         differences.extend(self.missing_links());
         Ok(differences)
     }
+}
+
+/// Ports that frontends without an address of their own answer on.
+fn published(snapshot: &Snapshot) -> BTreeSet<u16> {
+    let frontends = snapshot.services.values().flat_map(|service| &service.frontends);
+    frontends
+        .filter(|frontend| frontend.address.is_none())
+        .map(|frontend| frontend.port)
+        .collect()
 }

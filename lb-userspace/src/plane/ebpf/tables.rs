@@ -56,6 +56,8 @@ pub struct Tables {
     settings: Option<Settings>,
     /// Addresses at which frontends without one of their own answer.
     addresses: BTreeSet<IpAddr>,
+    /// Ports on which the node itself has connections.
+    connected: BTreeSet<u16>,
     /// Tags of the nodes that are suspected.
     suspected: BTreeSet<u16>,
     applied: Option<Arc<Snapshot>>,

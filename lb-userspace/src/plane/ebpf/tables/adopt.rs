@@ -44,6 +44,7 @@ impl Tables {
             uplinks: HashMap::new(),
             settings: None,
             addresses: BTreeSet::new(),
+            connected: BTreeSet::new(),
             suspected: BTreeSet::new(),
             applied: None,
             refused: HashMap::new(),

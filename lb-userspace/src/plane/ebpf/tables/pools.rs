@@ -1,5 +1,6 @@
 //! One pool: its number, its tables, its entry.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -57,7 +58,7 @@ impl Tables {
         self.divert(book, pool, now);
         let entry = table::Pool {
             id: pool.id,
-            flags: flags(pool),
+            flags: self.flags(pool),
             empty_since: match (pool.members.is_empty(), book.entry.empty_since) {
                 (false, _) => 0,
                 (true, 0) => tick(),
@@ -210,6 +211,47 @@ impl Tables {
         Ok(())
     }
 
+    /// The ports on which the node itself has connections; pools that answer there ask it first.
+    pub fn set_connected(&mut self, ports: BTreeSet<u16>) -> Result<(), EbpfError> {
+        if self.connected == ports {
+            return Ok(());
+        }
+        self.connected = ports;
+        for id in self.books.keys().copied().collect::<Vec<_>>() {
+            let Some(mut book) = self.books.remove(&id) else {
+                continue;
+            };
+            let flags = book.pool.as_ref().map(|pool| self.flags(pool));
+            let entry = table::Pool {
+                flags: flags.unwrap_or(book.entry.flags),
+                ..book.entry
+            };
+            let result = self.write_entry(&mut book, entry);
+            self.books.insert(id, book);
+            result?;
+        }
+        Ok(())
+    }
+
+    /// Whether the node itself has connections on any published port, as far as it was asked.
+    pub fn is_connected(&self) -> bool {
+        !self.connected.is_empty()
+    }
+
+    fn flags(&self, pool: &Pool) -> u32 {
+        let bit = |set, flag| if set { flag } else { 0 };
+        let frontends = &pool.frontends;
+        bit(pool.affinity == Affinity::ClientIp, pool_flag::CLIENT_AFFINITY)
+            | bit(
+                frontends.iter().any(|front| front.address.is_some()),
+                pool_flag::VIP,
+            )
+            | bit(
+                frontends.iter().any(|front| self.connected.contains(&front.port)),
+                pool_flag::HOST_SOCKETS,
+            )
+    }
+
     fn full(&self, pool: &Pool, limit: &str, size: u32) -> Problem {
         Problem {
             error: format!(
@@ -220,14 +262,4 @@ impl Tables {
             fix: format!("raise limits.{limit} in portico.toml and restart the agent; connections stay"),
         }
     }
-}
-
-fn flags(pool: &Pool) -> u32 {
-    let affinity = if pool.affinity == Affinity::ClientIp {
-        pool_flag::CLIENT_AFFINITY
-    } else {
-        0
-    };
-    let vip = pool.frontends.iter().any(|frontend| frontend.address.is_some());
-    affinity | if vip { pool_flag::VIP } else { 0 }
 }
