@@ -18,6 +18,8 @@ fn members(n: u64, weight: u16) -> Vec<Candidate> {
         state: State::Active,
         first: number,
         last: number,
+        seen_first: 0,
+        seen_last: u64::MAX,
     };
     (1..=n).map(member).collect()
 }

@@ -40,4 +40,8 @@ pub struct Candidate {
     pub first: u64,
     /// Latest activation or weight change; `u64::MAX` where unknown.
     pub last: u64,
+    /// As `first` and `last`, in the order in which this node's own agent learned of it: decides who is asked sooner, and
+    /// never who is left out. 0 and `u64::MAX` where unknown.
+    pub seen_first: u64,
+    pub seen_last: u64,
 }

@@ -24,10 +24,13 @@ const STRIDE: usize = 16;
 /// - Among members that still warm, one that warms excludes those who came after it, as they warm longer. Otherwise a
 ///   service that grows by many at once would have no room for those who hold its flows.
 /// - Unknown stamps exclude nobody.
+///
+/// Who would be excluded by what this node's agent has seen itself comes after all others: no other node can vouch for
+/// that order, so it may decide who is asked last, and falls off the end of a full list, but nothing else.
 pub fn chain(seed: u64, slot: u32, members: &[Candidate]) -> [u16; CHAIN] {
     let mut search = Search::new(count_nodes(members));
     search.go_on(seed, slot, members, None);
-    search.nodes.list
+    search.finish()
 }
 
 /// [`chain`] and [`runner_up`] of slots 0, 1, 2 and so on; [`ChainSlot::changed`] is left as it is.
@@ -47,7 +50,7 @@ pub fn fill_chains(seed: u64, members: &[Candidate], slots: &mut [ChainSlot]) {
             if let Some(below) = search.walk(ranking, members) {
                 search.go_on(seed, slot, members, Some(below));
             }
-            entry.nodes = search.nodes.list;
+            entry.nodes = search.finish();
             let next = match ranking.second_active() {
                 None if ranking.is_full() => runner_up(seed, slot, members),
                 known => known,
@@ -77,8 +80,12 @@ struct Nodes {
 }
 
 impl Nodes {
+    fn entries(&self) -> &[u16] {
+        &self.list[..self.len]
+    }
+
     fn contains(&self, node: u16) -> bool {
-        self.list[..self.len].contains(&node)
+        self.entries().contains(&node)
     }
 
     fn add(&mut self, node: u16) {
@@ -104,19 +111,19 @@ impl Elders {
         second: u64::MAX,
     };
 
-    fn add(&mut self, member: &Candidate) {
-        if member.node == self.node {
-            self.first = self.first.min(member.last);
-        } else if member.last < self.first {
+    fn add(&mut self, node: u16, last: u64) {
+        if node == self.node {
+            self.first = self.first.min(last);
+        } else if last < self.first {
             self.second = self.first;
-            (self.first, self.node) = (member.last, member.node);
+            (self.first, self.node) = (last, node);
         } else {
-            self.second = self.second.min(member.last);
+            self.second = self.second.min(last);
         }
     }
 }
 
-/// The excluders passed so far.
+/// The excluders passed so far, by one of the two orders.
 struct Excluders {
     active: Elders,
     /// Those that are active, or warm.
@@ -124,10 +131,15 @@ struct Excluders {
 }
 
 impl Excluders {
-    fn add(&mut self, member: &Candidate) {
-        self.coming.add(member);
+    const NONE: Self = Self {
+        active: Elders::NONE,
+        coming: Elders::NONE,
+    };
+
+    fn add(&mut self, member: &Candidate, last: u64) {
+        self.coming.add(member.node, last);
         if member.state == State::Active {
-            self.active.add(member);
+            self.active.add(member.node, last);
         }
     }
 
@@ -139,20 +151,23 @@ impl Excluders {
         }
     }
 
-    fn exclude(&self, member: &Candidate) -> bool {
-        self.bound(member.state) < member.first
+    fn exclude(&self, state: State, first: u64) -> bool {
+        self.bound(state) < first
     }
 
     /// Whether a member would make a difference.
-    fn lack(&self, member: &Candidate) -> bool {
-        member.state != State::Draining && member.last < self.bound(member.state)
+    fn lack(&self, state: State, last: u64) -> bool {
+        state != State::Draining && last < self.bound(state)
     }
 }
 
 /// A walk down the ranking of a slot.
 struct Search {
-    nodes: Nodes,
+    likely: Nodes,
+    /// Nodes found only through members that are excluded by what was seen here; collected as long as there is room.
+    unlikely: Nodes,
     excluders: Excluders,
+    seen: Excluders,
     /// Nodes after which there are no others.
     wanted: usize,
 }
@@ -160,11 +175,10 @@ struct Search {
 impl Search {
     fn new(wanted: usize) -> Self {
         Self {
-            nodes: Nodes::default(),
-            excluders: Excluders {
-                active: Elders::NONE,
-                coming: Elders::NONE,
-            },
+            likely: Nodes::default(),
+            unlikely: Nodes::default(),
+            excluders: Excluders::NONE,
+            seen: Excluders::NONE,
             wanted,
         }
     }
@@ -173,14 +187,19 @@ impl Search {
     fn walk(&mut self, ranking: &Ranking, members: &[Candidate]) -> Option<Place> {
         for entry in ranking.entries() {
             let member = &members[entry.offset];
-            if entry.claims && !self.excluders.exclude(member) {
-                self.nodes.add(member.node);
-                if self.nodes.len == self.wanted {
+            if entry.claims && !self.is_excluded(member) {
+                if !self.is_unlikely(member) {
+                    self.likely.add(member.node);
+                } else if self.has_room_for(member.node) {
+                    self.unlikely.add(member.node);
+                }
+                if self.likely.len == self.wanted {
                     return None;
                 }
             }
             if entry.excludes {
-                self.excluders.add(member);
+                self.excluders.add(member, member.last);
+                self.seen.add(member, member.seen_last);
             }
         }
         let last = ranking.entries().last()?;
@@ -202,8 +221,41 @@ impl Search {
 
     /// Whether a member can still be listed, or exclude others. Who cannot now will not later.
     fn can_matter(&self, member: &Candidate) -> bool {
-        let listable = !self.excluders.exclude(member) && !self.nodes.contains(member.node);
-        listable || self.excluders.lack(member)
+        let likely = !self.is_unlikely(member) && !self.likely.contains(member.node);
+        let listable = !self.is_excluded(member) && (likely || self.has_room_for(member.node));
+        listable
+            || self.excluders.lack(member.state, member.last)
+            || self.seen.lack(member.state, member.seen_last)
+    }
+
+    fn is_excluded(&self, member: &Candidate) -> bool {
+        self.excluders.exclude(member.state, member.first)
+    }
+
+    fn is_unlikely(&self, member: &Candidate) -> bool {
+        self.seen.exclude(member.state, member.seen_first)
+    }
+
+    /// Whether an unlikely node would be among those listed. Nodes found later only come before it.
+    fn has_room_for(&self, node: u16) -> bool {
+        let more = self
+            .unlikely
+            .entries()
+            .iter()
+            .filter(|&&node| !self.likely.contains(node));
+        !self.likely.contains(node)
+            && !self.unlikely.contains(node)
+            && self.likely.len + more.count() < self.wanted
+    }
+
+    /// The likely nodes, then the others that fit.
+    fn finish(mut self) -> [u16; CHAIN] {
+        for &node in self.unlikely.entries() {
+            if self.likely.len < self.wanted {
+                self.likely.add(node);
+            }
+        }
+        self.likely.list
     }
 }
 

@@ -131,7 +131,7 @@ fn unknown_stamps_cost_chases_and_no_flow_while_the_nodes_fit_into_a_chain() {
 
 #[test]
 fn every_loss_in_rough_times_is_one_that_the_rules_admit() {
-    let report = run(TRUE, ROUGH, 5);
+    let report = run(TRUE, ROUGH, 8);
     assert_eq!(report.violations, Vec::<String>::new());
     for residual in [
         Residual::TaskGone,
@@ -303,34 +303,69 @@ fn an_acknowledgement_must_fit_the_syn_ack_closely() {
     );
 }
 
+/// From three tasks to thirty on twelve nodes at once: were any of the new ones taken for a possible holder of old
+/// flows, six nodes would not be enough to ask.
+const GROWING: Regime = Regime {
+    nodes: 12,
+    most_nodes: 12,
+    members: 3,
+    most_members: 4,
+    batch: 27,
+    often: Some(Action::Add),
+    flows: 500,
+    length: 8 * SECOND,
+    ..CALM
+};
+
+/// Established connections, and those lost because the holder was beyond six nodes.
+fn beyond_six(rules: Rules, regime: Regime, seeds: u64) -> (u64, u64) {
+    let report = run(rules, regime, seeds);
+    assert_eq!(report.violations, Vec::<String>::new());
+    (report.established, report.of(Outcome::Lost(Residual::BeyondSix)))
+}
+
 #[test]
 fn members_of_one_revision_are_known_to_have_come_together() {
-    // From three tasks to thirty on twelve nodes at once: were any of the new ones taken for a possible holder of old
-    // flows, six nodes would not be enough to ask.
-    let grown = Regime {
-        nodes: 12,
-        most_nodes: 12,
-        members: 3,
-        most_members: 4,
-        batch: 27,
-        often: Some(Action::Add),
-        flows: 500,
-        length: 8 * SECOND,
-        ..CALM
+    let unobserved = Rules {
+        observed: false,
+        ..TRUE
     };
-    let beyond = |rules| {
-        let report = run(rules, grown, 8);
-        assert_eq!(report.violations, Vec::<String>::new());
-        report.of(Outcome::Lost(Residual::BeyondSix))
+    let (_, whole) = beyond_six(unobserved, GROWING, 8);
+    let apart = Rules {
+        whole_revisions: false,
+        ..unobserved
     };
-    let (whole, apart) = (
-        beyond(TRUE),
-        beyond(Rules {
-            whole_revisions: false,
-            ..TRUE
-        }),
-    );
+    let (_, apart) = beyond_six(apart, GROWING, 8);
     assert!(whole == 0 && apart > 500, "{whole} {apart}");
+}
+
+#[test]
+fn without_stamps_what_a_node_saw_itself_keeps_the_holders_in_the_chain() {
+    let seen = Rules {
+        stamps: Stamps::Unknown,
+        ..TRUE
+    };
+    let unseen = Rules {
+        observed: false,
+        ..seen
+    };
+    let (all, kept) = beyond_six(seen, GROWING, 8);
+    let (_, lost) = beyond_six(unseen, GROWING, 8);
+    assert!(
+        lost > 500 && kept * 20 < lost,
+        "{kept} instead of {lost} of {all}"
+    );
+    // Those few are lost to agents that were restarted, and know no more what came when.
+    for (members, batch) in [(3, 6), (3, 27), (9, 27)] {
+        let steady = Regime {
+            members,
+            most_members: members as usize + 1,
+            batch,
+            outage: 0,
+            ..GROWING
+        };
+        assert_eq!(beyond_six(seen, steady, 4).1, 0, "{members} and {batch}");
+    }
 }
 
 #[test]

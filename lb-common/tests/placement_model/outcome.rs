@@ -1,6 +1,6 @@
 //! What became of the packets of live flows, and the causes of loss that the rules admit.
 
-use super::rules::{TRUE, Time, WARMING};
+use super::rules::{Rules, Time, WARMING};
 use lb_common::placement::{Candidate, State, score};
 use std::collections::BTreeMap;
 
@@ -63,9 +63,11 @@ pub struct End<'a> {
     pub slot: u32,
     /// How many nodes could be asked.
     pub room: usize,
+    /// Unbroken, whichever were played.
+    pub rules: Rules,
 }
 
-/// Whether the rules admit this loss of a flow held by `holder`; judged by the rules as they are, whichever were played.
+/// Whether the rules admit this loss of a flow held by `holder`.
 pub fn judge(holder: u64, birth: &Birth, end: &End) -> Result<Residual, String> {
     if birth.staleness > WARMING || end.staleness > WARMING {
         return Ok(Residual::Lag);
@@ -76,7 +78,7 @@ pub fn judge(holder: u64, birth: &Birth, end: &End) -> Result<Residual, String> 
     let Some(member) = end.view.iter().find(|m| m.tag == holder) else {
         return Err("the node that gave up had not heard of the holder".into());
     };
-    let excluders = TRUE.excluders(end.slot, end.view, member);
+    let excluders = end.rules.excluders(end.slot, end.view, member);
     let mut causes: Vec<_> = excluders
         .iter()
         .map(|a| cause(a, member, birth, end.slot))
@@ -87,7 +89,7 @@ pub fn judge(holder: u64, birth: &Birth, end: &End) -> Result<Residual, String> 
     if on_two_nodes && causes.len() > 1 {
         return Ok(Residual::TwoDeviations);
     }
-    let chain = TRUE.unbounded_chain(end.slot, end.view);
+    let chain = end.rules.unbounded_chain(end.slot, end.view);
     match chain.iter().position(|&node| node == member.node) {
         Some(at) if at >= end.room => Ok(Residual::BeyondSix),
         at => Err(format!(

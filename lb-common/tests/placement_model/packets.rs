@@ -245,6 +245,7 @@ impl World {
             staleness,
             slot: it.slot,
             room: CHAIN,
+            rules: self.rules.unbroken(),
         };
         match judge(holder, &birth, &end) {
             Ok(residual) => self.lose(packet.flow, residual),
@@ -287,6 +288,7 @@ impl World {
                         staleness,
                         slot,
                         room: CHAIN - 1,
+                        rules: self.rules.unbroken(),
                     },
                 )
             }

@@ -38,6 +38,8 @@ pub struct Rules {
     /// Excluders on one node count once.
     pub by_node: bool,
     pub stamps: Stamps,
+    /// What a node saw itself decides who is asked sooner.
+    pub observed: bool,
     /// Members of one revision are known to have come together.
     pub whole_revisions: bool,
     pub asked: Asked,
@@ -55,6 +57,7 @@ pub const TRUE: Rules = Rules {
     excluders: 2,
     by_node: true,
     stamps: Stamps::Both,
+    observed: true,
     whole_revisions: true,
     asked: Asked::Chain,
     warming: WARMING,
@@ -64,6 +67,18 @@ pub const TRUE: Rules = Rules {
 };
 
 impl Rules {
+    /// The rules as they are, with the stamps that there are in play.
+    pub fn unbroken(&self) -> Self {
+        Self {
+            stamps: match self.stamps {
+                Stamps::Unknown => Stamps::Unknown,
+                _ => TRUE.stamps,
+            },
+            observed: self.observed,
+            ..TRUE
+        }
+    }
+
     pub fn acknowledges(&self, acknowledgement: u32, isn: u32) -> bool {
         if self.loose_handshake {
             acknowledgement.wrapping_sub(isn) < 1 << 24
@@ -88,16 +103,16 @@ impl Rules {
     pub fn unbounded_chain(&self, slot: u32, members: &[Candidate]) -> Vec<u16> {
         let mut found: Vec<_> = members
             .iter()
-            .filter(|m| {
-                let mut nodes: Vec<_> = self.excluders(slot, members, m).iter().map(|a| a.node).collect();
-                if self.by_node {
-                    nodes.sort_unstable();
-                    nodes.dedup();
-                }
-                nodes.len() < self.excluders
-            })
+            .filter(|m| !self.are_enough(&self.excluders(slot, members, m)))
             .collect();
-        found.sort_by_key(|m| std::cmp::Reverse((score(SEED, slot, m.tag, m.peak), m.tag)));
+        found.sort_by_key(|m| {
+            let seen = |m: &Candidate| (m.seen_first, m.seen_last);
+            let unlikely = self.are_enough(&self.excluders_by(seen, slot, members, m));
+            (
+                unlikely,
+                std::cmp::Reverse((score(SEED, slot, m.tag, m.peak), m.tag)),
+            )
+        });
         let mut nodes = Vec::new();
         for member in found {
             if !nodes.contains(&member.node) {
@@ -107,19 +122,47 @@ impl Rules {
         nodes
     }
 
+    fn are_enough(&self, excluders: &[Candidate]) -> bool {
+        let mut nodes: Vec<_> = excluders.iter().map(|a| a.node).collect();
+        if self.by_node {
+            nodes.sort_unstable();
+            nodes.dedup();
+        }
+        nodes.len() >= self.excluders
+    }
+
     /// Members that were active, or about to be, all of `m`'s life and outrank it.
     pub fn excluders(&self, slot: u32, members: &[Candidate], m: &Candidate) -> Vec<Candidate> {
+        self.excluders_by(|m| (m.first, m.last), slot, members, m)
+    }
+
+    fn excluders_by(
+        &self,
+        stamps: fn(&Candidate) -> (u64, u64),
+        slot: u32,
+        members: &[Candidate],
+        m: &Candidate,
+    ) -> Vec<Candidate> {
         let height = score(SEED, slot, m.tag, m.peak);
         let m = self.judged(m);
         let there = |a: &Candidate| {
             a.state == State::Active || a.state == State::Warming && m.state == State::Warming
         };
-        let elder = |a: &Candidate| there(a) && self.judged(a).last < m.first;
+        let elder = |a: &Candidate| there(a) && stamps(&self.judged(a)).1 < stamps(&m).0;
         let above = |a: &Candidate| score(SEED, slot, a.tag, a.weight) > height;
         members.iter().filter(|a| elder(a) && above(a)).copied().collect()
     }
 
     fn judged(&self, m: &Candidate) -> Candidate {
+        let (seen_first, seen_last) = match self.observed {
+            true => (m.seen_first, m.seen_last),
+            false => (0, u64::MAX),
+        };
+        let m = &Candidate {
+            seen_first,
+            seen_last,
+            ..*m
+        };
         match self.stamps {
             Stamps::Both => *m,
             Stamps::Unknown => Candidate {

@@ -117,6 +117,6 @@ impl Source {
 
 /// The stamp of an activation in a revision. Where revisions are seen whole, the first activation of a member comes half
 /// a step later: whoever was activated in the same revision was there before it.
-fn last(revision: u64) -> u64 {
+pub fn last(revision: u64) -> u64 {
     revision * 2
 }

@@ -1,7 +1,7 @@
 //! What one node's agent knows, and the tables it makes of it.
 
 use super::rules::{Asked, Rules, SEED, SLOTS, Time};
-use super::source::{Record, Revision};
+use super::source::{Record, Revision, last};
 use lb_common::placement::{Candidate, State, fill_heads, head, runner_up};
 use std::collections::HashMap;
 use std::rc::Rc;
@@ -13,6 +13,11 @@ struct Learned {
     settled: u16,
     peak: u16,
     peak_from: Time,
+    active: bool,
+    weight: u16,
+    /// By the number of what this view took in; unknown for what an agent finds when it starts.
+    seen_first: u64,
+    seen_last: u64,
 }
 
 /// Head of a slot: member tag and node.
@@ -21,6 +26,8 @@ pub type Head = Option<(u64, u16)>;
 pub struct View {
     rules: Rules,
     pub revision: Rc<Revision>,
+    /// How often it learned something.
+    news: u64,
     learned: HashMap<u64, Learned>,
     /// The agent is down since then: its tables stay as they are.
     frozen: Option<Time>,
@@ -38,6 +45,7 @@ impl View {
         let mut view = Self {
             rules,
             revision: revision.clone(),
+            news: 0,
             learned: HashMap::new(),
             frozen: None,
             candidates: Rc::new([]),
@@ -54,6 +62,7 @@ impl View {
     pub fn learn(&mut self, revision: Rc<Revision>, now: Time) {
         if revision.number >= self.revision.number {
             self.revision = revision;
+            self.news += 1;
             self.make(now);
         }
     }
@@ -63,8 +72,12 @@ impl View {
         self.frozen = Some(now);
     }
 
+    /// The agent is back. It knows the members that it knew, but not what it has seen of them.
     pub fn thaw(&mut self, now: Time) {
         self.frozen = None;
+        for learned in self.learned.values_mut() {
+            (learned.seen_first, learned.seen_last) = (0, u64::MAX);
+        }
         self.settle(now);
     }
 
@@ -148,7 +161,7 @@ impl View {
     }
 
     fn make(&mut self, now: Time) {
-        let (rules, revision) = (self.rules, self.revision.clone());
+        let (rules, revision, news) = (self.rules, self.revision.clone(), self.news);
         self.learned.retain(|&tag, _| revision.get(tag).is_some());
         for record in revision.members.iter() {
             let learned = self.learned.entry(record.tag).or_insert(Learned {
@@ -156,7 +169,15 @@ impl View {
                 settled: record.peak,
                 peak: record.peak,
                 peak_from: 0,
+                active: record.active,
+                weight: record.weight,
+                seen_first: if news > 1 { last(news) + 1 } else { 0 },
+                seen_last: if news > 1 { last(news) } else { u64::MAX },
             });
+            if record.active && !learned.active || record.weight > learned.weight {
+                learned.seen_last = last(news);
+            }
+            (learned.active, learned.weight) = (record.active, record.weight);
             if learned.warm_from == Time::MAX && record.active {
                 learned.warm_from = now + rules.warming;
             }
@@ -195,6 +216,8 @@ impl View {
             state,
             first: record.first,
             last: record.last,
+            seen_first: learned.seen_first,
+            seen_last: learned.seen_last,
         }
     }
 

@@ -158,6 +158,8 @@ fn member_of(identity: &Identity, task: &Arc<str>, node: &Arc<str>, n: usize) ->
             state: State::Active,
             first: 0,
             last: u64::MAX,
+            seen_first: 0,
+            seen_last: u64::MAX,
         },
     }
 }

@@ -203,6 +203,7 @@ impl Composer {
             nodes: &self.nodes,
             marks: &self.marks,
             first: self.generation == 0,
+            generation: self.generation + 1,
             now,
         };
         let (next, changed) = surroundings.remember(name, desired, before);

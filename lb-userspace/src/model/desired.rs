@@ -58,6 +58,15 @@ impl Stamps {
         first: 0,
         last: u64::MAX,
     };
+
+    /// Of a task that comes with a revision which is seen whole or not at all: half a step after the activation of all
+    /// that come with it, so that each was there before the others.
+    pub const fn of_revision(revision: u64) -> Self {
+        Self {
+            first: 2 * revision + 1,
+            last: 2 * revision,
+        }
+    }
 }
 
 /// Slots of a service that does not say.

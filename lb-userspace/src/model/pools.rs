@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lb_common::placement::{Candidate, State};
 
-use super::{Backend, Family, Identity, Member, Pool, Service, Standing};
+use super::{Backend, Family, Identity, Member, Pool, Service, Stamps, Standing};
 
 /// What a pool needs to know of a backend beside what the snapshot says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,8 +14,10 @@ pub struct Placing {
     pub node: u16,
     /// Highest weight so far.
     pub peak: u16,
-    pub first: u64,
-    pub last: u64,
+    /// In the source's order.
+    pub stamps: Stamps,
+    /// In this agent's own.
+    pub seen: Stamps,
 }
 
 /// One pool for each target port and family, sorted by both. `placing` goes with the service's backends, one for one.
@@ -97,8 +99,10 @@ fn member(
             weight: backend.weight,
             peak: placing.peak,
             state,
-            first: placing.first,
-            last: placing.last,
+            first: placing.stamps.first,
+            last: placing.stamps.last,
+            seen_first: placing.seen.first,
+            seen_last: placing.seen.last,
         },
     })
 }
@@ -113,8 +117,8 @@ mod tests {
     const PLACING: Placing = Placing {
         node: 7,
         peak: 1,
-        first: 0,
-        last: u64::MAX,
+        stamps: Stamps::UNKNOWN,
+        seen: Stamps::UNKNOWN,
     };
 
     fn frontend(address: Option<&str>, port: u16, target_port: u16) -> Frontend {

@@ -13,23 +13,37 @@ fn outranks(slot: u32, a: &Candidate, m: &Candidate) -> bool {
     a > m
 }
 
+/// Whether `m` has excluders on two nodes, where `elder` tells who was there before whom.
+fn is_excluded(
+    slot: u32,
+    members: &[Candidate],
+    m: &Candidate,
+    elder: fn(&Candidate, &Candidate) -> bool,
+) -> bool {
+    let mut nodes: Vec<u16> = members
+        .iter()
+        .filter(|a| a.state == State::Active || a.state == State::Warming && m.state == State::Warming)
+        .filter(|a| elder(a, m) && outranks(slot, a, m))
+        .map(|a| a.node)
+        .collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes.len() >= 2
+}
+
 /// The rule word for word, with no thought for its cost.
 fn by_definition(slot: u32, members: &[Candidate]) -> [u16; CHAIN] {
-    let mut found: Vec<&Candidate> = Vec::new();
-    for m in members {
-        let mut nodes: Vec<u16> = members
-            .iter()
-            .filter(|a| a.state == State::Active || a.state == State::Warming && m.state == State::Warming)
-            .filter(|a| a.last < m.first && outranks(slot, a, m))
-            .map(|a| a.node)
-            .collect();
-        nodes.sort_unstable();
-        nodes.dedup();
-        if nodes.len() < 2 {
-            found.push(m);
-        }
-    }
-    found.sort_by_key(|m| std::cmp::Reverse((score(7, slot, m.tag, m.peak), m.tag)));
+    let mut found: Vec<&Candidate> = members
+        .iter()
+        .filter(|m| !is_excluded(slot, members, m, |a, m| a.last < m.first))
+        .collect();
+    found.sort_by_key(|m| {
+        let unlikely = is_excluded(slot, members, m, |a, m| a.seen_last < m.seen_first);
+        (
+            unlikely,
+            std::cmp::Reverse((score(7, slot, m.tag, m.peak), m.tag)),
+        )
+    });
     let mut nodes: Vec<u16> = Vec::new();
     for m in found {
         if !nodes.contains(&m.node) {
@@ -45,21 +59,35 @@ fn states() -> impl Strategy<Value = State> {
 }
 
 fn members(nodes: u16, most: usize) -> impl Strategy<Value = Vec<Candidate>> {
-    let member = (1..=nodes, 1u16..5, 0u16..4, states(), 0u64..20, 0u64..20);
+    let member = (1..=nodes, 1u16..5, 0u16..4, states(), stamps(), stamps());
     proptest::collection::btree_map(any::<u64>(), member, 0..most).prop_map(|members| {
         members
             .into_iter()
-            .map(|(tag, (node, weight, more, state, first, later))| Candidate {
-                tag,
-                node,
-                weight,
-                peak: weight + more,
-                state,
-                first,
-                last: first + later,
-            })
+            .map(
+                |(tag, (node, weight, more, state, (first, last), (seen_first, seen_last)))| Candidate {
+                    tag,
+                    node,
+                    weight,
+                    peak: weight + more,
+                    state,
+                    first,
+                    last,
+                    seen_first,
+                    seen_last,
+                },
+            )
             .collect()
     })
+}
+
+/// First and last; both unknown every now and then.
+fn stamps() -> impl Strategy<Value = (u64, u64)> {
+    prop_oneof![
+        1 => Just((0, u64::MAX)),
+        2 => (0u64..20, 0u64..20).prop_map(|(first, later)| (first, first + later)),
+        // Of one revision: who outranks the others excludes them.
+        2 => (0u64..4).prop_map(|revision| (2 * revision + 1, 2 * revision)),
+    ]
 }
 
 fn active(tag: u64, first: u64) -> Candidate {
@@ -71,6 +99,8 @@ fn active(tag: u64, first: u64) -> Candidate {
         state: State::Active,
         first,
         last: first,
+        seen_first: 0,
+        seen_last: u64::MAX,
     }
 }
 
@@ -177,6 +207,29 @@ fn only_six_nodes_fit() {
         nodes.to_vec(),
         ranked(pool).iter().map(|m| m.node).take(6).collect::<Vec<_>>()
     );
+}
+
+#[test]
+fn who_came_later_as_far_as_this_node_saw_is_asked_last_and_not_left_out() {
+    let unknown: Vec<_> = (1..=9)
+        .map(|tag| Candidate {
+            last: u64::MAX,
+            ..active(tag, 0)
+        })
+        .collect();
+    let mut pool = ranked(unknown);
+    // Two old members stand lowest; the others came together.
+    for member in &mut pool[..7] {
+        (member.seen_first, member.seen_last) = (3, 2);
+    }
+    let nodes = |at: [usize; CHAIN]| at.map(|at| pool[at].node);
+    assert_eq!(chain(7, 0, &pool), nodes([0, 1, 7, 8, 2, 3]));
+    let six = &pool[3..];
+    let mut listed = chain(7, 0, six);
+    let mut all: Vec<_> = six.iter().map(|m| m.node).collect();
+    listed.sort_unstable();
+    all.sort_unstable();
+    assert_eq!(listed.to_vec(), all);
 }
 
 #[test]

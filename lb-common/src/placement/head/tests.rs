@@ -17,6 +17,8 @@ fn member(tag: u64, weight: u16, state: State) -> Candidate {
         state,
         first: 0,
         last: u64::MAX,
+        seen_first: 0,
+        seen_last: u64::MAX,
     }
 }
 

@@ -25,6 +25,8 @@ pub struct Surroundings<'c> {
     pub marks: &'c Marks,
     /// Nothing came before: nobody warms.
     pub first: bool,
+    /// Number of the snapshot that is made.
+    pub generation: u64,
     pub now: Instant,
 }
 
@@ -88,7 +90,13 @@ impl Surroundings<'_> {
             Some(tag) if tag.displaced => WARM_DISPLACED,
             _ => WARM,
         };
-        let track = past.step(!draining && !unhealthy, backend.weight, self.now, warm);
+        let track = past.step(
+            !draining && !unhealthy,
+            backend.weight,
+            self.now,
+            warm,
+            self.generation,
+        );
         let standing = match track.phase {
             _ if draining => Standing::Draining,
             Phase::Out => Standing::Unhealthy,
@@ -103,14 +111,13 @@ impl Surroundings<'_> {
             weight: backend.weight,
             standing,
         };
-        let (first, last) = (backend.stamps.first, backend.stamps.last);
         Some((
             stood,
             Placing {
                 node: node.tag,
                 peak: track.peak,
-                first,
-                last,
+                stamps: backend.stamps,
+                seen: track.seen,
             },
             track,
         ))

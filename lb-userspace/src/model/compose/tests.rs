@@ -195,6 +195,18 @@ fn a_lighter_backend_is_remembered_at_its_highest_weight() {
 }
 
 #[test]
+fn backends_that_come_later_are_known_to_have_come_later() {
+    let mut bench = Bench::new(web(vec![backend("web.1", "node1")]));
+    let snapshot = bench.show(web(two())).unwrap();
+    let seen = |task: &str| {
+        let mut members = snapshot.pools[0].members.iter();
+        let member = members.find(|member| &*member.task == task).unwrap();
+        (member.candidate.seen_first, member.candidate.seen_last)
+    };
+    assert_eq!((seen("web.1"), seen("web.2")), ((0, u64::MAX), (5, 4)));
+}
+
+#[test]
 fn a_change_of_one_service_leaves_the_others_shared() {
     let mut desired = web(two());
     desired
@@ -290,7 +302,8 @@ fn a_failing_backend_among_ten_thousand_services_touches_one_service() {
 }
 
 proptest! {
-    /// Composing step by step and composing the end alone give the same picture, save for who is still warming.
+    /// Composing step by step and composing the end alone give the same picture, save for who is still warming and for
+    /// what was seen on the way.
     #[test]
     fn the_way_to_a_state_does_not_matter(states in proptest::collection::vec(any_desired(), 1..5)) {
         let last = states.last().cloned().unwrap();
@@ -306,6 +319,7 @@ proptest! {
         for pool in &mut walked.pools {
             for member in &mut Arc::make_mut(pool).members {
                 member.candidate.peak = member.candidate.weight;
+                (member.candidate.seen_first, member.candidate.seen_last) = (0, u64::MAX);
             }
         }
         prop_assert_eq!(walked, direct);
