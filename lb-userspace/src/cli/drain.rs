@@ -76,7 +76,7 @@ fn is_done(progress: &Progress) -> bool {
 
 fn text(progress: &Progress) -> String {
     let mut text = format!(
-        "{}: {} of {} take no new connections, {} left",
+        "{}: {} of {} without new connections, {} left",
         progress.name,
         progress.drained,
         count(progress.backends as u64, "backend"),
@@ -108,7 +108,7 @@ mod tests {
         let left = progress(&facts, &node1);
         assert_eq!(
             text(&left),
-            "node1: 1 of 1 backend take no new connections, 14 flows left"
+            "node1: 1 of 1 backend without new connections, 14 flows left"
         );
         assert!(!is_done(&left));
         let elsewhere = progress(&facts, &DrainObject::Node("node2".into()));
