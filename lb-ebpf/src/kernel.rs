@@ -60,12 +60,19 @@ impl Path for Six {
 
     #[inline(always)]
     fn same_subnet(a: V6, b: V6, prefix: u8) -> bool {
-        let high = |wide: V6| {
-            let [a, b, c, d, e, f, g, h, ..] = wide;
-            u64::from_be_bytes([a, b, c, d, e, f, g, h])
+        let halves = |[a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p]: V6| {
+            (
+                u64::from_be_bytes([a, b, c, d, e, f, g, h]),
+                u64::from_be_bytes([i, j, k, l, m, n, o, p]),
+            )
         };
-        // Subnets are 64 bits (RFC 4291, section 2.5.1) or wider; a narrower one is compared by its first 64.
-        let bits = if prefix > 64 { 64 } else { prefix };
-        bits != 0 && (high(a) ^ high(b)) >> (64 - bits as u32) == 0
+        let ((high_a, low_a), (high_b, low_b)) = (halves(a), halves(b));
+        let (high, low) = (high_a ^ high_b, low_a ^ low_b);
+        match prefix {
+            0 => false,
+            1..=64 => high >> (64 - prefix as u32) == 0,
+            65..=128 => high == 0 && low >> (128 - prefix as u32) == 0,
+            _ => false,
+        }
     }
 }

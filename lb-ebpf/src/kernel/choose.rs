@@ -24,10 +24,14 @@ pub struct Choice {
     pub pad: u32,
 }
 
-/// The pool and the flow's slot in it.
+/// The pool and the flow's slot in it. `None` for a pool that has just been taken away: its entry is empty, and its first
+/// slot would be another pool's.
 #[inline(always)]
 pub fn slot<V: Tables>(packet: &Packet<V::Address>, number: u32) -> Option<(&'static Pool, u32, u16)> {
     let pool = POOL.get(number)?;
+    if pool.slots == 0 {
+        return None;
+    }
     let key = &packet.key;
     let (ports, protocol) = if pool.flags & pool_flag::CLIENT_AFFINITY != 0 {
         (0, 0)

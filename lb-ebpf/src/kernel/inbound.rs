@@ -148,7 +148,8 @@ fn empty<V: Path, const DRY: bool>(case: &mut Case<V::Address>) -> Verdict {
         .map_or(case.now, |pool| pool.empty_since);
     let packet = &case.packet;
     let answers = packet.kind == Kind::Tcp && packet.flags & tcp::RST == 0 && packet.part != Part::Later;
-    if !answers || tick::elapsed(case.now, since) <= EMPTY {
+    // A pool that has members, but none here at this instant, is being rewritten.
+    if since == 0 || !answers || tick::elapsed(case.now, since) <= EMPTY {
         return Verdict::NoMember;
     }
     if !DRY && !clock::spend(limit::RESETS, tables::settings().resets, case.now) {

@@ -22,6 +22,8 @@ use crate::frame::Frame;
 use crate::parse::{Kind, L4_MASK, Packet, Part};
 use crate::wire::{Tcp, tcp};
 
+/// How long a task may repeat its SYN-ACK (Linux: five times, 63 s in all), in ticks.
+const OPENING: u32 = tick::from_seconds(64);
 /// How long after a slot's change an unknown UDP packet is taken round the chain first (rule 6), in ticks.
 const SETTLING: u32 = tick::from_seconds(30);
 
@@ -40,7 +42,8 @@ fn own_tcp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> V
     let packet = &case.packet;
     let new = packet.is_new();
     if let Some((flow, local)) = established::<V>(packet) {
-        if !new {
+        // Where the task cannot be asked, a flow that has not shown its end is taken for alive: its kernel decides.
+        if !new || local.namespace < 0 && !flow_state::is_closing(flow.state) {
             return continue_flow::<V, DRY>(case, flow, local);
         }
         // Rule 1: a SYN on a live flow reaches the task only if the task has exactly that socket; its kernel answers
@@ -57,6 +60,11 @@ fn own_tcp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> V
     }
     if let Some((half, local)) = half_open::<V>(packet) {
         if new && half.state & flow_state::RESET == 0 {
+            return continue_half::<V, DRY>(case, half, local);
+        }
+        let reset = packet.flags & (tcp::RST | tcp::ACK) == tcp::RST;
+        if reset && tick::elapsed(case.now, half.tick) <= OPENING {
+            // A refusal of the SYN-ACK. The task's kernel knows whether to believe it, and would repeat the SYN-ACK.
             return continue_half::<V, DRY>(case, half, local);
         }
         if packet.flags & tcp::ACK != 0 && acknowledges::<V>(skb, packet, half) {

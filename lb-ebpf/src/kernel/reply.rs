@@ -57,11 +57,7 @@ pub fn reply<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Option<Verdict> 
         protocol: key.protocol,
         pad: [0; 3],
     };
-    if half {
-        answered::<V>(skb, packet, &key, &flow);
-    } else {
-        observe::<V>(packet, &flow, rev);
-    }
+    // Before anything is moved: a half-open flow's memory may be another's as soon as its entry is removed.
     case.arrival.node = rev.node;
     case.arrival.device = rev.device;
     if rev.flags & rev_flag::REHINT != 0 {
@@ -74,6 +70,11 @@ pub fn reply<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Option<Verdict> 
         source_port: rev.front_port,
         destination_port: rev.client_port,
     };
+    if half {
+        answered::<V>(skb, packet, &key, &flow);
+    } else {
+        observe::<V>(packet, &flow, rev);
+    }
     Some(Verdict::Replied)
 }
 
@@ -187,13 +188,13 @@ pub fn send_back<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
     relay::<V>(skb, case, Verdict::ReplyRelayed)
 }
 
-/// Rule 9: the ingress node is down, and any node may speak for a VIP.
+/// Rule 9: the ingress node is down or gone, and any node may speak for a VIP.
 #[inline(always)]
 fn leaves_here<V: Path>(flow: &FlowKey<V::Address>, node: u16) -> bool {
     let Some(node) = NODE.get(node as u32) else {
         return false;
     };
-    if node.flags & node_flag::DOWN == 0 {
+    if node.flags & (node_flag::KNOWN | node_flag::DOWN) == node_flag::KNOWN {
         return false;
     }
     tables::front::<V>(&flow.to())

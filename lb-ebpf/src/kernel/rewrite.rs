@@ -77,7 +77,7 @@ impl Rewrite for Four {
     #[inline(always)]
     fn readdress(skb: Skb, offset: usize, source: &V4, destination: &V4, hops: u8) -> Result<(), Verdict> {
         let mut ip: Ipv4 = skb.at(offset).ok_or(Verdict::Truncated)?;
-        if ip.ttl <= hops {
+        if hops != 0 && ip.ttl <= hops {
             return Err(Verdict::TtlExpired);
         }
         let difference = Self::addresses([&ip.source, &ip.destination], [source, destination])
@@ -122,7 +122,7 @@ impl Rewrite for Six {
     fn readdress(skb: Skb, offset: usize, source: &V6, destination: &V6, hops: u8) -> Result<(), Verdict> {
         // Field by field: a copy of the header would not fit the stack.
         let [next, hop_limit]: [u8; 2] = skb.at(offset + 6).ok_or(Verdict::Truncated)?;
-        if hop_limit <= hops {
+        if hops != 0 && hop_limit <= hops {
             return Err(Verdict::TtlExpired);
         }
         // No header checksum makes up for the hop limit.

@@ -292,7 +292,12 @@ fn a_syn_on_an_entry_that_outlived_its_connection_opens_a_new_one() {
         cluster::locals(&mut rig, net);
         let (client, front) = (net.client(), net.front(port::HERE));
         establish(&mut rig, net, client, front);
-        // No namespace of the task is known, and here nobody has such a socket.
+        // No namespace of the task is known: nobody can be asked, and the task's kernel decides.
+        rig.uplink(&Packet::syn(client, front).frame())
+            .sent(Verdict::Delivered);
+        assert!(rig.flow("FLOW", net, client, front, TCP).is_some());
+        rig.uplink(&Packet::tcp(client, front, RST).frame())
+            .sent(Verdict::Delivered);
         rig.uplink(&Packet::syn(client, front).frame())
             .sent(Verdict::Delivered);
         assert_eq!(rig.flow("FLOW", net, client, front, TCP), None);
@@ -319,6 +324,21 @@ fn a_packet_with_no_hop_left_is_dropped() {
         };
         let sent = read(&rig.uplink(&syn.frame()).sent(Verdict::Delivered));
         assert_eq!(sent.hops, 1);
+    }
+}
+
+#[test]
+fn a_client_that_refuses_the_syn_ack_is_heard_by_the_task() {
+    let Some(mut rig) = Rig::new() else { return };
+    for net in BOTH {
+        cluster::locals(&mut rig, net);
+        let (client, front) = (net.client(), net.front(port::HERE));
+        rig.uplink(&Packet::syn(client, front).frame())
+            .sent(Verdict::Delivered);
+        rig.uplink(&Packet::tcp(client, front, RST).frame())
+            .sent(Verdict::Delivered);
+        assert!(rig.flow("HALF", net, client, front, TCP).is_some());
+        assert!(rig.flow("FLOW", net, client, front, TCP).is_none());
     }
 }
 

@@ -174,11 +174,14 @@ fn geneve_for_a_frontend_that_is_not_here_is_dropped() {
 }
 
 #[test]
-fn a_new_connection_for_a_task_that_is_not_here_is_dropped() {
+fn a_new_connection_for_a_task_that_is_not_here_is_handed_on_once() {
     let Some(mut rig) = Rig::new() else { return };
     for net in BOTH {
         let syn = Packet::syn(net.client(), net.front(port::THERE));
         let frame = Geneve::to(REMOTE, &syn).frame();
+        is_left_to_tc(&mut rig, &frame);
+        rig.uplink(&frame).sent(Verdict::Moved);
+        let frame = Geneve::to(REMOTE, &syn).flags(flag::MOVED).frame();
         is_left_to_tc(&mut rig, &frame);
         rig.uplink(&frame).dropped(Verdict::NotListening);
     }

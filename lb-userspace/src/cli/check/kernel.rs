@@ -4,9 +4,10 @@ use std::path::Path;
 
 use super::finding::Finding;
 
-/// First with everything the programs use: `bpf_redirect_peer` and `bpf_redirect_neigh` came with 5.10, links for tc
-/// (tcx) with 6.6; before that tc filters take their place.
-const NEEDED: (u32, u32) = (5, 15);
+/// First with everything the programs use: the flags by which `bpf_skb_adjust_room` changes the protocol of what comes out
+/// of a tunnel, and `BPF_FIB_LOOKUP_SKIP_NEIGH`, came with 6.3; links for tc (tcx) with 6.6; before that tc filters take
+/// their place.
+const NEEDED: (u32, u32) = (6, 3);
 const BTF: &str = "/sys/kernel/btf/vmlinux";
 
 pub fn check() -> Vec<Finding> {
@@ -54,8 +55,8 @@ mod tests {
     #[test]
     fn versions_are_compared_as_numbers() {
         assert_eq!(version("5.4.0-200-generic").state, State::Failure);
-        assert_eq!(version("5.15.0").state, State::Ok);
-        assert_eq!(version("6.1.0-18-amd64").state, State::Ok);
+        assert_eq!(version("6.6.0").state, State::Ok);
+        assert_eq!(version("6.1.0-18-amd64").state, State::Failure);
         assert_eq!(version("10.0").state, State::Ok);
         assert_eq!(version("linux").state, State::Warning);
     }

@@ -45,6 +45,8 @@ pub struct World<'w> {
     /// This node's addresses as tasks see them in place of a client's.
     pub mask4: V4,
     pub mask6: V6,
+    /// The table of established flows is more than half full.
+    pub crowded: bool,
 }
 
 /// Asks for sockets until the step's share is used up.

@@ -40,11 +40,12 @@ pub fn find(host: &Host, task: IpAddr) -> Hook {
     } else {
         route.device
     };
-    let namespace = host
-        .devices
-        .get(&index)
-        .and_then(|port| port.peer_namespace)
-        .unwrap_or(-1);
+    // Packets are handed to the other end of the pair, which must be in another namespace.
+    let Some(namespace) = host.devices.get(&index).and_then(|port| port.peer_namespace) else {
+        return Hook::Nowhere(
+            "its device is not one end of a pair whose other end is in a namespace of its own",
+        );
+    };
     let alone = if task.is_ipv4() { 32 } else { 128 };
     let prefix = host.prefix(route.device, task).unwrap_or(alone);
     Hook::Found(Hooked {

@@ -101,7 +101,9 @@ impl State {
             self.asked.extend(self.tables.task_addresses());
             self.host = host;
         }
-        self.tables.set_addresses(self.host.local_addresses());
+        if self.tables.set_addresses(self.host.local_addresses()) {
+            self.tables.refront()?;
+        }
         self.place_nodes(snapshot, true)?;
         self.ask_node(snapshot)?;
         self.tables.apply(snapshot)?;
@@ -215,6 +217,8 @@ impl State {
         let mask4 = loaded.identity.address.octets();
         let mask6 = self.tables.source6();
         let probe = loaded.programs.tc("probe")?;
+        let counted = self.expiry.counted();
+        let crowded = counted.established + counted.closing > u64::from(self.limits.flows) / 2;
         let (maps, locals) = self.tables.flows();
         self.expiry.step(
             maps,
@@ -223,6 +227,7 @@ impl State {
                 probe,
                 mask4,
                 mask6,
+                crowded,
             },
         )
     }

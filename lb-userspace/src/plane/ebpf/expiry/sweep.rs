@@ -17,6 +17,9 @@ use crate::plane::EbpfError;
 const RESET: u32 = tick::from_seconds(10);
 const CLOSING: u32 = tick::from_seconds(120);
 const UDP: u32 = tick::from_seconds(180);
+/// The same while the table is more than half full: whoever forges the addresses of queries that a task answers must not
+/// keep connections out of it.
+const UDP_CROWDED: u32 = tick::from_seconds(10);
 const IDLE: u32 = tick::from_seconds(600);
 /// A reverse entry is made before its flow: younger than this it is no orphan.
 const ORPHAN: u32 = tick::from_seconds(5);
@@ -38,9 +41,10 @@ enum Age {
     Over,
 }
 
-fn age(protocol: u8, state: u8, quiet: u32) -> Age {
+fn age(protocol: u8, state: u8, quiet: u32, crowded: bool) -> Age {
     if protocol != TCP {
-        return if quiet < UDP { Age::Young } else { Age::Over };
+        let limit = if crowded { UDP_CROWDED } else { UDP };
+        return if quiet < limit { Age::Young } else { Age::Over };
     }
     let limit = match (state & flow_state::RESET != 0, flow_state::is_closing(state)) {
         (true, _) => RESET,
@@ -64,21 +68,25 @@ where
     RevKey<A>: Plain,
     Rev<A>: Plain,
 {
+    let crowded = questions.world.crowded;
     for (key, flow) in maps.flow.some(cursor, STEP)? {
         let Some(local) = questions.world.locals.get(&flow.tag) else {
             // Without its member the task's side of the key is not known: the orphan sweep takes it.
-            maps.flow.remove(&key)?;
+            // A new connection may have taken the entry meanwhile.
+            if maps.flow.get(&key)? == Some(flow) {
+                maps.flow.remove(&key)?;
+            }
             continue;
         };
         let back = back(&key, &flow, local, mask);
         let mut quiet = tick::elapsed(now(), flow.tick);
-        if age(key.protocol, flow.state, quiet) != Age::Young
+        if age(key.protocol, flow.state, quiet, crowded) != Age::Young
             && let Some(rev) = maps.rev.get(&back)?
         {
             quiet = quiet.min(tick::elapsed(now(), rev.tick));
         }
         let closing = flow_state::is_closing(flow.state);
-        let over = match age(key.protocol, flow.state, quiet) {
+        let over = match age(key.protocol, flow.state, quiet, crowded) {
             Age::Young => false,
             Age::Over => true,
             Age::Ask => match questions.ask(&question(&key, &flow, local, mask)) {
@@ -188,9 +196,14 @@ mod tests {
 
     #[test]
     fn an_established_connection_never_ends_by_silence_alone() {
-        assert_eq!(age(TCP, flow_state::ANSWERED, u32::MAX), Age::Ask);
+        assert_eq!(age(TCP, flow_state::ANSWERED, u32::MAX, false), Age::Ask);
         assert_eq!(
-            age(TCP, flow_state::ANSWERED | flow_state::FIN_CLIENT, IDLE - 1),
+            age(
+                TCP,
+                flow_state::ANSWERED | flow_state::FIN_CLIENT,
+                IDLE - 1,
+                false
+            ),
             Age::Young
         );
     }
@@ -198,15 +211,22 @@ mod tests {
     #[test]
     fn a_closed_connection_is_translated_for_two_minutes_and_a_reset_one_for_ten_seconds() {
         let both = flow_state::FIN_CLIENT | flow_state::FIN_TASK;
-        assert_eq!(age(TCP, both, CLOSING - 1), Age::Young);
-        assert_eq!(age(TCP, both, CLOSING), Age::Ask);
-        assert_eq!(age(TCP, flow_state::RESET, RESET - 1), Age::Young);
-        assert_eq!(age(TCP, flow_state::RESET, RESET), Age::Ask);
+        assert_eq!(age(TCP, both, CLOSING - 1, false), Age::Young);
+        assert_eq!(age(TCP, both, CLOSING, false), Age::Ask);
+        assert_eq!(age(TCP, flow_state::RESET, RESET - 1, false), Age::Young);
+        assert_eq!(age(TCP, flow_state::RESET, RESET, false), Age::Ask);
     }
 
     #[test]
     fn a_silent_udp_flow_ends_after_three_minutes() {
-        assert_eq!(age(lb_common::key::UDP, 0, UDP - 1), Age::Young);
-        assert_eq!(age(lb_common::key::UDP, 0, UDP), Age::Over);
+        assert_eq!(age(lb_common::key::UDP, 0, UDP - 1, false), Age::Young);
+        assert_eq!(age(lb_common::key::UDP, 0, UDP, false), Age::Over);
+    }
+
+    #[test]
+    fn where_the_table_fills_silent_udp_flows_make_room_and_connections_stay() {
+        assert_eq!(age(lb_common::key::UDP, 0, UDP_CROWDED - 1, true), Age::Young);
+        assert_eq!(age(lb_common::key::UDP, 0, UDP_CROWDED, true), Age::Over);
+        assert_eq!(age(TCP, flow_state::ANSWERED, IDLE - 1, true), Age::Young);
     }
 }

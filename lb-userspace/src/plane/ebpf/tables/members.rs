@@ -60,16 +60,24 @@ impl Tables {
         for (offset, entry) in added {
             self.maps.member.set(book.entry.members + offset, entry)?;
         }
-        // A member's node can change its tag when the set of nodes changes.
+        // A task can move, and a node's tag can change when the set of nodes does.
         for member in &pool.members {
-            let before = book.pool.as_ref().and_then(|pool| {
-                let at = pool
+            let before = match &book.pool {
+                Some(pool) => pool
                     .members
                     .binary_search_by_key(&member.candidate.tag, |m| m.candidate.tag)
-                    .ok()?;
-                pool.members.get(at)
-            });
-            if before.is_some_and(|before| before.candidate.node != member.candidate.node)
+                    .ok()
+                    .map(|at| pool.members[at].candidate.node),
+                // After a restart only the kernel knows what was written.
+                None => match book.offset(member.candidate.tag) {
+                    Some(offset) => {
+                        let index = book.entry.members + u32::from(offset);
+                        Some(self.maps.member.get(index)?.node)
+                    }
+                    None => None,
+                },
+            };
+            if before.is_some_and(|before| before != member.candidate.node)
                 && let Some(offset) = book.offset(member.candidate.tag)
             {
                 let entry = entry(member.candidate.tag, member.candidate.node);

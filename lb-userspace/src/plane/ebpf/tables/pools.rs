@@ -80,7 +80,11 @@ impl Tables {
     }
 
     pub(super) fn drop_book(&mut self, book: Book, now: Instant) -> Result<(), EbpfError> {
-        self.maps.pool.set(book.number, table::Pool::default())?;
+        let nothing = table::Pool {
+            chain: NO_TABLE,
+            ..table::Pool::default()
+        };
+        self.maps.pool.set(book.number, nothing)?;
         let blocks = book.entry.slots / BLOCK;
         self.heads.give(book.entry.head, blocks, now);
         if book.entry.fresh != book.entry.head {
