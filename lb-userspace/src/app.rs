@@ -18,7 +18,7 @@ use crate::api::socket::Socket;
 use crate::api::{Agent, Problem, server};
 use crate::config::{Config, Mode};
 use crate::health;
-use crate::model::{Identity, Writer};
+use crate::model::{Identity, Past, Writer};
 use crate::peer::{self, drains};
 use crate::plane::{EbpfError, EbpfPlane};
 use crate::source::file;
@@ -48,8 +48,14 @@ async fn agent(config: Config) -> Result<(), Problem> {
     let keys = config.cluster.keys();
     let identity = Identity::new(keys.identity);
     let node: Arc<str> = config.node.as_str().into();
-    let marks = drains::load(&config.paths.runtime);
-    let (writer, writing) = Writer::start(identity.clone(), [file::NAME.into()], marks);
+    let past = Past {
+        drains: drains::load(&config.paths.runtime),
+        active: match &plane {
+            PlaneState::Running(plane) => plane.found_active(),
+            PlaneState::Missing(_) => None,
+        },
+    };
+    let (writer, writing) = Writer::start(identity.clone(), [file::NAME.into()], past);
     let keeping = drains::keep(&config.paths.runtime, writer.drains());
     let (file, following) = file::start(
         config.sources.file.path.clone(),

@@ -14,6 +14,7 @@ pub mod validate;
 pub mod warming;
 pub mod writer;
 
+pub use compose::Past;
 pub use desired::{Desired, DesiredBackend, DesiredNode, DesiredService, Stamps};
 pub use diff::{Change, Diff, PoolChange};
 pub use identity::Identity;

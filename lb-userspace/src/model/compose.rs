@@ -5,7 +5,7 @@ mod service;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem;
 use std::sync::Arc;
 use std::time::Instant;
@@ -36,6 +36,21 @@ pub enum Event {
     Clock(u64),
 }
 
+/// What is left of the time before this agent started.
+#[derive(Debug, Default)]
+pub struct Past {
+    pub drains: Drains,
+    /// Tags of the members that had slots in this node's tables. `None`: nothing is known, and all count as members that
+    /// had.
+    pub active: Option<HashSet<u64>>,
+}
+
+impl From<Drains> for Past {
+    fn from(drains: Drains) -> Self {
+        Self { drains, active: None }
+    }
+}
+
 /// Remembers what the next snapshot depends on, and recomputes of it only what an event touches.
 pub struct Composer {
     identity: Identity,
@@ -44,6 +59,8 @@ pub struct Composer {
     merged: Desired,
     conflicts: Vec<Conflict>,
     marks: Marks,
+    /// [`Past::active`], until the first snapshot.
+    active: Option<HashSet<u64>>,
     nodes: Nodes,
     services: BTreeMap<Arc<str>, Remembered>,
     /// The service of each backend.
@@ -63,8 +80,13 @@ struct Stale {
 }
 
 impl Composer {
-    /// `sources` are the names of all that will speak; `drains` what was marked before this agent started.
-    pub fn new(identity: Identity, sources: impl IntoIterator<Item = Arc<str>>, drains: Drains) -> Self {
+    /// `sources` are the names of all that will speak.
+    pub fn new(
+        identity: Identity,
+        sources: impl IntoIterator<Item = Arc<str>>,
+        past: impl Into<Past>,
+    ) -> Self {
+        let Past { drains, active } = past.into();
         Self {
             identity,
             sources: sources.into_iter().map(|name| (name, None)).collect(),
@@ -74,6 +96,7 @@ impl Composer {
                 drains,
                 ..Marks::default()
             },
+            active,
             nodes: Nodes::default(),
             services: BTreeMap::new(),
             owners: HashMap::new(),
@@ -186,6 +209,7 @@ impl Composer {
             return None;
         }
         self.generation += 1;
+        self.active = None;
         Some(self.snapshot())
     }
 
@@ -203,6 +227,7 @@ impl Composer {
             nodes: &self.nodes,
             marks: &self.marks,
             first: self.generation == 0,
+            active: self.active.as_ref(),
             generation: self.generation + 1,
             now,
         };

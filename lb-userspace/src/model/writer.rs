@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
-use super::compose::{Composer, Event};
+use super::compose::{Composer, Event, Past};
 use super::marks::{DrainMark, DrainObject, Drains};
 use super::merge::Conflict;
 use super::{Desired, Identity, Snapshot};
@@ -55,10 +55,11 @@ impl Writer {
     pub fn start(
         identity: Identity,
         sources: impl IntoIterator<Item = Arc<str>>,
-        drains: Drains,
+        past: impl Into<Past>,
     ) -> (Self, JoinHandle<()>) {
+        let past = past.into();
         let (messages, inbox) = mpsc::channel(256);
-        let (drain_sender, drain_marks) = watch::channel(Arc::new(drains.clone()));
+        let (drain_sender, drain_marks) = watch::channel(Arc::new(past.drains.clone()));
         let (conflict_sender, conflicts) = watch::channel(Arc::from([]));
         let (generation_sender, generation) = watch::channel(0);
         let view = View {
@@ -66,7 +67,7 @@ impl Writer {
             generation,
         };
         let actor = Actor {
-            composer: Composer::new(identity, sources, drains),
+            composer: Composer::new(identity, sources, past),
             inbox,
             snapshot: Arc::clone(&view.snapshot),
             generation: generation_sender,

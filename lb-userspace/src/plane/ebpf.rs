@@ -34,7 +34,7 @@ mod trace;
 mod uplinks;
 mod ways;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -93,6 +93,12 @@ impl EbpfPlane {
             shared,
             _tasks: Arc::new(tasks),
         })
+    }
+
+    /// Tags of the members to which the tables led that an agent before this one left; `None` where there was none. To be
+    /// asked before the first snapshot, which changes them.
+    pub fn found_active(&self) -> Option<HashSet<u64>> {
+        self.shared.state().tables.found_active()
     }
 
     /// Makes the kernel show the snapshot. Blocks: for microseconds to milliseconds as a rule, for as long as the kernel

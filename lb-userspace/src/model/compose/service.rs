@@ -1,13 +1,13 @@
 //! One service: from what is desired of it to how it stands now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::super::marks::{DrainObject, Marks};
 use super::super::pools::{Placing, pools};
 use super::super::warming::{Phase, Track, WARM, WARM_DISPLACED};
-use super::super::{Backend, DesiredBackend, DesiredService, Identity, Pool, Service, Standing};
+use super::super::{Backend, DesiredBackend, DesiredService, Family, Identity, Pool, Service, Standing};
 use super::nodes::Nodes;
 
 /// A service as the last snapshot has it, with the past of its backends.
@@ -23,8 +23,10 @@ pub struct Surroundings<'c> {
     pub identity: &'c Identity,
     pub nodes: &'c Nodes,
     pub marks: &'c Marks,
-    /// Nothing came before: nobody warms.
+    /// Nothing came before: those do not warm who were active when this agent started.
     pub first: bool,
+    /// Tags of these members; `None` where that is not known and all are taken to have been.
+    pub active: Option<&'c HashSet<u64>>,
     /// Number of the snapshot that is made.
     pub generation: u64,
     pub now: Instant,
@@ -86,7 +88,7 @@ impl Surroundings<'_> {
         let draining = backend.draining || node.draining || drained;
         let unhealthy = desired.health.is_some() && self.marks.is_unhealthy(&backend.node, tag);
         let warm = match self.nodes.tags.get(&backend.node) {
-            _ if self.first => Duration::ZERO,
+            _ if self.was_active(service, desired, backend) => Duration::ZERO,
             Some(tag) if tag.displaced => WARM_DISPLACED,
             _ => WARM,
         };
@@ -121,6 +123,20 @@ impl Surroundings<'_> {
             },
             track,
         ))
+    }
+}
+
+impl Surroundings<'_> {
+    /// Whether it had slots before the first snapshot: then the other nodes know it, too.
+    fn was_active(&self, service: &str, desired: &DesiredService, backend: &DesiredBackend) -> bool {
+        let had_slots = |active: &HashSet<u64>| {
+            let ports = desired.frontends.iter().map(|frontend| frontend.target_port);
+            let mut members = ports.flat_map(|port| Family::ALL.map(|family| (port, family)));
+            members.any(|(port, family)| {
+                active.contains(&self.identity.member(service, &backend.task, port, family))
+            })
+        };
+        self.first && self.active.is_none_or(had_slots)
     }
 }
 

@@ -86,6 +86,27 @@ fn backends_known_at_the_start_serve_at_once_and_later_ones_warm_first() {
 }
 
 #[test]
+fn an_agent_that_starts_anew_takes_for_active_who_had_slots_before() {
+    let identity = Identity::new(ID);
+    let active = [identity.member("web", "web.1", 80, super::super::Family::V4)].into();
+    let past = Past {
+        active: Some(active),
+        ..Past::default()
+    };
+    let mut bench = Bench {
+        composer: Composer::new(identity, ["file".into()], past),
+        now: Instant::now(),
+    };
+    bench.show(web(two())).unwrap();
+    assert_eq!(
+        (bench.standing("web.1"), bench.standing("web.2")),
+        (Standing::Active, Standing::Warming)
+    );
+    bench.wait(500).unwrap();
+    assert_eq!(bench.standing("web.2"), Standing::Active);
+}
+
+#[test]
 fn a_draining_backend_stays_a_member_and_one_that_is_gone_does_not() {
     let mut draining = two();
     draining[1].draining = true;

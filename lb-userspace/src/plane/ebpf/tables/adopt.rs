@@ -1,6 +1,6 @@
 //! The books, rebuilt from what an agent before this one left in the kernel.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -109,6 +109,25 @@ impl Tables {
         };
         self.books.insert(entry.id, book);
         Ok(true)
+    }
+
+    /// Tags of the members that have slots; `None` where no pool was found.
+    pub fn found_active(&self) -> Option<HashSet<u64>> {
+        let mut active = HashSet::new();
+        for book in self.books.values() {
+            let mut left = book.tags.iter().filter(|&&tag| tag != 0).count();
+            for slot in 0..book.entry.slots {
+                // Each has its first slot early on.
+                if left == 0 {
+                    break;
+                }
+                let offset = usize::from(self.head(book.entry.head, slot));
+                if let Some(&tag) = book.tags.get(offset).filter(|&&tag| tag != 0) {
+                    left -= usize::from(active.insert(tag));
+                }
+            }
+        }
+        (!self.books.is_empty()).then_some(active)
     }
 
     /// Tasks are where they were until they are found elsewhere.
