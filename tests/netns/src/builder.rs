@@ -5,6 +5,7 @@ use std::fs;
 use anyhow::{Result, bail};
 
 use crate::cluster::Cluster;
+use crate::lag::Versions;
 use crate::state::{Node, Service, State};
 use crate::supervisor::{self, Supervisor};
 use crate::topology;
@@ -121,6 +122,7 @@ impl Builder {
         let mut cluster = Cluster {
             state,
             supervisor: Some(supervisor),
+            versions: Versions::default(),
         };
         cluster.fill(&self.tasks)?;
         if self.detached

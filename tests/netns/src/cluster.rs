@@ -7,6 +7,7 @@ use std::process::Command;
 
 use anyhow::{Context, Result};
 
+use crate::lag::Versions;
 use crate::namespace::{Namespace, disguise};
 use crate::state::{self, Node, Service, State};
 use crate::supervisor::{self, Supervisor};
@@ -17,6 +18,7 @@ use crate::{services, tool, topology};
 pub struct Cluster {
     pub state: State,
     pub(crate) supervisor: Option<Supervisor>,
+    pub(crate) versions: Versions,
 }
 
 impl Cluster {
@@ -28,6 +30,7 @@ impl Cluster {
         Ok(Self {
             state: serde_json::from_str(&text)?,
             supervisor: None,
+            versions: Versions::default(),
         })
     }
 
@@ -87,8 +90,11 @@ impl Cluster {
     /// Writes the services file of some nodes: the others' view lags behind.
     pub fn publish_to<N: AsRef<str>>(&self, nodes: &[N]) -> Result<()> {
         let text = services::render(&self.state);
+        let version = self.versions.next();
         for node in nodes {
-            services::replace(&self.services_file(node.as_ref()), &text)?;
+            let node = node.as_ref();
+            let write = || services::replace(&self.services_file(node), &text);
+            self.versions.write(node, version, write)?;
         }
         self.save()
     }
@@ -104,6 +110,14 @@ impl Cluster {
             &self.state,
             &nodes.iter().map(|&node| node.to_owned()).collect::<Vec<_>>(),
         )
+    }
+
+    /// Lets tasks reach the world as Docker does, under their node's address. Without it only replies leave a node,
+    /// which is all that most tests need, and connections are not tracked.
+    pub fn masquerade(&self) -> Result<()> {
+        self.nodes()
+            .iter()
+            .try_for_each(|node| topology::masquerade(&self.state, node))
     }
 
     /// Marks a node as leaving service, or back in it.

@@ -76,6 +76,15 @@ impl Cluster {
             ensure!(fits, "{task} is {state}");
         }
         let status = self.portico_json(node, &["status"])?;
+        let agents = self.agents();
+        for peer in status["peers"].as_array().context("no peers")? {
+            let name = peer["node"].as_str().unwrap_or_default();
+            let heard = peer["suspected"] == false && !peer["heard_ms"].is_null();
+            ensure!(
+                heard || !agents.iter().any(|agent| agent == name),
+                "it does not hear {name}"
+            );
+        }
         for plane in status["planes"].as_array().context("no planes")? {
             let applied = &plane["report"]["generation"];
             ensure!(

@@ -81,8 +81,9 @@ pub fn build(state: &State) -> Result<()> {
         for number in 0..state.uplinks {
             let device = uplink(number);
             lines.extend(device_lines(&device, address::node(number, node.index), [24, 64]));
+            // As on a machine with two DHCP leases: both lead everywhere, the first is preferred.
+            lines.extend(default_route(address::router(number), 100 * (number + 1)));
         }
-        lines.extend(default_route(address::router(0)));
         lines.push("link add docker0 type bridge mcast_snooping 0".into());
         lines.extend(device_lines("docker0", address::BRIDGE, [16, 64]));
         tool::ip(Some(namespace.name()), &lines)?;
@@ -107,7 +108,7 @@ pub fn add_task(state: &State, name: &str) -> Result<()> {
     )?;
     let mut lines = vec!["link set lo up".to_owned()];
     lines.extend(device_lines("eth0", task.address, [16, 64]));
-    lines.extend(default_route(address::BRIDGE));
+    lines.extend(default_route(address::BRIDGE, 0));
     tool::ip(Some(own.name()), &lines)
 }
 
@@ -156,6 +157,18 @@ pub fn send_vips(state: &State, nodes: &[String]) -> Result<()> {
     tool::ip(Some(router.name()), &lines)
 }
 
+/// What Docker does for tasks that speak first: outside they are seen under their node's address.
+pub fn masquerade(state: &State, node: &str) -> Result<()> {
+    let rules = "table inet docker {
+        chain post {
+            type nat hook postrouting priority srcnat;
+            ip saddr 172.18.0.0/16 oifname != \"docker0\" masquerade
+            ip6 saddr 2001:db8:18::/64 oifname != \"docker0\" masquerade
+        }
+    }";
+    tool::run(place(state, node).command("nft")?.arg(rules)).map(drop)
+}
+
 /// Creates namespaces; their names are written down first, so that nothing is ever forgotten.
 fn create(state: &State, names: &[String]) -> Result<()> {
     supervisor::note(&state.prefix, names)?;
@@ -179,17 +192,17 @@ fn device_lines(device: &str, address: Pair, lengths: [u8; 2]) -> Vec<String> {
     ]
 }
 
-fn default_route(by: Pair) -> Vec<String> {
+fn default_route(by: Pair, metric: usize) -> Vec<String> {
     vec![
-        format!("route add default via {}", by.v4),
-        format!("route add ::/0 via {}", by.v6),
+        format!("route add default via {} metric {metric}", by.v4),
+        format!("route add ::/0 via {} metric {metric}", by.v6),
     ]
 }
 
 fn client_lines() -> Vec<String> {
     let mut lines = vec!["link set lo up".to_owned()];
     lines.extend(device_lines("eth0", address::CLIENT, [24, 64]));
-    lines.extend(default_route(address::CLIENT_ROUTER));
+    lines.extend(default_route(address::CLIENT_ROUTER, 0));
     lines.extend(address::CLIENT_MORE.map(|more| format!("route add local {more} dev lo")));
     lines
 }

@@ -136,6 +136,7 @@ impl Lab {
                     Mode::Proxy => builder.mode("proxy"),
                 };
                 let cluster = builder.detached().build()?;
+                cluster.masquerade()?;
                 place::show(&cluster, place::Output::Table)?;
             }
             Command::Status { output } => place::show(&attach()?, output)?,

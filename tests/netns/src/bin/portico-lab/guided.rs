@@ -25,6 +25,7 @@ pub fn run(prefix: &str) -> Result<ExitCode> {
     println!("A client behind a router, three nodes, service web with three tasks on port 8080.");
     println!("Every node has its own 172.18.0.0/16: web.1, web.2 and web.3 are all called 172.18.0.2.\n");
     let mut cluster = Cluster::builder(prefix).service("web", web(), 3).build()?;
+    cluster.masquerade()?;
     cluster.settle()?;
 
     ask_every_node(&cluster, &mut claims)?;

@@ -1,0 +1,84 @@
+//! Test 3 of flow-placement.md: an address is used again by another service's task, while views lag and old packets
+//! are replayed. No payload crosses services.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use netns::client::raw::Wire;
+use netns::client::raw::tcp::{Segment, Speaker, flag};
+use netns::client::udp;
+use netns::{Cluster, Service, address, testing};
+
+/// How long the other nodes go on with the old view.
+const LAG: Duration = Duration::from_secs(5);
+
+#[test]
+fn a_task_at_a_used_address_never_gets_another_services_payload() {
+    let Some(_turn) = testing::turn("a_task_at_a_used_address_never_gets_another_services_payload") else {
+        return;
+    };
+    let mut cluster = Cluster::builder("portico-identity")
+        .service("web", Service::new(&["8080:80", "8080:80/udp"]), 3)
+        .service("api", Service::new(&["9090:80", "9090:80/udp"]), 0)
+        .build()
+        .unwrap();
+    cluster.settle().unwrap();
+    let wire = Wire::of_client(&cluster).unwrap();
+    let targets = cluster.ports(8080);
+    let mut replays: Vec<Segment> = Vec::new();
+    for (number, &target) in (1u8..=60).zip(targets.iter().cycle()) {
+        let own = SocketAddr::new(address::silent(number).like(target.ip()), 7000);
+        let mut speaker = Speaker::connect(&wire, own, target, 1000).unwrap();
+        speaker.ask().unwrap();
+        replays.push(speaker.segment(flag::PSH | flag::ACK, b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n"));
+        replays.push(speaker.segment(flag::ACK, &[]));
+        replays.push(Segment {
+            sequence: 1000,
+            ..speaker.segment(flag::SYN, &[])
+        });
+    }
+
+    let old = cluster.task("web.2").unwrap().clone();
+    cluster.stop_task_unseen("web.2").unwrap();
+    let new = cluster.add_task("api", Some("node2")).unwrap();
+    assert_eq!(
+        cluster.task(&new).unwrap().address,
+        old.address,
+        "the point of this test"
+    );
+    let lags = [("node2", Duration::ZERO), ("node1", LAG), ("node3", LAG / 2)];
+    let lag = cluster.publish_lagging(&lags).unwrap();
+
+    let end = Instant::now() + LAG + Duration::from_secs(1);
+    while Instant::now() < end {
+        for segment in &replays {
+            wire.send(&segment.frame(&wire)).unwrap();
+        }
+        // Whatever answers the replays on the old frontends must be web, or a segment without words.
+        let foreign = wire.receive(Duration::from_millis(100), |frame| {
+            Segment::parse(frame).filter(|seen| {
+                seen.from.port() == 8080 && String::from_utf8_lossy(&seen.payload).contains("\"api\"")
+            })
+        });
+        assert_eq!(foreign, None);
+        for &target in &targets {
+            // No answer is allowed while views differ; a foreign one is not.
+            if let Ok((task, _)) = udp::ask(&cluster.client(), target) {
+                assert!(task.starts_with("web."), "{task} answered at {target}");
+            }
+        }
+    }
+    lag.over().unwrap();
+    cluster.settle().unwrap();
+    for target in cluster.ports(9090) {
+        assert_eq!(
+            netns::client::http::ask(&cluster.client(), target).unwrap().task,
+            new
+        );
+    }
+    // The new task's kernel saw no segment of a connection that it does not have: it sent no reset.
+    let resets = cluster.resets_sent(&new).unwrap();
+    assert_eq!(resets, 0, "{new} was given packets that are not its own");
+}

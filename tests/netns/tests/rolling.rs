@@ -1,0 +1,92 @@
+//! Test 4 of flow-placement.md: rolling updates without any hold. A task closes its listener at SIGTERM, and nobody
+//! waits until the nodes know of it: no new connection is refused or reset.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::time::Duration;
+
+use netns::client::load::Plan;
+use netns::client::report::Kind;
+use netns::{Cluster, Service, testing};
+use nix::sys::signal::Signal;
+
+/// Replaces every task, one after another: the new one starts, the old one is told to go at once.
+fn roll(prefix: &str, replicas: u32, lag: Duration) {
+    let Some(_turn) = testing::turn(prefix) else {
+        return;
+    };
+    let web = Service::new(&["8080:80"]);
+    let mut cluster = Cluster::builder(prefix)
+        .service("web", web, replicas)
+        .build()
+        .unwrap();
+    cluster.settle().unwrap();
+    let plan = Plan {
+        // A SYN that finds no listener anywhere is dropped, and sent again after 1, 3, 7 and 15 s.
+        patience: Duration::from_secs(20),
+        workers: 32,
+        ..Plan::new_connections(&cluster.ports(8080), 150.0)
+    };
+    let load = plan.start(&cluster.client());
+    load.wait_for(50).unwrap();
+    let mut excused = 0;
+    let mut lags = Vec::new();
+    for number in 1..=replicas {
+        let old = format!("web.{number}");
+        // Another node is late each time.
+        let late = |node: u32| lag * ((node + number) % 3) / 2;
+        let delays = [("node1", late(0)), ("node2", late(1)), ("node3", late(2))];
+        let node = cluster.task(&old).unwrap().node.clone();
+        cluster.add_task("web", Some(&node)).unwrap();
+        lags.push(cluster.publish_lagging(&delays).unwrap());
+        cluster.signal_task(&old, Signal::SIGTERM).unwrap();
+        load.wait_for(100).unwrap();
+        let process = cluster.task(&old).unwrap().process.unwrap();
+        process.wait_gone(Duration::from_secs(15)).unwrap();
+        // Its kernel answered those that waited in the accept queue, or were about to.
+        excused += cluster.resets_sent(&old).unwrap();
+        cluster.forget_task(&old).unwrap();
+        lags.push(cluster.publish_lagging(&delays).unwrap());
+        load.wait_for(100).unwrap();
+    }
+    lags.into_iter().for_each(|lag| lag.over().unwrap());
+    cluster.settle().unwrap();
+    load.wait_for(100).unwrap();
+    let report = load.stop().unwrap();
+    let lost = |failure: &&netns::client::report::Failure| matches!(failure.kind, Kind::Reset | Kind::Closed);
+    assert!(
+        report.failures.iter().all(|failure| lost(&failure)),
+        "{}",
+        report.complaint()
+    );
+    assert!(
+        report.failures.len() as u64 <= excused,
+        "{}; the tasks' accept queues account for {excused}",
+        report.complaint()
+    );
+}
+
+#[test]
+fn one_replica_rolls_without_a_refused_connection() {
+    roll("portico-roll1", 1, Duration::ZERO);
+}
+
+#[test]
+fn one_replica_rolls_while_views_lag_two_seconds() {
+    roll("portico-roll1lag", 1, Duration::from_secs(2));
+}
+
+#[test]
+fn three_replicas_roll_without_a_refused_connection() {
+    roll("portico-roll3", 3, Duration::ZERO);
+}
+
+#[test]
+fn three_replicas_roll_while_views_lag_five_seconds() {
+    roll("portico-roll3lag", 3, Duration::from_secs(5));
+}
+
+#[test]
+fn six_replicas_roll_while_views_lag_a_second() {
+    roll("portico-roll6lag", 6, Duration::from_secs(1));
+}
