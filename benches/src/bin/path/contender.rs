@@ -2,10 +2,11 @@
 
 use std::net::Ipv4Addr;
 
+use clap::ValueEnum;
 use serde::Serialize;
 
 /// Where the task runs: on the node that the client addresses, or on another one behind it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Place {
     Local,
@@ -40,7 +41,7 @@ impl Place {
 }
 
 /// How the client's packets get to the task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Contender {
     /// No balancer: the client knows the task's address, and nodes route it.
@@ -54,11 +55,13 @@ pub enum Contender {
 }
 
 impl Contender {
+    pub const ALL: [Self; 4] = [Self::Routing, Self::Portico, Self::Nftables, Self::Vxlan];
+
     /// The contenders for a task at that place.
     pub fn at(place: Place) -> &'static [Self] {
         match place {
             Place::Local => &[Self::Routing, Self::Portico, Self::Nftables],
-            Place::Remote => &[Self::Routing, Self::Portico, Self::Nftables, Self::Vxlan],
+            Place::Remote => &Self::ALL,
         }
     }
 
@@ -74,8 +77,10 @@ impl Contender {
 
 /// Ports of a task: HTTP, and bulk.
 pub const TASK_PORTS: [u16; 2] = [80, 5201];
-/// Addresses of the tasks for those who route to them, from the range for benchmarks (RFC 2544): on every node the
-/// bridge's own range is the same. The remote task has one for each way to it.
-pub const ROUTED_LOCAL: Ipv4Addr = Ipv4Addr::new(198, 18, 2, 1);
-pub const ROUTED_REMOTE: Ipv4Addr = Ipv4Addr::new(198, 18, 2, 2);
-pub const TUNNELLED: Ipv4Addr = Ipv4Addr::new(198, 18, 2, 3);
+
+/// The task's address for one contender, from the range for benchmarks (RFC 2544): on every node the bridge's own range
+/// is the same. Shared by two, the task would take one's new connections for old segments of the other's (RFC 6191):
+/// clients count their timestamps from another start for every address that they connect to.
+pub fn address(contender: Contender, place: Place) -> Ipv4Addr {
+    Ipv4Addr::new(198, 18, 2 + place as u8, 1 + contender as u8)
+}

@@ -5,13 +5,14 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use clap::ValueEnum;
 use netns::{Namespace, tool};
 use serde::Serialize;
 
 /// Connections that wrk holds, or makes at a time.
 const CONNECTIONS: &str = "16";
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 pub enum Load {
     /// One TCP stream from the client, Gbit/s.
@@ -34,6 +35,11 @@ impl Load {
             Self::Connections => "new connections, k/s",
             Self::Requests => "keep-alive, k/s",
         }
+    }
+
+    /// The title without its unit.
+    pub fn name(self) -> &'static str {
+        self.title().split(',').next().unwrap_or_default()
     }
 
     pub fn is_bulk(self) -> bool {

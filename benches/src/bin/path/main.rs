@@ -29,6 +29,15 @@ struct Arguments {
     /// Offloads of the wires between router and nodes: checksums and super-packets left to the receiver, or not
     #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Offloads::On, Offloads::Off])]
     offloads: Vec<Offloads>,
+    /// Where the task runs
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Place::ALL)]
+    places: Vec<Place>,
+    /// What is measured
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Load::ALL)]
+    loads: Vec<Load>,
+    /// Who takes part; plain routing always does
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = Contender::ALL)]
+    contenders: Vec<Contender>,
     /// XDP on Portico's uplinks: native, generic, off; the agent chooses unless told
     #[arg(long)]
     xdp: Option<String>,
@@ -60,16 +69,17 @@ fn measure(arguments: &Arguments, offloads: Offloads) -> Result<Report> {
         Offloads::On => "on",
         Offloads::Off => "off",
     };
-    let mut rows: Vec<Row> = Place::ALL
-        .into_iter()
-        .flat_map(|place| Load::ALL.map(|load| Row::new(place, load)))
-        .collect();
+    let mut rows: Vec<Row> = Vec::new();
+    for &place in &arguments.places {
+        rows.extend(arguments.loads.iter().map(|&load| Row::new(place, load)));
+    }
     let notes = network.notes()?;
     let before = machine::load();
     for round in 0..arguments.rounds {
         eprintln!("offloads {name}: round {} of {}", round + 1, arguments.rounds);
         for row in &mut rows {
             let mut contenders = Contender::at(row.place).to_vec();
+            contenders.retain(|who| *who == Contender::Routing || arguments.contenders.contains(who));
             // Nobody is always the first after something else.
             let first = round as usize % contenders.len();
             contenders.rotate_left(first);

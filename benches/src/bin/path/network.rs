@@ -6,9 +6,10 @@ use std::process::{Child, Stdio};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use netns::{Cluster, Namespace, Service, address, tool, topology, wait};
+use netns::address::node;
+use netns::{Cluster, Namespace, Service, tool, topology, wait};
 
-use crate::contender::{Contender, Place, ROUTED_LOCAL, ROUTED_REMOTE, TASK_PORTS, TUNNELLED};
+use crate::contender::{Contender, Place, TASK_PORTS, address};
 use crate::load::{Load, pinned, processor};
 
 /// The DNAT that nftables does in node 1; loaded for its turn only, because connection tracking slows whoever passes.
@@ -119,7 +120,7 @@ impl Network {
         let rules: String = Place::ALL
             .into_iter()
             .flat_map(|place| {
-                let to = routed(place);
+                let to = address(Contender::Nftables, place);
                 let ports = place.ports().into_iter().zip(TASK_PORTS);
                 ports.map(move |(from, port)| format!("tcp dport {from} dnat to {to}:{port}; "))
             })
@@ -143,22 +144,12 @@ impl Drop for Network {
     }
 }
 
-fn routed(place: Place) -> Ipv4Addr {
-    match place {
-        Place::Local => ROUTED_LOCAL,
-        Place::Remote => ROUTED_REMOTE,
-    }
-}
-
 /// Whom the client addresses.
 fn target(contender: Contender, place: Place, load: Load) -> SocketAddrV4 {
     let at = usize::from(load.is_bulk());
     match contender {
-        Contender::Portico | Contender::Nftables => {
-            SocketAddrV4::new(address::node(0, 1).v4, place.ports()[at])
-        }
-        Contender::Routing => SocketAddrV4::new(routed(place), TASK_PORTS[at]),
-        Contender::Vxlan => SocketAddrV4::new(TUNNELLED, TASK_PORTS[at]),
+        Contender::Portico | Contender::Nftables => SocketAddrV4::new(node(0, 1).v4, place.ports()[at]),
+        Contender::Routing | Contender::Vxlan => SocketAddrV4::new(address(contender, place), TASK_PORTS[at]),
     }
 }
 
@@ -195,49 +186,50 @@ fn populate(cluster: &mut Cluster) -> Result<Vec<Child>> {
     Ok(servers)
 }
 
-/// The ways that need no balancer. Those to the other node go through node 1 in both directions, as a relayed
+/// The kernel's ways to the tasks. Those to the other node go through node 1 in both directions, as a relayed
 /// connection does.
 fn route(cluster: &Cluster) -> Result<()> {
-    let [node1, node2] = [1, 2].map(|index| address::node(0, index).v4);
+    let lines = |place: &str, lines: &[String]| tool::ip(Some(cluster.place(place).name()), lines);
+    let [node1, node2] = [1, 2].map(|index| node(0, index).v4);
     let (uplink, port) = (topology::uplink(0), 4789);
     let tunnel = |own: Ipv4Addr, other: Ipv4Addr, number: u8| {
         [
             format!("link add vx0 type vxlan id 42 local {own} remote {other} dstport {port} dev {uplink}"),
-            format!("addr add 198.18.3.{number}/24 dev vx0"),
+            format!("addr add 198.18.4.{number}/24 dev vx0"),
             "link set vx0 up".to_owned(),
         ]
     };
-    let lines = |place: &str, lines: &[String]| tool::ip(Some(cluster.place(place).name()), lines);
-    lines("local.1", &[format!("addr add {ROUTED_LOCAL}/32 dev eth0")])?;
-    lines(
-        "remote.1",
-        &[ROUTED_REMOTE, TUNNELLED].map(|address| format!("addr add {address}/32 dev eth0")),
-    )?;
-    lines(
-        "router",
-        &[ROUTED_LOCAL, ROUTED_REMOTE, TUNNELLED].map(|address| format!("route add {address} via {node1}")),
-    )?;
     lines("node1", &tunnel(node1, node2, 1))?;
-    lines(
-        "node1",
-        &[
-            format!("route add {ROUTED_LOCAL} dev docker0"),
-            format!("route add {ROUTED_REMOTE} via {node2}"),
-            format!("route add {TUNNELLED} via 198.18.3.2"),
-        ],
-    )?;
     lines("node2", &tunnel(node2, node1, 2))?;
-    lines(
-        "node2",
-        &[
-            format!("route add {ROUTED_REMOTE} dev docker0"),
-            format!("route add {TUNNELLED} dev docker0"),
-            format!("rule add from {ROUTED_REMOTE} lookup 100"),
-            format!("rule add from {TUNNELLED} lookup 101"),
-            format!("route add default via {node1} table 100"),
-            "route add default via 198.18.3.1 table 101".to_owned(),
-        ],
-    )?;
+    for place in Place::ALL {
+        let (service, _) = place.service();
+        for &contender in Contender::at(place)
+            .iter()
+            .filter(|&&who| who != Contender::Portico)
+        {
+            let to = address(contender, place);
+            lines(&format!("{service}.1"), &[format!("addr add {to}/32 dev eth0")])?;
+            lines("router", &[format!("route add {to} via {node1}")])?;
+            if place == Place::Local {
+                lines("node1", &[format!("route add {to} dev docker0")])?;
+                continue;
+            }
+            let (there, back) = match contender {
+                Contender::Vxlan => ("198.18.4.2".to_owned(), "198.18.4.1".to_owned()),
+                _ => (node2.to_string(), node1.to_string()),
+            };
+            let table = 100 + contender as u8;
+            lines("node1", &[format!("route add {to} via {there}")])?;
+            lines(
+                "node2",
+                &[
+                    format!("route add {to} dev docker0"),
+                    format!("rule add from {to} lookup {table}"),
+                    format!("route add default via {back} table {table}"),
+                ],
+            )?;
+        }
+    }
     // In and out by one device: a router would tell the sender of a shorter way.
     cluster.place("node1").sysctl(&[
         ("net/ipv4/conf/all/send_redirects", "0"),

@@ -1,6 +1,6 @@
 //! The figures: a table for people, charts, and every sample as JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use anyhow::Result;
@@ -64,7 +64,7 @@ impl Report {
         for note in &self.notes {
             println!("  {note}");
         }
-        for place in Place::ALL {
+        for place in self.places() {
             println!(
                 "\n{}: median (lowest to highest), and the median ratio to plain routing in the same round",
                 place.title()
@@ -80,8 +80,8 @@ impl Report {
     /// Charts and samples, under `target/bench/`.
     pub fn save(&self) -> Result<()> {
         let directory = chart::directory()?;
-        let groups = Load::ALL.map(|load| load.title().split(',').next().unwrap_or_default());
-        for place in Place::ALL {
+        for place in self.places() {
+            let groups: Vec<&str> = self.rows(place).map(|row| row.load.name()).collect();
             let name = format!("path-{}-offloads-{}.svg", place.service().0, self.offloads);
             let title = format!(
                 "{}, offloads {}: ratio to plain routing",
@@ -98,8 +98,16 @@ impl Report {
         Ok(())
     }
 
+    fn places(&self) -> BTreeSet<Place> {
+        self.rows.iter().map(|row| row.place).collect()
+    }
+
     fn rows(&self, place: Place) -> impl Iterator<Item = &Row> {
         self.rows.iter().filter(move |row| row.place == place)
+    }
+
+    fn has(&self, contender: Contender) -> bool {
+        self.rows.iter().any(|row| row.samples.contains_key(&contender))
     }
 
     fn table(&self, place: Place) -> Table {
@@ -110,7 +118,7 @@ impl Report {
                 .into_iter()
                 .chain(self.rows(place).map(|row| row.load.title().to_owned())),
         );
-        for &contender in Contender::at(place) {
+        for &contender in Contender::at(place).iter().filter(|&&who| self.has(who)) {
             let cells = self.rows(place).map(|row| {
                 let Some(sample) = row.samples.get(&contender) else {
                     return String::new();
@@ -139,8 +147,7 @@ impl Report {
             .rows(Place::Remote)
             .map(|row| {
                 let ratio = row.ratio(Contender::Portico, Contender::Vxlan);
-                let name = row.load.title().split(',').next().unwrap_or_default();
-                format!("{name} {:.2}", ratio.median())
+                format!("{} {:.2}", row.load.name(), ratio.median())
             })
             .collect();
         ratios.join(", ")
@@ -149,7 +156,7 @@ impl Report {
     fn bars(&self, place: Place) -> Vec<Bars> {
         let others = Contender::at(place)
             .iter()
-            .filter(|&&contender| contender != Contender::Routing);
+            .filter(|&&contender| contender != Contender::Routing && self.has(contender));
         others
             .map(|&contender| Bars {
                 name: contender.title().to_owned(),
