@@ -73,7 +73,7 @@ fn measure(arguments: &Arguments, offloads: Offloads) -> Result<Report> {
     for &place in &arguments.places {
         rows.extend(arguments.loads.iter().map(|&load| Row::new(place, load)));
     }
-    let notes = network.notes()?;
+    let mut notes = network.notes()?;
     let before = machine::load();
     for round in 0..arguments.rounds {
         eprintln!("offloads {name}: round {} of {}", round + 1, arguments.rounds);
@@ -89,6 +89,7 @@ fn measure(arguments: &Arguments, offloads: Offloads) -> Result<Report> {
             }
         }
     }
+    notes.extend(network.verdicts()?);
     Ok(Report {
         machine: Machine::here(),
         offloads: name,

@@ -109,11 +109,27 @@ impl Network {
             ));
         }
         let status = self.mesh.portico_json("node1", &["status"])?;
-        notes.push(format!(
-            "node1's uplink: {}",
-            status["planes"][0]["report"]["uplinks"]
-        ));
+        let interfaces = status["planes"][0]["report"]["interfaces"].as_array();
+        for interface in interfaces.into_iter().flatten() {
+            notes.push(format!(
+                "the agent of node1 serves {} with XDP {} and tc {}: {}",
+                interface["name"], interface["xdp"], interface["tc"], interface["why"]
+            ));
+        }
         Ok(notes)
+    }
+
+    /// What became of the packets that Portico's nodes saw, by verdict.
+    pub fn verdicts(&self) -> Result<Vec<String>> {
+        let counted = |node: String| {
+            let verdicts = self.mesh.verdicts(&node)?;
+            let seen = verdicts.iter().filter(|(_, packets)| **packets > 0);
+            let words: Vec<String> = seen
+                .map(|(verdict, packets)| format!("{verdict} {packets}"))
+                .collect();
+            Ok(format!("packets at {node}: {}", words.join(", ")))
+        };
+        self.mesh.nodes().into_iter().map(counted).collect()
     }
 
     fn translate(&self) -> Result<()> {
