@@ -9,6 +9,7 @@ extern crate std;
 
 pub mod frame;
 pub mod parse;
+pub mod plan;
 pub mod wire;
 
 #[cfg(target_arch = "bpf")]

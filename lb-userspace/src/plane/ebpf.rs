@@ -22,6 +22,7 @@ mod mapped;
 mod maps;
 mod migrate;
 mod netlink;
+pub mod object;
 mod pins;
 mod ports;
 mod probe;

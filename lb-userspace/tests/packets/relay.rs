@@ -33,7 +33,7 @@ fn check(opened: &Opened, packet: &Packet, net: Net, rig: &Rig) {
     assert_eq!(opened.ingress(), HERE);
     assert_eq!(opened.tunnel.device, rig.wire as u8);
     assert_eq!(opened.tunnel.flags, 0);
-    assert_eq!(opened.list(), []);
+    assert!(opened.list().is_empty());
     assert_eq!(opened.tunnel.vni, [0, 0, net.pool(port::THERE) as u8]);
 }
 

@@ -8,11 +8,10 @@ use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
 use lb_common::table::Counter;
 use lb_common::{Plain, Verdict};
+use lb_userspace::plane::ebpf::object::PROGRAMS;
 use nix::sched::{CloneFlags, unshare};
 
 use crate::cluster;
-
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portico-ebpf"));
 
 /// What the kernel is told to do with a packet.
 pub const XDP_PASS: u32 = 2;
@@ -104,7 +103,7 @@ impl Rig {
             .override_global("SEED", &seed, true)
             .override_global("IPV6_CSUM_FLAG", &flag, true);
         sizes(&mut loader);
-        let object = loader.load(OBJECT).expect("the programs' maps");
+        let object = loader.load(PROGRAMS).expect("the programs' maps");
         let mut rig = Self {
             object,
             wire,

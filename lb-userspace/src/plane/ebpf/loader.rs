@@ -8,10 +8,9 @@ use aya::{Ebpf, EbpfLoader, Pod};
 
 use super::layout::Wanted;
 use super::maps::with_causes;
+use super::object;
 use super::pins::Pins;
 use crate::plane::EbpfError;
-
-static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/portico-ebpf"));
 
 /// What is built into the programs when they are loaded; another identity takes other programs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,7 +44,7 @@ pub fn open(pins: &Pins, wanted: &[Wanted], identity: &Identity) -> Result<Ebpf,
     global(&mut loader, "COOKIE", &identity.cookie);
     global(&mut loader, "SEED", &identity.seed);
     global(&mut loader, "IPV6_CSUM_FLAG", &csum_flag);
-    loader.load(OBJECT).map_err(|error| EbpfError::Load {
+    loader.load(object::PROGRAMS).map_err(|error| EbpfError::Load {
         reason: with_causes(&error),
     })
 }

@@ -1,0 +1,62 @@
+//! What the measuring programs (`src/bench.rs`) are told: the packet, and how many flows it shall be of.
+
+use lb_common::Plain;
+
+/// Bytes restored, and of every frame: Ethernet, IPv6 and TCP headers, rounded up to words.
+pub const HEADERS: usize = 80;
+
+/// Value of `PLAN`, one entry.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Plan {
+    /// State of the generator that numbers the flows; it goes through all of them before it repeats.
+    pub state: u32,
+    /// Flows less one; their number is a power of two.
+    pub mask: u32,
+    /// Whether it is IPv6.
+    pub six: u32,
+    pub pad: u32,
+    /// As they stand in the frame.
+    pub headers: [[u8; 8]; HEADERS / 8],
+}
+
+// SAFETY: repr(C), no padding as the size shows, integers and byte arrays only.
+unsafe impl Plain for Plan {}
+const _: () = assert!(size_of::<Plan>() == 96);
+
+impl Plan {
+    /// The source address of flow `number`: an IPv4 address, or the end of an IPv6 address.
+    #[inline(always)]
+    pub const fn source(number: u32) -> [u8; 4] {
+        (0x0a00_0000 | number).to_be_bytes()
+    }
+
+    /// Number of the next flow (Knuth's line 26: a full period for any power of two).
+    #[inline(always)]
+    pub const fn next(&mut self) -> u32 {
+        self.state = self.state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+        self.state & self.mask
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_flow_comes_once_before_any_comes_again() {
+        let mut plan = Plan {
+            state: 7,
+            mask: 1023,
+            six: 0,
+            pad: 0,
+            headers: [[0; 8]; HEADERS / 8],
+        };
+        let mut seen = [false; 1024];
+        for _ in 0..1024 {
+            let flow = plan.next() as usize;
+            assert!(!seen[flow]);
+            seen[flow] = true;
+        }
+    }
+}
