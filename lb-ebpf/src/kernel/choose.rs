@@ -112,8 +112,15 @@ pub fn choose<V: Tables, const DRY: bool>(packet: &Packet<V::Address>, number: u
             }
         } else if let Some(hint) = V::hints().get_ptr(&packet.key) {
             // SAFETY: one aligned word of a live map value.
-            choice.node = unsafe { (*hint).node };
-            note::step::<DRY>(Step::Hinted, choice.node as u32);
+            let node = unsafe { (*hint).node };
+            // Of a node that is gone the chain knows, or the flow begins anew.
+            if NODE
+                .get(node as u32)
+                .is_some_and(|node| node.flags & node_flag::KNOWN != 0)
+            {
+                choice.node = node;
+                note::step::<DRY>(Step::Hinted, node as u32);
+            }
         }
     }
     Some(choice)
