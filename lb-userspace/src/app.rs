@@ -25,9 +25,13 @@ use crate::source::file;
 use crate::telemetry;
 use agent::{Handle, PlaneState, Reports};
 
+/// Between ordinary work and the kernel's own.
+const PRIORITY: i32 = -10;
+
 /// Runs the agent until it is told to stop. Traffic goes on afterwards: programs and maps stay in the kernel.
 pub fn run(config: Config) -> Result<(), Problem> {
     telemetry::log::start();
+    hurry();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         // Control work only: packets never come here.
         .worker_threads(2)
@@ -35,6 +39,14 @@ pub fn run(config: Config) -> Result<(), Problem> {
         .build()
         .map_err(|error| Problem::new("cannot start the agent").because(error))?;
     runtime.block_on(agent(config))
+}
+
+/// An agent that waits behind the machine's other work is late with its heartbeats, and then new connections avoid this
+/// node. Threads made from here on inherit the priority.
+fn hurry() {
+    if let Err(error) = rustix::process::setpriority_process(None, PRIORITY) {
+        tracing::info!(%error, "the agent's priority stays as it is; heartbeats may be late on a busy machine");
+    }
 }
 
 async fn agent(config: Config) -> Result<(), Problem> {
