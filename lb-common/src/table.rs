@@ -3,7 +3,7 @@
 //! A *pool* is what one frontend chooses from: the members of a service for one target port and one address family.
 //! A frontend leads to a pool, a slot of the pool's head table to a member, a member to its node.
 
-use crate::{Plain, V4, V6};
+use crate::{Plain, V4, V6, tick};
 
 /// Layout version of all maps; pinned maps of another version are migrated, never reinterpreted.
 pub const LAYOUT: u32 = 1;
@@ -248,6 +248,19 @@ pub struct Settings {
     pub resets: u32,
     /// This node's IPv6 address for clients that cannot keep theirs; all zero where it has none.
     pub source6: V6,
+    /// Tick at which the agent last said that it keeps the tables; 0 until it has carried out a snapshot.
+    pub alive: u32,
+}
+
+impl Settings {
+    /// After this time without an agent nobody is told that his connection does not exist.
+    pub const STALE: u32 = tick::from_seconds(5);
+
+    /// Whether the tables may be too old to tell that a connection is nobody's.
+    #[inline(always)]
+    pub const fn are_stale(&self, now: u32) -> bool {
+        tick::elapsed(now, self.alive) > Self::STALE
+    }
 }
 
 /// Value of `LIMIT`, per CPU and one entry per [`limit`]: what was spent in the current tick.
@@ -282,5 +295,5 @@ macro_rules! plain {
 
 plain! {
     Pool = 40, HeadBlock = 136, ChainSlot = 20, Member = 16, Node = 32, Local = 36, Flow = 24,
-    Rev<V4> = 24, Rev<V6> = 48, Hint = 8, Uplink = 8, Settings = 28, Spent = 8, Counter = 16,
+    Rev<V4> = 24, Rev<V6> = 48, Hint = 8, Uplink = 8, Settings = 32, Spent = 8, Counter = 16,
 }

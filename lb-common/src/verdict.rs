@@ -70,6 +70,7 @@ verdicts! {
     NoNode = "no_node", Dropped, "the owner's node is not known or has no route";
     NotListening = "not_listening", Dropped, "a moved connection, and this task cannot take it either";
     Unknown = "unknown", Dropped, "an ICMP error or a reset about a flow that nobody has";
+    StaleView = "stale_view", Dropped, "nobody here has this connection, but without an agent for five seconds this node cannot tell";
     FlowTableFull = "flow_table_full", Dropped, "the table of established flows is full";
     NoPort = "no_port", Dropped, "no free port under which the task could see this client";
     ChaseLimit = "chase_limit", Dropped, "more unknown packets than are chased each second";

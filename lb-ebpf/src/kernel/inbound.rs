@@ -152,6 +152,9 @@ fn empty<V: Path, const DRY: bool>(case: &mut Case<V::Address>) -> Verdict {
     if since == 0 || !answers || tick::elapsed(case.now, since) <= EMPTY {
         return Verdict::NoMember;
     }
+    if tables::settings().are_stale(case.now) {
+        return Verdict::StaleView;
+    }
     if !DRY && !clock::spend(limit::RESETS, tables::settings().resets, case.now) {
         return Verdict::ResetLimit;
     }

@@ -285,6 +285,10 @@ fn unknown<V: Path, const DRY: bool>(case: &mut Case<V::Address>) -> Verdict {
     if packet.kind != Kind::Tcp || packet.flags & tcp::RST != 0 || packet.part == Part::Later {
         return Verdict::Unknown;
     }
+    // Others may have moved the flow meanwhile, and the task to a node that is not in this chain.
+    if settings().are_stale(case.now) {
+        return Verdict::StaleView;
+    }
     if !DRY && !clock::spend(limit::RESETS, settings().resets, case.now) {
         return Verdict::ResetLimit;
     }

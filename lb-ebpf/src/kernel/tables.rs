@@ -170,6 +170,7 @@ pub fn settings() -> Settings {
             chases: 0,
             resets: 0,
             source6: [0; 16],
+            alive: 0,
         },
     }
 }

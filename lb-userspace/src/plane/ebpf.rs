@@ -89,6 +89,7 @@ impl EbpfPlane {
         });
         let mut tasks = JoinSet::new();
         tasks.spawn(tasks::watch(Arc::clone(&shared), changes));
+        tasks.spawn(tasks::beat(Arc::clone(&shared)));
         tasks.spawn(tasks::expire(Arc::clone(&shared)));
         Ok(Self {
             shared,

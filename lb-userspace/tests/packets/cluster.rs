@@ -325,6 +325,8 @@ pub fn fill(rig: &mut Rig) {
         chases: 1_000,
         resets: 1_000,
         source6: V6::of(Net::Six.front(0).ip()),
+        // For as long as any test takes: what lies ahead has no age.
+        alive: crate::relay::now() + 1_000_000,
     };
     rig.set("SETTINGS", 0, settings);
     let (ifindex, xdp) = (rig.wire, 1);

@@ -187,6 +187,31 @@ fn chases_and_resets_have_their_limits() {
 }
 
 #[test]
+fn without_an_agent_nobody_is_told_that_his_connection_does_not_exist() {
+    let Some(mut rig) = Rig::new() else { return };
+    let beat = |rig: &mut Rig, seconds_ago| {
+        rig.change("SETTINGS", 0, |settings: &mut Settings| {
+            settings.alive = now() - seconds_ago;
+        });
+    };
+    for net in BOTH {
+        cluster::locals(&mut rig, net);
+        let unknown = Packet::tcp(net.client(), net.front(port::HERE), ACK).frame();
+        let nobody = Packet::tcp(net.client(), net.front(port::NOBODY), ACK).frame();
+        beat(&mut rig, 1);
+        rig.uplink(&unknown).sent(Verdict::Reset);
+        rig.uplink(&nobody).sent(Verdict::Reset);
+        beat(&mut rig, 7);
+        rig.uplink(&unknown).dropped(Verdict::StaleView);
+        rig.uplink(&nobody).dropped(Verdict::StaleView);
+        // What others may know is still asked.
+        rig.set_chain(net.pool(port::HERE), &[HERE, THERE], number::SECOND, 0);
+        rig.uplink(&unknown).sent(Verdict::Chased);
+        rig.set_chain(net.pool(port::HERE), &[HERE], number::SECOND, 0);
+    }
+}
+
+#[test]
 fn a_flood_of_unknown_packets_is_answered_no_faster_than_the_limit() {
     let Some(mut rig) = Rig::new() else { return };
     rig.change("SETTINGS", 0, |settings: &mut Settings| settings.resets = 20);

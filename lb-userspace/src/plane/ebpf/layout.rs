@@ -5,7 +5,7 @@ use lb_common::table::{
     BLOCK, ChainSlot, Counter, Flow, HeadBlock, Hint, Local, Member, Node, Pool, Rev, Settings, Spent, Uplink,
 };
 use lb_common::trace::Trace;
-use lb_common::{V4, V6};
+use lb_common::{V4, V6, Verdict};
 
 use crate::config::Limits;
 
@@ -47,7 +47,7 @@ pub fn wanted(limits: &Limits) -> Vec<Wanted> {
         map::<u32, Uplink>("UPLINK", None, Single),
         map::<u32, Settings>("SETTINGS", None, Single),
         map::<u32, Spent>("LIMIT", None, Single),
-        map::<u32, Counter>("COUNTER", None, Single),
+        map::<u32, Counter>("COUNTER", Some(Verdict::COUNT as u32), Single),
         map::<u32, Trace>("TRACE", None, Single),
     ];
     maps.extend([

@@ -107,6 +107,7 @@ impl State {
         self.place_nodes(snapshot, true)?;
         self.ask_node(snapshot)?;
         self.tables.apply(snapshot)?;
+        self.tables.beat()?;
         self.place_nodes(snapshot, false)?;
         self.load(snapshot)?;
         self.serve()?;

@@ -9,6 +9,8 @@ use super::Shared;
 
 /// The machine is looked at this often even if it says nothing.
 const REFRESH: Duration = Duration::from_secs(1);
+/// The programs hear this often that the agent lives; after five seconds without it they trust its tables less.
+const BEAT: Duration = Duration::from_secs(1);
 /// Changes come in crowds: one look for all that come within this time.
 const GATHER: Duration = Duration::from_millis(20);
 /// One step of expiry, at most, in this time.
@@ -38,6 +40,17 @@ pub async fn watch(shared: Arc<Shared>, mut changes: impl Stream<Item = ()> + Un
                 }
             }
             Err(error) => tracing::warn!(%error, "the machine cannot be looked at"),
+        }
+    }
+}
+
+/// Tells the programs that there is an agent.
+pub async fn beat(shared: Arc<Shared>) {
+    loop {
+        tokio::time::sleep(BEAT).await;
+        let result = shared.state().tables.beat();
+        if let Err(error) = result {
+            tracing::warn!(%error, "the programs cannot be told that the agent lives");
         }
     }
 }

@@ -96,7 +96,7 @@ fn source(host: &Host, snapshot: &Snapshot, own: &str, device: u32, preferred: O
         .unwrap_or(Ipv4Addr::UNSPECIFIED)
 }
 
-/// What follows from the ways for every connection: in a cluster of several nodes any local flow may become a relayed one.
+/// What follows from the ways for every connection, save for the sign of life: in a cluster of several nodes any local flow may become a relayed one.
 pub fn settings(host: &Host, ways: &Ways, limits: &Limits) -> Settings {
     let smallest = ways
         .nodes
@@ -120,6 +120,7 @@ pub fn settings(host: &Host, ways: &Ways, limits: &Limits) -> Settings {
         chases: limits.chases,
         resets: limits.resets,
         source6: source6.unwrap_or_default(),
+        alive: 0,
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap};
 use lb_common::table::{Node, Settings, Uplink};
 use lb_common::{V4, V6};
 
-use super::Tables;
+use super::{Tables, tick};
 use crate::plane::EbpfError;
 
 impl Tables {
@@ -51,10 +51,20 @@ impl Tables {
 
     pub fn set_settings(&mut self, settings: Settings) -> Result<(), EbpfError> {
         if self.settings != Some(settings) {
-            self.maps.settings.set(0, settings)?;
             self.settings = Some(settings);
+            self.beat()?;
         }
         Ok(())
+    }
+
+    /// Tells the programs that the tables are kept. Before the first snapshot they are not: they may be of an agent that
+    /// died long ago.
+    pub fn beat(&mut self) -> Result<(), EbpfError> {
+        let Some(settings) = self.settings else {
+            return Ok(());
+        };
+        let alive = if self.applied.is_some() { tick() } else { 0 };
+        self.maps.settings.set(0, Settings { alive, ..settings })
     }
 
     /// As they are.
