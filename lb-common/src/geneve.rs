@@ -107,6 +107,14 @@ impl Tunnel {
         }
     }
 
+    /// The header as words of the machine, in the order of the wire. Written one by one, a run of zero bytes does not
+    /// become a call in the kernel programs.
+    #[inline(always)]
+    pub const fn words(&self) -> [u32; size_of::<Self>() / 4] {
+        // SAFETY: `Tunnel` is `Plain`: no padding, every byte initialised, and of this size.
+        unsafe { core::mem::transmute(*self) }
+    }
+
     /// Checks everything a stranger could have got wrong; lengths are the caller's.
     #[inline(always)]
     pub fn check(&self, cookie: u64) -> Result<(), NotOurs> {

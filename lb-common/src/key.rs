@@ -44,6 +44,18 @@ pub struct FlowKey<A> {
 }
 
 impl<A: Address> FlowKey<A> {
+    #[inline(always)]
+    pub const fn new(client: A, front: A, client_port: [u8; 2], front_port: [u8; 2], protocol: u8) -> Self {
+        Self {
+            client,
+            front,
+            client_port,
+            front_port,
+            protocol,
+            pad: [0; 3],
+        }
+    }
+
     /// The frontend this flow goes to.
     #[inline(always)]
     pub const fn to(&self) -> Front<A> {

@@ -2,13 +2,13 @@
 //! and no table grows with the number of flows.
 
 use lb_common::hash;
+use lb_common::key::{FlowKey, Front};
 use lb_common::table::{BLOCK, NO_MEMBER, Pool, node_flag, pool_flag};
 use lb_common::trace::Step;
 
 use super::globals::{seed, self_node};
 use super::note;
 use super::tables::{HEAD, MEMBER, NODE, POOL, Tables};
-use crate::parse::Packet;
 
 /// Where a packet goes.
 #[derive(Clone, Copy)]
@@ -21,24 +21,31 @@ pub struct Choice {
     pub node: u16,
     /// For the outer source port.
     pub entropy: u16,
-    pub pad: u32,
+    /// Low 24 bits of the pool's id.
+    pub vni: u32,
+    /// [`pool_flag`] bits of the pool.
+    pub flags: u32,
 }
 
 /// The pool and the flow's slot in it. `None` for a pool that has just been taken away: its entry is empty, and its first
 /// slot would be another pool's.
 #[inline(always)]
-pub fn slot<V: Tables>(packet: &Packet<V::Address>, number: u32) -> Option<(&'static Pool, u32, u16)> {
+pub fn slot<V: Tables>(
+    client: V::Address,
+    ports: u32,
+    protocol: u8,
+    number: u32,
+) -> Option<(&'static Pool, u32, u16)> {
     let pool = POOL.get(number)?;
     if pool.slots == 0 {
         return None;
     }
-    let key = &packet.key;
     let (ports, protocol) = if pool.flags & pool_flag::CLIENT_AFFINITY != 0 {
         (0, 0)
     } else {
-        (key.ports(), key.protocol)
+        (ports, protocol)
     };
-    let hash = hash::flow_hash(seed(), key.client, ports, protocol);
+    let hash = hash::flow_hash(seed(), client, ports, protocol);
     Some((pool, hash::slot(hash, pool.slots), hash as u16))
 }
 
@@ -72,19 +79,28 @@ pub fn own_head(choice: &Choice) -> u64 {
     member.map_or(0, |member| member.tag)
 }
 
-/// Chooses for a packet whose frontend belongs to pool `number`. `None` where the table is not there.
+/// Chooses for a packet whose frontend belongs to pool `number`; `new`: it asks for a connection. `None` where the table
+/// is not there.
 #[inline(always)]
-pub fn choose<V: Tables, const DRY: bool>(packet: &Packet<V::Address>, number: u32) -> Option<Choice> {
-    let (pool, slot, entropy) = slot::<V>(packet, number)?;
+pub fn choose<V: Tables, const DRY: bool>(
+    client: V::Address,
+    client_port: [u8; 2],
+    front: &Front<V::Address>,
+    new: bool,
+    number: u32,
+) -> Option<Choice> {
+    let ([a, b], [c, d]) = (client_port, front.port);
+    let ports = u32::from_le_bytes([a, b, c, d]);
+    let (pool, slot, entropy) = slot::<V>(client, ports, front.protocol, number)?;
     let mut choice = Choice {
         tag: 0,
         pool: number,
         slot,
         node: self_node(),
         entropy,
-        pad: 0,
+        vni: pool.id as u32,
+        flags: pool.flags,
     };
-    let new = packet.is_new();
     if new {
         note::step::<DRY>(Step::Syn, 0);
     }
@@ -105,12 +121,14 @@ pub fn choose<V: Tables, const DRY: bool>(packet: &Packet<V::Address>, number: u
     choice.tag = member.tag;
     choice.node = member.node;
     if hinted {
+        // Made only here: it would cost every packet a good part of its time.
+        let key = &FlowKey::new(client, front.address, client_port, front.port, front.protocol);
         if new {
             if !DRY {
                 // A tuple that is used again starts anew.
-                let _ = V::hints().remove(&packet.key);
+                let _ = V::hints().remove(key);
             }
-        } else if let Some(hint) = V::hints().get_ptr(&packet.key) {
+        } else if let Some(hint) = V::hints().get_ptr(key) {
             // SAFETY: one aligned word of a live map value.
             let node = unsafe { (*hint).node };
             // Of a node that is gone the chain knows, or the flow begins anew.

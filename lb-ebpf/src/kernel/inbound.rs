@@ -131,7 +131,8 @@ fn front<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> Ver
 /// Fills in the choice; false where the pool's tables are not there.
 #[inline(never)]
 fn decide<V: Path, const DRY: bool>(case: &mut Case<V::Address>, number: u32) -> bool {
-    let Some(choice) = choose::<V, DRY>(&case.packet, number) else {
+    let (key, new) = (&case.packet.key, case.packet.is_new());
+    let Some(choice) = choose::<V, DRY>(key.client, key.client_port, &key.to(), new, number) else {
         return false;
     };
     note::choice::<DRY>(&choice);

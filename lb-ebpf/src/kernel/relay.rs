@@ -10,7 +10,7 @@ use super::case::{Arrival, Case};
 use super::choose::Choice;
 use super::globals::cookie;
 use super::skb::Skb;
-use super::tables::{NODE, POOL, Tables};
+use super::tables::{NODE, Tables};
 use crate::frame::{Frame, L3};
 use crate::parse::Packet;
 use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4};
@@ -82,8 +82,8 @@ pub fn headers<V: Tables>(
     inner: usize,
     tos: u8,
 ) -> (Ipv4, Tunnel) {
-    let pool = POOL.get(choice.pool).map_or(0, |pool| pool.id);
-    let mut tunnel = Tunnel::new(cookie(), V::ETHERTYPE, inner as u16, choice.entropy, pool);
+    let vni = choice.vni as u64;
+    let mut tunnel = Tunnel::new(cookie(), V::ETHERTYPE, inner as u16, choice.entropy, vni);
     tunnel.member = arrival.member.to_be_bytes();
     tunnel.ingress = arrival.node.to_be_bytes();
     tunnel.device = arrival.device;

@@ -176,7 +176,8 @@ pub fn send_back<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
         slot: 0,
         node,
         entropy,
-        pad: 0,
+        vni: 0,
+        flags: 0,
     };
     case.arrival = Arrival {
         member: 0,

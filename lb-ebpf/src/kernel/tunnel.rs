@@ -92,7 +92,8 @@ fn address<V: Path>(case: &mut Case<V::Address>, tunnel: &Tunnel) -> bool {
     let Some(number) = tables::front_anywhere::<V>(&case.packet.key.to()) else {
         return false;
     };
-    let Some((pool, slot, entropy)) = slot::<V>(&case.packet, number) else {
+    let key = &case.packet.key;
+    let Some((pool, slot, entropy)) = slot::<V>(key.client, key.ports(), key.protocol, number) else {
         return false;
     };
     // The sender means another pool by this frontend: one of us has yet to learn of a change.
@@ -107,7 +108,8 @@ fn address<V: Path>(case: &mut Case<V::Address>, tunnel: &Tunnel) -> bool {
         slot,
         node: self_node(),
         entropy,
-        pad: 0,
+        vni: pool.id as u32,
+        flags: pool.flags,
     };
     case.arrival.member = member;
     case.arrival.node = u16::from_be_bytes(tunnel.ingress);
@@ -142,21 +144,10 @@ fn forward<V: Path>(skb: Skb, packet: &Packet<V::Address>, tunnel: &Tunnel) -> V
 /// Rule 7: remembers that `node` holds the flow, although its slot's head is elsewhere.
 #[inline(never)]
 pub fn hint<V: Path>(flow: &FlowKey<V::Address>, node: u16) -> u32 {
-    let packet = Packet {
-        key: *flow,
-        l4: 0,
-        end: 0,
-        quoted: 0,
-        kind: crate::parse::Kind::Tcp,
-        flags: 0,
-        part: Part::Whole,
-        pad: 0,
-        id: [0; 4],
-    };
     let Some(pool) = tables::front::<V>(&flow.to()) else {
         return 0;
     };
-    let Some((pool, slot, _)) = slot::<V>(&packet, pool) else {
+    let Some((pool, slot, _)) = slot::<V>(flow.client, flow.ports(), flow.protocol, pool) else {
         return 0;
     };
     if V::hints()

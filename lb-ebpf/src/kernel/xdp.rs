@@ -4,11 +4,11 @@
 use aya_ebpf::bindings::xdp_action::{XDP_DROP, XDP_PASS, XDP_TX};
 use aya_ebpf::bindings::{BPF_FIB_LOOKUP_OUTPUT, bpf_fib_lookup as Fib, xdp_md};
 use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect, bpf_xdp_adjust_head};
+use lb_common::Verdict;
 use lb_common::geneve::{OVERHEAD, PORT, Tunnel, flag};
-use lb_common::key::{FlowKey, Front, TCP, UDP};
+use lb_common::key::{Front, TCP, UDP};
 use lb_common::table::{CHAIN, Node, node_flag, pool_flag};
 use lb_common::verdict::Outcome;
-use lb_common::{Address, Verdict};
 
 use super::Path;
 use super::case::Arrival;
@@ -16,9 +16,9 @@ use super::choose::choose;
 use super::clock::count;
 use super::globals::{cookie, self_address, self_node};
 use super::relay::{headers, outer_tos};
-use super::tables::{self, FIB, NODE, PEER4, POOL, UPLINK};
+use super::tables::{self, FIB, NODE, PEER4, UPLINK};
 use crate::frame::{Frame, L3};
-use crate::parse::{Four, Kind, Packet, Part, Six};
+use crate::parse::{Four, Part, Six};
 use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, tcp};
 
 /// A frame in an XDP program, its bounds read once: nothing here is reached after the frame has been moved.
@@ -102,19 +102,21 @@ pub fn uplink(context: *mut xdp_md) -> u32 {
 /// Ingress rules 1 and 2, where the owner is another node.
 #[inline(always)]
 fn ingress<V: Path>(xdp: Xdp, window: Window) -> Action {
-    let Some((packet, inner)) = plain::<V>(window) else {
+    let Some(plain) = plain::<V>(window) else {
         return PASS;
     };
-    let Some(number) = tables::front::<V>(&packet.key.to()) else {
+    let Some(number) = tables::front::<V>(&plain.to) else {
         return PASS;
     };
-    let Some(choice) = choose::<V, false>(&packet, number) else {
+    let Some(choice) = choose::<V, false>(plain.from, plain.from_port, &plain.to, plain.is_new(), number)
+    else {
         return HAND_OVER;
     };
-    if choice.tag == 0 || choice.node == self_node() || has_host_sockets(number) || !is_sound(window, &packet)
-    {
+    let host = choice.flags & pool_flag::HOST_SOCKETS != 0;
+    if choice.tag == 0 || choice.node == self_node() || host || !is_sound::<V>(window, &plain) {
         return HAND_OVER;
     }
+    let inner = plain.end - L3;
     let Some(node) = NODE.get(choice.node as u32) else {
         return HAND_OVER;
     };
@@ -142,76 +144,79 @@ fn ingress<V: Path>(xdp: Xdp, window: Window) -> Action {
     }
 }
 
-/// A whole TCP or UDP packet without IP options or extensions, and the length of its IP packet; anything else is rare
-/// enough for the tc program.
+/// A whole TCP or UDP packet without IP options or extensions.
+struct Plain<A> {
+    from: A,
+    from_port: [u8; 2],
+    to: Front<A>,
+    /// TCP flags.
+    flags: u8,
+    /// Offset in the frame of the end of the IP packet.
+    end: usize,
+}
+
+impl<A> Plain<A> {
+    /// As [`Packet::is_new`](crate::parse::Packet::is_new).
+    #[inline(always)]
+    fn is_new(&self) -> bool {
+        self.flags & (tcp::SYN | tcp::ACK | tcp::RST | tcp::FIN) == tcp::SYN
+    }
+}
+
+/// Reads a packet that is rare in nothing; any other is left to the tc program.
 #[inline(always)]
-fn plain<V: Path>(window: Window) -> Option<(Packet<V::Address>, usize)> {
+fn plain<V: Path>(window: Window) -> Option<Plain<V::Address>> {
     // One check for everything that is read: headers up to the TCP flags.
     let [a, b, c, d]: [u8; 4] = window.at(L3 + V::HEADER)?;
     let ip = V::layer3(window, L3)?;
     if ip.part != Part::Whole || ip.next != L3 + V::HEADER || ip.end > window.length() {
         return None;
     }
-    let (kind, flags) = match ip.protocol {
-        TCP => (Kind::Tcp, window.at::<[u8; 14]>(L3 + V::HEADER)?[13]),
-        UDP => (Kind::Udp, 0),
+    let flags = match ip.protocol {
+        TCP => window.at::<[u8; 14]>(L3 + V::HEADER)?[13],
+        UDP => 0,
         _ => return None,
     };
-    let packet = Packet {
-        key: FlowKey {
-            client: ip.source,
-            front: ip.destination,
-            client_port: [a, b],
-            front_port: [c, d],
-            protocol: ip.protocol,
-            pad: [0; 3],
-        },
-        l4: (L3 + V::HEADER) as u32,
-        end: ip.end as u32,
-        quoted: 0,
-        kind,
+    Some(Plain {
+        from: ip.source,
+        from_port: [a, b],
+        to: Front::new(ip.destination, [c, d], ip.protocol),
         flags,
-        part: Part::Whole,
-        pad: 0,
-        id: [0; 4],
-    };
-    Some((packet, ip.end - L3))
+        end: ip.end,
+    })
 }
 
 /// Lengths and flags that can be; the tc program finds out and counts what is wrong with the others.
 #[inline(always)]
-fn is_sound<A: Address>(window: Window, packet: &Packet<A>) -> bool {
-    let l4 = packet.l4 as usize;
-    let end = packet.end as usize;
-    match packet.kind {
-        Kind::Tcp => {
-            let Some([words, flags]) = window.at::<[u8; 2]>(l4 + 12) else {
-                return false;
-            };
-            let header = (words >> 4) as usize * 4;
-            let nonsense = flags & tcp::SYN != 0 && flags & (tcp::FIN | tcp::RST) != 0;
-            header >= 20 && l4 + header <= end && !nonsense
-        }
-        _ => {
-            let Some(length) = window.at::<[u8; 2]>(l4 + 4) else {
-                return false;
-            };
-            let length = u16::from_be_bytes(length) as usize;
-            length >= 8 && l4 + length <= end
-        }
+fn is_sound<V: Path>(window: Window, plain: &Plain<V::Address>) -> bool {
+    let l4 = L3 + V::HEADER;
+    if plain.to.protocol == TCP {
+        let Some([words, flags]) = window.at::<[u8; 2]>(l4 + 12) else {
+            return false;
+        };
+        let header = (words >> 4) as usize * 4;
+        let nonsense = flags & tcp::SYN != 0 && flags & (tcp::FIN | tcp::RST) != 0;
+        header >= 20 && l4 + header <= plain.end && !nonsense
+    } else {
+        let Some(length) = window.at::<[u8; 2]>(l4 + 4) else {
+            return false;
+        };
+        let length = u16::from_be_bytes(length) as usize;
+        length >= 8 && l4 + length <= plain.end
     }
-}
-
-#[inline(always)]
-fn has_host_sockets(number: u32) -> bool {
-    POOL.get(number)
-        .is_none_or(|pool| pool.flags & pool_flag::HOST_SOCKETS != 0)
 }
 
 /// Writes Ethernet and tunnel headers to the front of the frame.
 #[inline(always)]
 fn write(window: Window, node: &Node, outer: &Ipv4, tunnel: &Tunnel) -> Option<()> {
-    window.put(L3 + size_of::<Ipv4>(), *tunnel)?;
+    let words = tunnel.words();
+    window.put(
+        L3 + size_of::<Ipv4>() + 4 * (words.len() - 1),
+        words[words.len() - 1],
+    )?;
+    for (index, word) in words.into_iter().enumerate() {
+        window.put(L3 + size_of::<Ipv4>() + 4 * index, word)?;
+    }
     window.put(L3, *outer)?;
     window.put(L3 - 2, ETHERTYPE_IPV4.to_be_bytes())?;
     window.put(0, node.next_hop)?;
