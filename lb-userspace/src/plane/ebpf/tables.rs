@@ -63,7 +63,7 @@ pub struct Tables {
     applied: Option<Arc<Snapshot>>,
     /// What could not be carried out, by pool.
     refused: HashMap<u64, Problem>,
-    scratch: Scratch,
+    scratch: slots::Scratch,
 }
 
 /// What is known of one pool.
@@ -80,13 +80,6 @@ struct Book {
     service: Option<Arc<Service>>,
     /// Since when no member is here although there is a chain table.
     unhosted: Option<Instant>,
-}
-
-/// Room for one table while it is computed.
-#[derive(Default)]
-struct Scratch {
-    heads: Vec<u16>,
-    chains: Vec<table::ChainSlot>,
 }
 
 /// Now, as the programs count.

@@ -9,7 +9,8 @@ use lb_common::table::{self, BLOCK, NO_TABLE};
 use super::super::maps::Maps;
 use super::super::ranges::Ranges;
 use super::locals::narrow;
-use super::{Book, Hooked, Scratch, Tables};
+use super::slots::Scratch;
+use super::{Book, Hooked, Tables};
 use crate::config::Limits;
 use crate::plane::EbpfError;
 

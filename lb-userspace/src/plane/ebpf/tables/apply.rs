@@ -30,6 +30,8 @@ impl Tables {
             .copied()
             .collect();
 
+        self.refused.retain(|id, _| present.contains(id));
+
         let changed: Vec<Change> = snapshot
             .pools
             .iter()
@@ -53,8 +55,8 @@ impl Tables {
         let departed = self.departed(first, snapshot, &changed, &gone);
 
         let mut wanted = Fronts::default();
+        self.put_pools(&changed, now)?;
         for Change { pool, service } in &changed {
-            self.put_pool(pool, service.as_ref(), now)?;
             // A pool that was refused has no book, and its frontends are left to the node's own stack.
             if let Some(number) = self.books.get(&pool.id).map(|book| book.number) {
                 self.put_locals(pool, number, service.as_deref())?;
@@ -173,7 +175,7 @@ impl Tables {
 }
 
 /// A pool that is not shown yet, and the service it belongs to.
-struct Change {
-    pool: Arc<Pool>,
-    service: Option<Arc<Service>>,
+pub(super) struct Change {
+    pub pool: Arc<Pool>,
+    pub service: Option<Arc<Service>>,
 }

@@ -9,6 +9,7 @@ use lb_common::{Plain, placement};
 
 use super::super::maps::Table;
 use super::Tables;
+use super::apply::Change;
 use crate::plane::{Difference, EbpfError};
 
 impl Tables {
@@ -68,8 +69,9 @@ impl Tables {
                     repaired: true,
                 });
             }
-            if broken && let Some(service) = self.books.get(&id).map(|book| book.service.clone()) {
-                self.put_pool(&pool, service.as_ref(), now)?;
+            if broken {
+                let service = self.books.get(&id).and_then(|book| book.service.clone());
+                self.put_pools(&[Change { pool, service }], now)?;
             }
         }
         Ok(())
@@ -89,7 +91,7 @@ impl Tables {
         };
         let slots = heads.iter().enumerate();
         slots
-            .filter(|&(slot, &index)| self.head(book.entry.head, slot as u32) != wanted(index))
+            .filter(|&(slot, &index)| self.writer().head(book.entry.head, slot as u32) != wanted(index))
             .count()
     }
 

@@ -6,21 +6,45 @@ use std::time::{Duration, Instant};
 
 use lb_common::table::{self, BLOCK, NO_TABLE, pool_flag};
 
+use super::apply::Change;
+use super::slots::Scratch;
 use super::{Book, Tables, tick};
-use crate::model::{Affinity, Pool, Service};
+use crate::model::{Affinity, Pool};
 use crate::plane::{EbpfError, Problem};
 
 /// How long a chain table stays after the last member left: its flows may still be asked for.
 const KEEP_CHAIN: Duration = Duration::from_secs(3600);
 
+/// Fewer pools than this are written faster by one thread than others are started.
+const WORTH_THREADS: usize = 64;
+/// The agent is not alone on the machine.
+const MOST_THREADS: usize = 8;
+
 impl Tables {
-    /// Makes the kernel's tables show this pool. What does not fit is refused as a whole and leaves the others alone.
-    pub(super) fn put_pool(
-        &mut self,
-        pool: &Arc<Pool>,
-        service: Option<&Arc<Service>>,
-        now: Instant,
-    ) -> Result<(), EbpfError> {
+    /// Makes the kernel's tables show these pools. What does not fit is refused as a whole and leaves the others alone.
+    pub(super) fn put_pools(&mut self, changes: &[Change], now: Instant) -> Result<(), EbpfError> {
+        let mut prepared = Vec::with_capacity(changes.len());
+        let mut result = Ok(());
+        for change in changes {
+            match self.prepare(change, now) {
+                Ok(Some(book)) => prepared.push((book, change)),
+                Ok(None) => {}
+                Err(error) => result = Err(error),
+            }
+        }
+        self.write_all(&prepared);
+        for (book, change) in prepared {
+            if let Err(error) = self.publish(book, change, now) {
+                result = Err(error);
+            }
+        }
+        result
+    }
+
+    /// Everything the pool's slots will lead to. None where there is no room.
+    fn prepare(&mut self, change: &Change, now: Instant) -> Result<Option<Book>, EbpfError> {
+        let pool = &change.pool;
+        self.refused.remove(&pool.id);
         let mut book = match self.books.remove(&pool.id) {
             Some(book) if book.entry.slots == pool.slots => book,
             found => {
@@ -31,31 +55,63 @@ impl Tables {
                     Ok(book) => book,
                     Err(problem) => {
                         self.refused.insert(pool.id, problem);
-                        return Ok(());
+                        return Ok(None);
                     }
                 }
             }
         };
-        let result = self.fill_pool(&mut book, pool, now);
-        book.pool = Some(Arc::clone(pool));
-        book.service = service.cloned();
-        self.books.insert(pool.id, book);
-        result
-    }
-
-    fn fill_pool(&mut self, book: &mut Book, pool: &Arc<Pool>, now: Instant) -> Result<(), EbpfError> {
-        self.refused.remove(&pool.id);
-        if !self.place_members(book, pool, now)? {
-            self.refused
-                .insert(pool.id, self.full(pool, "members", self.limits.members));
-            return Ok(());
+        match self.place_members(&mut book, pool, now) {
+            Ok(true) => {}
+            Ok(false) => {
+                self.refused
+                    .insert(pool.id, self.full(pool, "members", self.limits.members));
+                book.pool = Some(Arc::clone(pool));
+                book.service = change.service.clone();
+                self.books.insert(pool.id, book);
+                return Ok(None);
+            }
+            Err(error) => {
+                self.books.insert(pool.id, book);
+                return Err(error);
+            }
         }
         // Before any slot leads to an offset that the old place does not have.
         let entry = book.entry;
-        self.write_entry(book, entry)?;
-        self.host_chain(book, pool, now);
-        self.write_slots(book, pool);
-        self.divert(book, pool, now);
+        self.write_entry(&mut book, entry)?;
+        self.host_chain(&mut book, pool, now);
+        Ok(Some(book))
+    }
+
+    /// Head and chain tables: on all CPUs where there are many, as on the first load.
+    fn write_all(&mut self, prepared: &[(Book, &Change)]) {
+        let threads = std::thread::available_parallelism()
+            .map_or(1, usize::from)
+            .min(MOST_THREADS);
+        if prepared.len() < WORTH_THREADS || threads == 1 {
+            let mut scratch = std::mem::take(&mut self.scratch);
+            for (book, change) in prepared {
+                self.writer().write(&mut scratch, book, &change.pool);
+            }
+            self.scratch = scratch;
+            return;
+        }
+        let writer = self.writer();
+        std::thread::scope(|scope| {
+            for part in prepared.chunks(prepared.len().div_ceil(threads)) {
+                scope.spawn(move || {
+                    let mut scratch = Scratch::default();
+                    for (book, change) in part {
+                        writer.write(&mut scratch, book, &change.pool);
+                    }
+                });
+            }
+        });
+    }
+
+    /// The pool's entry, and the end of members that are gone.
+    fn publish(&mut self, mut book: Book, change: &Change, now: Instant) -> Result<(), EbpfError> {
+        let pool = &change.pool;
+        self.divert(&mut book, pool, now);
         let entry = table::Pool {
             id: pool.id,
             flags: self.flags(pool),
@@ -66,8 +122,12 @@ impl Tables {
             },
             ..book.entry
         };
-        self.write_entry(book, entry)?;
-        self.forget_members(book, pool, now)
+        let written = self.write_entry(&mut book, entry);
+        let forgotten = self.forget_members(&mut book, pool, now);
+        book.pool = Some(Arc::clone(pool));
+        book.service = change.service.clone();
+        self.books.insert(pool.id, book);
+        written.and(forgotten)
     }
 
     /// Takes the pool's tables away; its frontends must be gone.
@@ -107,7 +167,7 @@ impl Tables {
             self.heads.give(head, blocks, now);
             return Err(self.full(pool, "pools", self.limits.pools));
         };
-        self.clear_heads(head, blocks);
+        self.writer().clear_heads(head, blocks);
         let entry = table::Pool {
             id: pool.id,
             head,
@@ -133,7 +193,7 @@ impl Tables {
         match (hosted, book.entry.chain) {
             (true, NO_TABLE) => match self.chains.take(pool.slots, now) {
                 Some(chain) => {
-                    self.clear_chains(chain, pool.slots);
+                    self.writer().clear_chains(chain, pool.slots);
                     book.entry.chain = chain;
                 }
                 None => {
@@ -196,10 +256,13 @@ impl Tables {
                 let Some(fresh) = self.heads.take(blocks, now) else {
                     return;
                 };
-                self.clear_heads(fresh, blocks);
+                self.writer().clear_heads(fresh, blocks);
                 book.entry.fresh = fresh;
             }
-            self.write_fresh(book, pool);
+            let mut scratch = std::mem::take(&mut self.scratch);
+            self.writer()
+                .write_fresh(&mut scratch, book, pool, &self.suspected);
+            self.scratch = scratch;
         } else if diverted {
             self.heads.give(book.entry.fresh, blocks, now);
             book.entry.fresh = book.entry.head;

@@ -1,0 +1,183 @@
+//! A snapshot's way into the kernel at size: 10,000 services of ten backends on a hundred nodes, seen by one of them.
+//!
+//! `full load` is the first snapshot on empty maps, without the programs; `one change` a backend that fails or recovers, from
+//! the new snapshot to the kernel; `adoption` the same snapshot after a restart of the agent. It needs root, and works in a
+//! network namespace and on a bpf file system of its own.
+
+use std::fmt::Write;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use criterion::{Criterion, criterion_group, criterion_main};
+use lb_userspace::config::Config;
+use lb_userspace::model::compose::{Composer, Event};
+use lb_userspace::model::{Drains, Identity, Snapshot};
+use lb_userspace::plane::EbpfPlane;
+use lb_userspace::source::file;
+
+const SERVICES: u32 = 10_000;
+const BACKENDS: u32 = 10;
+const NODES: u32 = 100;
+const PINS: &str = "/tmp/portico-bench-apply";
+
+fn services_file(slots: u32) -> String {
+    let mut text = String::from("nodes:\n");
+    for node in 1..=NODES {
+        let _ = writeln!(text, "  node{node}: 192.0.2.{node}");
+    }
+    text.push_str("services:\n");
+    for service in 0..SERVICES {
+        let port = 10_000 + service;
+        let _ = writeln!(
+            text,
+            "  s{service}:\n    ports: [\"{port}:80/tcp\"]\n    slots: {slots}"
+        );
+        text.push_str("    health: { tcp: true }\n    backends:\n");
+        for backend in 1..=BACKENDS {
+            let node = (service + backend) % NODES + 1;
+            let _ = writeln!(
+                text,
+                "      - {{ node: node{node}, address: 172.18.0.{backend}, task: t{backend} }}"
+            );
+        }
+    }
+    text
+}
+
+/// The desired state as snapshots, one backend failing and recovering.
+struct Source {
+    composer: Composer,
+    now: Instant,
+    failing: u64,
+    fails: bool,
+}
+
+impl Source {
+    fn new(slots: u32) -> (Self, Arc<Snapshot>) {
+        let desired = file::parse(Path::new("services.yaml"), &services_file(slots)).expect("a good file");
+        let identity = Identity::new([0; 32]);
+        // Service s7's backend t1 runs on node9.
+        let failing = identity.backend("s7", "t1");
+        let mut composer = Composer::new(identity, ["file".into()], Drains::default());
+        composer.absorb(Event::Source {
+            source: "file".into(),
+            desired: Arc::new(desired),
+        });
+        let now = Instant::now();
+        let first = Arc::new(composer.compose(now).expect("a first snapshot"));
+        (
+            Self {
+                composer,
+                now,
+                failing,
+                fails: false,
+            },
+            first,
+        )
+    }
+
+    fn next(&mut self) -> Arc<Snapshot> {
+        self.fails = !self.fails;
+        let unhealthy = self.fails.then_some(self.failing).into_iter().collect();
+        self.composer.absorb(Event::Health {
+            node: "node9".into(),
+            unhealthy,
+        });
+        Arc::new(self.composer.compose(self.now).expect("a change"))
+    }
+}
+
+fn config(slots: u32) -> Config {
+    let text = format!(
+        "node = \"node9\"\n[paths]\npins = \"{PINS}\"\nruntime = \"{PINS}-run\"\n\
+         [limits]\nslots = {}\nhosted_slots = {}\npools = 16384\nmembers = 262144\n",
+        SERVICES * slots,
+        SERVICES / 10 * slots,
+    );
+    Config::parse(Path::new("portico.toml"), &text).expect("a good configuration")
+}
+
+/// Fresh maps in a namespace of our own.
+fn start(config: &Config, runtime: &tokio::runtime::Runtime) -> EbpfPlane {
+    runtime
+        .block_on(EbpfPlane::start(config))
+        .expect("the plane starts")
+}
+
+fn forget_pins() {
+    let _ = std::fs::remove_dir_all(format!("{PINS}/v{}", lb_common::table::LAYOUT));
+}
+
+fn apply(c: &mut Criterion) {
+    use nix::sched::{CloneFlags, unshare};
+    unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS).expect("root");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .expect("a runtime");
+    for slots in [256, 4096] {
+        let config = config(slots);
+        let (mut source, first) = Source::new(slots);
+        let mut group = c.benchmark_group(format!("apply/10000x10, {slots} slots"));
+        group.sample_size(10).measurement_time(Duration::from_secs(3));
+        group.bench_function("full load", |b| {
+            b.iter_custom(|rounds| {
+                (0..rounds)
+                    .map(|_| {
+                        forget_pins();
+                        let plane = start(&config, &runtime);
+                        let began = Instant::now();
+                        plane.apply(&first).expect("it is applied");
+                        began.elapsed()
+                    })
+                    .sum()
+            });
+        });
+        group.bench_function("adoption", |b| {
+            b.iter_custom(|rounds| {
+                (0..rounds)
+                    .map(|_| {
+                        let began = Instant::now();
+                        let plane = start(&config, &runtime);
+                        plane.apply(&first).expect("it is applied");
+                        began.elapsed()
+                    })
+                    .sum()
+            });
+        });
+        let plane = start(&config, &runtime);
+        plane.apply(&first).expect("it is applied");
+        group.sample_size(100);
+        let mut times = Vec::new();
+        group.bench_function("one change", |b| {
+            b.iter_custom(|rounds| {
+                (0..rounds)
+                    .map(|_| {
+                        let began = Instant::now();
+                        let next = source.next();
+                        plane.apply(&next).expect("it is applied");
+                        times.push(began.elapsed());
+                        began.elapsed()
+                    })
+                    .sum()
+            });
+        });
+        group.finish();
+        times.sort();
+        println!(
+            "one change, {} times: p99 {:?}",
+            times.len(),
+            times[times.len() * 99 / 100]
+        );
+        drop(plane);
+    }
+    forget_pins();
+    let _ = nix::mount::umount(PINS);
+    let _ = std::fs::remove_dir(PINS);
+    let _ = std::fs::remove_dir_all(format!("{PINS}-run"));
+}
+
+criterion_group!(benches, apply);
+criterion_main!(benches);

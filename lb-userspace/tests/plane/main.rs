@@ -1,0 +1,125 @@
+//! The eBPF plane against the kernel: what it writes, what it finds again, what it repairs. Each test has a network
+//! namespace and a bpf file system of its own, which go with it. They need root: without it they fail in CI and say
+//! SKIPPED elsewhere.
+#![cfg(feature = "ebpf")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
+
+mod machine;
+
+use aya::maps::{HashMap, Map, MapData};
+use lb_common::key::{FlowKey, Front, TCP};
+use lb_common::table::Flow;
+use machine::{Machine, Raw, pinned, services};
+
+#[test]
+fn what_was_applied_is_adopted_by_the_next_agent() {
+    machine::run(
+        "what_was_applied_is_adopted_by_the_next_agent",
+        |machine: Machine| {
+            let first = machine.snapshot(&services(40, 5));
+            let plane = machine.start("");
+            plane.apply(&first).unwrap();
+            assert_eq!(plane.check().unwrap(), []);
+            drop(plane);
+            let before = machine.pools();
+            let plane = machine.start("");
+            // Nothing is wanted yet, and nothing is taken away.
+            assert_eq!(machine.pools(), before);
+            plane.apply(&first).unwrap();
+            assert_eq!(plane.check().unwrap(), []);
+            assert_eq!(machine.pools(), before);
+        },
+    );
+}
+
+#[test]
+fn services_that_went_while_no_agent_ran_are_taken_away_by_the_next() {
+    machine::run(
+        "services_that_went_while_no_agent_ran_are_taken_away_by_the_next",
+        |machine| {
+            let plane = machine.start("");
+            plane.apply(&machine.snapshot(&services(10, 3))).unwrap();
+            drop(plane);
+            let plane = machine.start("");
+            plane.apply(&machine.snapshot(&services(2, 3))).unwrap();
+            assert_eq!(plane.check().unwrap(), []);
+            assert_eq!(machine.pools().len(), 2);
+        },
+    );
+}
+
+#[test]
+fn a_pool_grows_and_shrinks_through_every_size() {
+    machine::run("a_pool_grows_and_shrinks_through_every_size", |machine| {
+        let plane = machine.start("");
+        for backends in [1, 4, 5, 40, 41, 3, 0, 17] {
+            plane.apply(&machine.snapshot(&services(1, backends))).unwrap();
+            assert_eq!(plane.check().unwrap(), [], "{backends} backends");
+            assert_eq!(machine::refused(&plane), [], "{backends} backends");
+        }
+    });
+}
+
+#[test]
+fn what_someone_else_changed_is_named_and_repaired() {
+    machine::run("what_someone_else_changed_is_named_and_repaired", |machine| {
+        let plane = machine.start("");
+        plane.apply(&machine.snapshot(&services(2, 2))).unwrap();
+        let mut fronts: HashMap<MapData, Raw<Front<[u8; 4]>>, u32> =
+            HashMap::try_from(Map::from_map_data(pinned("FRONT4")).unwrap()).unwrap();
+        let stray = Front::new([203, 0, 113, 9], [0, 80], TCP);
+        fronts.insert(Raw(stray), 0, 0).unwrap();
+        let found = plane.check().unwrap();
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].entry.starts_with("FRONT4") && found[0].repaired);
+        assert_eq!(plane.check().unwrap(), []);
+    });
+}
+
+#[test]
+fn a_service_without_room_is_refused_and_named_and_the_others_serve() {
+    machine::run(
+        "a_service_without_room_is_refused_and_named_and_the_others_serve",
+        |machine| {
+            let plane = machine.start("[limits]\nslots = 8192\n");
+            plane.apply(&machine.snapshot(&services(3, 2))).unwrap();
+            let problems = machine::refused(&plane);
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(problems[0].fix.contains("limits.slots"), "{problems:?}");
+            assert_eq!(machine.pools().len(), 2);
+            // Room that others leave is used.
+            plane.apply(&machine.snapshot(&services(1, 2))).unwrap();
+            assert_eq!(machine::refused(&plane), []);
+        },
+    );
+}
+
+#[test]
+fn flows_outlive_a_change_of_the_tables_sizes() {
+    machine::run("flows_outlive_a_change_of_the_tables_sizes", |machine| {
+        let snapshot = machine.snapshot(&services(1, 1));
+        let plane = machine.start("");
+        plane.apply(&snapshot).unwrap();
+        let tag = snapshot.pools[0].members[0].candidate.tag;
+        let flow = Flow {
+            tag,
+            tick: u32::MAX / 2,
+            ..Flow::default()
+        };
+        let key = FlowKey {
+            client: [198, 51, 100, 1],
+            front: [192, 0, 2, 1],
+            client_port: [4, 0],
+            front_port: [31, 144],
+            protocol: TCP,
+            pad: [0; 3],
+        };
+        machine::flows().insert(Raw(key), Raw(flow), 0).unwrap();
+        drop(plane);
+        let plane = machine.start("[limits]\nflows = 5000\nslots = 1048576\n");
+        plane.apply(&snapshot).unwrap();
+        assert_eq!(pinned("FLOW4").info().unwrap().max_entries(), 5000);
+        assert_eq!(machine::flows().get(&Raw(key), 0).unwrap(), Raw(flow));
+        assert_eq!(plane.check().unwrap(), []);
+    });
+}
