@@ -122,7 +122,7 @@ impl Tables {
                 if left == 0 {
                     break;
                 }
-                let offset = usize::from(self.head(book.entry.head, slot));
+                let offset = usize::from(self.writer().head(book.entry.head, slot));
                 if let Some(&tag) = book.tags.get(offset).filter(|&&tag| tag != 0) {
                     left -= usize::from(active.insert(tag));
                 }
