@@ -234,6 +234,11 @@ pub struct Uplink {
     pub ifindex: u32,
     /// 1 where an XDP program may redirect into it.
     pub xdp: u32,
+    /// Family and address of the IPv6 gateway of the device's own default route, as the kernel's `bpf_redir_neigh` has
+    /// them; zeroes where it has none. The kernel chooses an IPv6 next hop without regard to the device, and would ask
+    /// for another device's gateway there.
+    pub family6: u32,
+    pub gateway6: V6,
 }
 
 /// Value of `SETTINGS`, one entry: what may change while the programs run.
@@ -295,5 +300,5 @@ macro_rules! plain {
 
 plain! {
     Pool = 40, HeadBlock = 136, ChainSlot = 20, Member = 16, Node = 32, Local = 36, Flow = 24,
-    Rev<V4> = 24, Rev<V6> = 48, Hint = 8, Uplink = 8, Settings = 32, Spent = 8, Counter = 16,
+    Rev<V4> = 24, Rev<V6> = 48, Hint = 8, Uplink = 28, Settings = 32, Spent = 8, Counter = 16,
 }

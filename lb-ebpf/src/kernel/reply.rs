@@ -22,7 +22,7 @@ use super::tables::{self, NODE, POOL, UPLINK};
 use super::tunnel;
 use crate::frame::{Frame, L3};
 use crate::parse::{Kind, L4_MASK, Packet, Part, verify};
-use crate::wire::{Tcp, tcp};
+use crate::wire::{ETHERTYPE_IPV6, Tcp, tcp};
 
 /// Return rule 1, for a packet from a task's device: [`Verdict::Replied`] means that [`undo`] shall send it back.
 /// `None` where it is no reply.
@@ -207,13 +207,31 @@ fn leaves_here<V: Path>(flow: &FlowKey<V::Address>, node: u16) -> bool {
 #[inline(always)]
 pub fn leave<V: Path>(skb: Skb, client: &V::Address, device: u8, verdict: Verdict) -> Verdict {
     let uplink = UPLINK.get(device as u32).map_or(0, |uplink| uplink.ifindex);
-    if device != 0 && uplink != 0 {
-        return skb.to_neighbour(uplink, verdict);
+    let wanted = if device == 0 { 0 } else { uplink };
+    let six = V::ETHERTYPE == ETHERTYPE_IPV6;
+    if wanted != 0 && !six {
+        return skb.to_neighbour(wanted, verdict);
     }
-    match route::<V>(skb, client) {
+    let routed = route::<V>(skb, client);
+    if wanted != 0 && routed != wanted {
+        return by_gateway(skb, device, verdict);
+    }
+    match routed {
         0 => Verdict::Failed,
         ifindex => skb.to_neighbour(ifindex, verdict),
     }
+}
+
+/// Out of an uplink that the routing table would not choose, to its own IPv6 gateway.
+#[inline(always)]
+fn by_gateway(skb: Skb, device: u8, verdict: Verdict) -> Verdict {
+    let Some(uplink) = UPLINK.get(device as u32) else {
+        return Verdict::Failed;
+    };
+    if uplink.family6 == 0 {
+        return skb.to_neighbour(uplink.ifindex, verdict);
+    }
+    skb.to_gateway6(uplink, verdict)
 }
 
 /// The device that the routing table gives for an address, 0 where it gives none.

@@ -3,14 +3,15 @@
 use aya_ebpf::bindings::{
     __sk_buff, BPF_F_ADJ_ROOM_DECAP_L3_IPV4, BPF_F_ADJ_ROOM_DECAP_L3_IPV6, BPF_F_ADJ_ROOM_ENCAP_L3_IPV4,
     BPF_F_ADJ_ROOM_ENCAP_L4_UDP, BPF_F_ADJ_ROOM_FIXED_GSO, TC_ACT_REDIRECT,
-    bpf_adj_room_mode::BPF_ADJ_ROOM_MAC,
+    bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_redir_neigh,
 };
 use aya_ebpf::helpers::generated::{
     bpf_csum_update, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_adjust_room,
     bpf_skb_change_tail, bpf_skb_pull_data,
 };
-use lb_common::Verdict;
 use lb_common::geneve::OVERHEAD;
+use lb_common::table::Uplink;
+use lb_common::{V6, Verdict};
 
 use crate::frame::Frame;
 
@@ -158,6 +159,21 @@ impl Skb {
         )
     }
 }
+
+impl Skb {
+    /// Sends the packet out of an uplink to its IPv6 gateway.
+    #[inline(always)]
+    pub fn to_gateway6(&self, uplink: &Uplink, verdict: Verdict) -> Verdict {
+        // The map's own memory: the stack has no room for it.
+        let hop = (&raw const uplink.family6).cast_mut().cast::<bpf_redir_neigh>();
+        // SAFETY: family and gateway lie in the map value as in the kernel's structure; it only reads them.
+        let action =
+            unsafe { bpf_redirect_neigh(uplink.ifindex, hop, size_of::<bpf_redir_neigh>() as i32, 0) };
+        sent(action, verdict)
+    }
+}
+
+const _: () = assert!(size_of::<bpf_redir_neigh>() == 4 + size_of::<V6>());
 
 #[inline(always)]
 fn done(result: i64) -> Result<(), Verdict> {

@@ -330,7 +330,15 @@ pub fn fill(rig: &mut Rig) {
     };
     rig.set("SETTINGS", 0, settings);
     let (ifindex, xdp) = (rig.wire, 1);
-    rig.set("UPLINK", ifindex & 0xff, Uplink { ifindex, xdp });
+    rig.set(
+        "UPLINK",
+        ifindex & 0xff,
+        Uplink {
+            ifindex,
+            xdp,
+            ..Uplink::default()
+        },
+    );
 }
 
 fn nodes(rig: &mut Rig) {

@@ -1,7 +1,7 @@
 //! The machine as the plane sees it: devices, addresses, neighbours, routes. A picture without any decision in it.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 pub type Mac = [u8; 6];
 
@@ -16,6 +16,8 @@ pub struct Host {
     pub bridged: HashMap<(u32, Mac), u32>,
     /// Devices of default routes.
     pub default_routes: BTreeSet<u32>,
+    /// IPv6 gateways of default routes, by device.
+    pub gateways6: BTreeMap<u32, Ipv6Addr>,
     /// Ways to the addresses that were asked for; none, where there is no route.
     pub routes: HashMap<IpAddr, Route>,
 }

@@ -1,7 +1,7 @@
 //! What follows from the machine: nodes and the ways to them, uplinks, the devices of tasks.
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use lb_common::table;
@@ -146,10 +146,13 @@ impl State {
         let mut bytes = HashMap::new();
         for uplink in &self.uplinks {
             let xdp = u32::from(takes_redirects(&self.uplinks, uplink.xdp));
+            let gateway6 = self.host.gateways6.get(&uplink.index);
             // Of two that share a byte the first keeps it.
             bytes.entry(uplink.index & 0xff).or_insert(table::Uplink {
                 ifindex: uplink.index,
                 xdp,
+                family6: gateway6.map_or(0, |_| libc::AF_INET6 as u32),
+                gateway6: gateway6.map_or([0; 16], Ipv6Addr::octets),
             });
         }
         self.problems.insert("uplinks", problems);

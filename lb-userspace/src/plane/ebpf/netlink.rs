@@ -129,17 +129,24 @@ impl Netlink {
                 if route.header.destination_prefix_length != 0 || !unicast {
                     continue;
                 }
+                let (mut device, mut gateway) = (None, None);
                 for attribute in &route.attributes {
                     match attribute {
                         RouteAttribute::Oif(index) => {
+                            device = Some(*index);
                             host.default_routes.insert(*index);
                         }
+                        RouteAttribute::Gateway(RouteAddress::Inet6(ip)) => gateway = Some(*ip),
                         RouteAttribute::MultiPath(hops) => {
                             host.default_routes
                                 .extend(hops.iter().map(|hop| hop.interface_index));
                         }
                         _ => {}
                     }
+                }
+                if let (Some(device), Some(gateway)) = (device, gateway) {
+                    // The kernel lists the preferred one first.
+                    host.gateways6.entry(device).or_insert(gateway);
                 }
             }
         }

@@ -1,0 +1,216 @@
+//! Test 5 of flow-placement.md: ways that packets take when nodes, devices and addresses are awkward.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use netns::client::http::Connection;
+use netns::client::udp;
+use netns::{Cluster, Service, address, testing, tool};
+
+fn vips(number: u8, port: u16) -> [SocketAddr; 2] {
+    address::vip(number).both().map(|vip| SocketAddr::new(vip, port))
+}
+
+/// A connection over a VIP to a task that is not on node1, and is the wanted one.
+fn connect_to(cluster: &Cluster, target: SocketAddr, task: &str) -> Connection {
+    let client = cluster.client();
+    let open = || {
+        (0..100).find_map(|_| {
+            let mut connection = Connection::open(target, None).ok()?;
+            (connection.ask().ok()?.task == task).then_some(connection)
+        })
+    };
+    client
+        .run(open)
+        .unwrap()
+        .unwrap_or_else(|| panic!("no connection to {task} by {target}"))
+}
+
+#[test]
+fn a_download_goes_on_when_the_ingress_of_its_vip_dies() {
+    let Some(_turn) = testing::turn("a_download_goes_on_when_the_ingress_of_its_vip_dies") else {
+        return;
+    };
+    let web = Service::new(&["8080:80"]).vip(1);
+    let cluster = Cluster::builder("portico-ingressdies")
+        .service("web", web, 3)
+        .build()
+        .unwrap();
+    cluster.settle().unwrap();
+    for target in vips(1, 8080) {
+        cluster.send_vips(&["node1"]).unwrap();
+        let mut connection = connect_to(&cluster, target, "web.3");
+        let size = 64 << 20;
+        connection.send(&format!("/bytes/{size}")).unwrap();
+        let mut part = vec![0; 1 << 20];
+        connection.stream().read_exact(&mut part).unwrap();
+        cluster.set_wire("node1", 0, false).unwrap();
+        cluster.send_vips(&["node2"]).unwrap();
+        let mut seen = part.len();
+        connection
+            .stream()
+            .set_read_timeout(Some(Duration::from_secs(30)))
+            .unwrap();
+        while seen < size {
+            let count = connection
+                .stream()
+                .read(&mut part)
+                .unwrap_or_else(|error| panic!("after {seen}: {error}"));
+            assert!(count > 0, "it ended after {seen} bytes");
+            seen += count;
+        }
+        cluster.set_wire("node1", 0, true).unwrap();
+        cluster.settle().unwrap();
+    }
+}
+
+#[test]
+fn a_reply_leaves_by_the_uplink_its_connection_came_by_under_strict_reverse_paths() {
+    let test = "a_reply_leaves_by_the_uplink_its_connection_came_by_under_strict_reverse_paths";
+    let Some(_turn) = testing::turn(test) else { return };
+    let web = Service::new(&["8080:80", "8080:80/udp"]).vip(1);
+    let cluster = Cluster::builder("portico-uplinks")
+        .uplinks(2)
+        .service("web", web, 3)
+        .build()
+        .unwrap();
+    let strict = [
+        ("net/ipv4/conf/all/rp_filter", "1"),
+        ("net/ipv4/conf/default/rp_filter", "1"),
+    ];
+    cluster.router().sysctl(&strict).unwrap();
+    for node in cluster.nodes() {
+        cluster.place(&node).sysctl(&strict).unwrap();
+    }
+    cluster.settle().unwrap();
+    let mut tasks = BTreeSet::new();
+    for node in cluster.nodes() {
+        // The router's way to the VIPs is the second underlay, the nodes' way back to the client the first.
+        cluster.send_vips(&[&node]).unwrap();
+        for target in vips(1, 8080) {
+            for _ in 0..20 {
+                tasks.insert(netns::client::http::ask(&cluster.client(), target).unwrap().task);
+                tasks.insert(udp::ask(&cluster.client(), target).unwrap().0);
+            }
+        }
+    }
+    assert_eq!(tasks.len(), 3);
+}
+
+#[test]
+fn a_client_with_an_address_of_the_tasks_subnet_is_served() {
+    let Some(_turn) = testing::turn("a_client_with_an_address_of_the_tasks_subnet_is_served") else {
+        return;
+    };
+    let web = Service::new(&["8080:80", "8080:80/udp"]);
+    let cluster = Cluster::builder("portico-insubnet")
+        .service("web", web, 3)
+        .build()
+        .unwrap();
+    cluster.settle().unwrap();
+    let inside = address::task(77);
+    tool::ip(
+        Some(cluster.client().name()),
+        &[
+            format!("addr add {}/32 dev lo", inside.v4),
+            format!("addr add {}/128 dev lo nodad", inside.v6),
+        ],
+    )
+    .unwrap();
+    tool::ip(
+        Some(cluster.router().name()),
+        &[
+            format!("route add {} via {}", inside.v4, address::CLIENT.v4),
+            format!("route add {} via {}", inside.v6, address::CLIENT.v6),
+        ],
+    )
+    .unwrap();
+    for target in cluster.ports(8080) {
+        let source = Some(inside.like(target.ip()));
+        for _ in 0..20 {
+            let answer = cluster
+                .client()
+                .run(|| Connection::open(target, source)?.ask())
+                .unwrap();
+            let answer = answer.unwrap_or_else(|error| panic!("{source:?} asked {target}: {error}"));
+            assert_ne!(
+                Some(answer.client),
+                source,
+                "{} would have answered on its own bridge",
+                answer.task
+            );
+        }
+    }
+}
+
+#[test]
+fn a_task_reaches_its_own_service_on_every_node_itself_included() {
+    let Some(_turn) = testing::turn("a_task_reaches_its_own_service_on_every_node_itself_included") else {
+        return;
+    };
+    let cluster = Cluster::builder("portico-hairpin")
+        .service("web", Service::new(&["8080:80", "8080:80/udp"]), 3)
+        .service("shop", Service::new(&["9090:80"]).vip(1), 3)
+        .build()
+        .unwrap();
+    cluster.settle().unwrap();
+    cluster.masquerade().unwrap();
+    let from = cluster.place("web.1");
+    let ask = |target: SocketAddr| {
+        netns::client::http::ask(&from, target)
+            .unwrap_or_else(|error| panic!("web.1 asked {target}: {error:#}"))
+    };
+    for target in cluster.ports(8080) {
+        let tasks: BTreeSet<String> = (0..40).map(|_| ask(target).task).collect();
+        assert_eq!(tasks.len(), 3, "{target}");
+    }
+    for target in vips(1, 9090) {
+        let tasks: BTreeSet<String> = (0..40).map(|_| ask(target).task).collect();
+        assert_eq!(tasks.len(), 3, "{target}");
+    }
+}
+
+/// Local flows have the clamped MSS too: their next packet may come by another node.
+#[test]
+fn a_local_flow_becomes_a_relayed_one_at_full_segment_size() {
+    let Some(_turn) = testing::turn("a_local_flow_becomes_a_relayed_one_at_full_segment_size") else {
+        return;
+    };
+    let web = Service::new(&["8080:80", "8007:7"]).vip(1);
+    for offloads in [true, false] {
+        let cluster = Cluster::builder("portico-relayed")
+            .offloads(offloads)
+            .service("web", web.clone(), 1)
+            .build()
+            .unwrap();
+        cluster.settle().unwrap();
+        for target in vips(1, 8007) {
+            cluster.send_vips(&["node1"]).unwrap();
+            let connection = cluster
+                .client()
+                .run(|| Connection::open(target, None))
+                .unwrap()
+                .unwrap();
+            echo(&connection, 4 << 20);
+            cluster.send_vips(&["node2"]).unwrap();
+            echo(&connection, 4 << 20);
+            cluster.send_vips(&["node1"]).unwrap();
+            echo(&connection, 4 << 20);
+        }
+    }
+}
+
+/// Sends so many bytes and reads them back.
+fn echo(connection: &Connection, size: usize) {
+    let bytes: Vec<u8> = (0..size).map(|number| number as u8).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| connection.stream().write_all(&bytes).unwrap());
+        let mut back = vec![0; size];
+        connection.stream().read_exact(&mut back).unwrap();
+        assert!(back == bytes, "the echo differs");
+    });
+}
