@@ -105,13 +105,19 @@ impl State {
             self.tables.refront()?;
         }
         self.place_nodes(snapshot, true)?;
-        self.ask_node(snapshot)?;
+        let before = self.tables.applied();
+        let published = before.is_some_and(|before| same_frontends(before, snapshot));
+        if !published {
+            self.ask_node(snapshot)?;
+        }
         self.tables.apply(snapshot)?;
         self.tables.beat()?;
         self.place_nodes(snapshot, false)?;
         self.load(snapshot)?;
         self.serve()?;
-        self.reserve(snapshot);
+        if !published {
+            self.reserve(snapshot);
+        }
         self.generation = snapshot.generation;
         self.applied_in = began.elapsed().as_micros() as u64;
         Ok(())
@@ -282,6 +288,13 @@ impl State {
 }
 
 /// Ports that frontends without an address of their own answer on.
+/// Whether the same ports are published; what the snapshots share is not read.
+fn same_frontends(before: &Snapshot, after: &Snapshot) -> bool {
+    let mut pairs = before.services.values().zip(after.services.values());
+    before.services.len() == after.services.len()
+        && pairs.all(|(before, after)| Arc::ptr_eq(before, after) || before.frontends == after.frontends)
+}
+
 fn published(snapshot: &Snapshot) -> BTreeSet<u16> {
     let frontends = snapshot.services.values().flat_map(|service| &service.frontends);
     frontends

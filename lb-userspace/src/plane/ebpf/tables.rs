@@ -61,6 +61,8 @@ pub struct Tables {
     /// Tags of the nodes that are suspected.
     suspected: BTreeSet<u16>,
     applied: Option<Arc<Snapshot>>,
+    /// The tables show all of `applied`: the last attempt did not fail half-way.
+    whole: bool,
     /// What could not be carried out, by pool.
     refused: HashMap<u64, Problem>,
     scratch: slots::Scratch,

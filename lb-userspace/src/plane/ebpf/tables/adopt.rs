@@ -48,6 +48,7 @@ impl Tables {
             connected: BTreeSet::new(),
             suspected: BTreeSet::new(),
             applied: None,
+            whole: false,
             refused: HashMap::new(),
             scratch: Scratch::default(),
             maps,

@@ -1,13 +1,14 @@
 //! A snapshot, carried out by difference and in the order that never leads a packet into nothing: what is pointed to
 //! comes before what points, and goes after it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet, btree_map};
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::Tables;
 use super::fronts::Fronts;
-use crate::model::{Pool, Service, Snapshot};
+use crate::model::{Family, Pool, Service, Snapshot};
 use crate::plane::{EbpfError, Problem};
 
 impl Tables {
@@ -22,21 +23,8 @@ impl Tables {
             .map(|node| node.tag)
             .collect();
         let diversion = self.set_suspected(suspected);
-        let present: HashSet<u64> = snapshot.pools.iter().map(|pool| pool.id).collect();
-        let gone: Vec<u64> = self
-            .books
-            .keys()
-            .filter(|id| !present.contains(id))
-            .copied()
-            .collect();
-
-        self.refused.retain(|id, _| present.contains(id));
-
-        let changed: Vec<Change> = snapshot
-            .pools
-            .iter()
-            .filter_map(|pool| self.change(pool, snapshot.services.get(&pool.service)))
-            .collect();
+        let (changed, gone) = self.difference(snapshot);
+        self.whole = false;
         let mut old = if first {
             self.present_fronts()
         } else {
@@ -74,6 +62,7 @@ impl Tables {
         }
         self.remove_locals(departed)?;
         self.applied = Some(Arc::clone(snapshot));
+        self.whole = true;
         Ok(())
     }
 
@@ -115,16 +104,43 @@ impl Tables {
             .as_ref()
     }
 
-    /// What is to be done about a pool; `None` where it is shown already.
-    fn change(&self, pool: &Arc<Pool>, service: Option<&Arc<Service>>) -> Option<Change> {
-        let shown = self.books.get(&pool.id).is_some_and(|book| {
-            book.pool.as_ref().is_some_and(|old| Arc::ptr_eq(old, pool))
-                && book.service.as_ref().map(Arc::as_ptr) == service.map(Arc::as_ptr)
-        });
-        (!shown).then(|| Change {
-            pool: Arc::clone(pool),
-            service: service.cloned(),
-        })
+    /// Pools that are not shown as they should be, and ids of those that should not be shown at all. Both snapshots are in
+    /// one order, and what they share is known by its address: nothing else is read of it.
+    fn difference(&mut self, snapshot: &Arc<Snapshot>) -> (Vec<Change>, Vec<u64>) {
+        // After a failure nobody knows how far it came.
+        let applied = self.applied.clone().filter(|_| self.whole);
+        let before = applied.as_deref().unwrap_or(&NOTHING);
+        let mut old_services = before.services.iter().peekable();
+        let mut new_services = snapshot.services.iter().peekable();
+        let mut old_pools = before.pools.iter().peekable();
+        let (mut changed, mut gone) = (Vec::new(), Vec::new());
+        for pool in &snapshot.pools {
+            let service = named(&mut new_services, &pool.service);
+            let old_service = named(&mut old_services, &pool.service);
+            while let Some(old) = old_pools.next_if(|old| key(old) < key(pool)) {
+                gone.push(old.id);
+            }
+            let old = old_pools.next_if(|old| Arc::ptr_eq(old, pool) || key(old) == key(pool));
+            let same = old.is_some_and(|old| Arc::ptr_eq(old, pool))
+                && service.map(Arc::as_ptr) == old_service.map(Arc::as_ptr);
+            // What had no room may have it now.
+            if !same || self.refused.contains_key(&pool.id) {
+                changed.push(Change {
+                    pool: Arc::clone(pool),
+                    service: service.cloned(),
+                });
+            }
+        }
+        gone.extend(old_pools.map(|old| old.id));
+        if applied.is_none() {
+            // Pools that were found pinned.
+            let present: HashSet<u64> = snapshot.pools.iter().map(|pool| pool.id).collect();
+            gone.extend(self.books.keys().filter(|id| !present.contains(id)));
+        }
+        for id in &gone {
+            self.refused.remove(id);
+        }
+        (changed, gone)
     }
 
     /// Tags of members that were here and are not any more.
@@ -172,6 +188,33 @@ impl Tables {
         }
         Ok(())
     }
+}
+
+/// Before the first snapshot.
+static NOTHING: Snapshot = Snapshot {
+    generation: 0,
+    nodes: BTreeMap::new(),
+    services: BTreeMap::new(),
+    pools: Vec::new(),
+};
+
+type Services<'s> = Peekable<btree_map::Iter<'s, Arc<str>, Arc<Service>>>;
+
+/// The service of this name, from services that are asked for in their order.
+fn named<'s>(services: &mut Services<'s>, name: &Arc<str>) -> Option<&'s Arc<Service>> {
+    while services
+        .next_if(|&(other, _)| !Arc::ptr_eq(other, name) && **other < **name)
+        .is_some()
+    {}
+    services
+        .peek()
+        .filter(|&&(other, _)| other == name)
+        .map(|&(_, service)| service)
+}
+
+/// The order of pools in a snapshot.
+fn key(pool: &Pool) -> (&str, u16, Family) {
+    (&pool.service, pool.target_port, pool.family)
 }
 
 /// A pool that is not shown yet, and the service it belongs to.
