@@ -85,7 +85,8 @@ fn a_task_that_dies_is_seen_as_failures_of_the_right_kind() {
         "{:?}",
         account.by_task()
     );
-    assert!(account.longest_silence() < Duration::from_millis(100));
+    // The other tasks' answers went on; a busy machine may pause a sender for a while.
+    assert!(account.longest_silence() < Duration::from_secs(2));
     assert_eq!(idle.prove().unwrap_err().len(), 10);
 }
 

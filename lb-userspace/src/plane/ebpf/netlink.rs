@@ -65,9 +65,15 @@ impl Netlink {
         Ok(host)
     }
 
-    /// Has the kernel find out, or confirm, a neighbour's link-layer address.
-    pub async fn resolve(&self, device: u32, address: IpAddr) {
-        let request = self.handle.neighbours().add(device, address);
+    /// Has the kernel find out, or confirm, a neighbour's link-layer address. One that leads to no port of its bridge
+    /// is forgotten first: the kernel would ask the old owner of the address for seconds before it asks everybody.
+    pub async fn resolve(&self, device: u32, address: IpAddr, is_bridged: bool) {
+        let mut request = self.handle.neighbours().add(device, address);
+        if is_bridged {
+            let entry = request.message_mut().clone();
+            // There may be none.
+            let _ = self.handle.neighbours().del(entry).execute().await;
+        }
         let request = request
             .state(NeighbourState::None)
             .flags(NeighbourFlags::Use)

@@ -212,6 +212,16 @@ impl State {
         destinations
     }
 
+    /// Tasks are neighbours on bridges, other nodes on anything else.
+    pub fn is_bridge(&self, device: u32) -> bool {
+        let kind = self
+            .host
+            .devices
+            .get(&device)
+            .and_then(|device| device.kind.as_deref());
+        kind == Some("bridge")
+    }
+
     pub fn asked(&self) -> &BTreeSet<IpAddr> {
         &self.asked
     }

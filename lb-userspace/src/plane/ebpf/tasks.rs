@@ -36,7 +36,8 @@ pub async fn watch(shared: Arc<Shared>, mut changes: impl Stream<Item = ()> + Un
             Ok(host) => {
                 let unresolved = shared.state().look(host, destinations);
                 for (device, address) in unresolved {
-                    shared.netlink.resolve(device, address).await;
+                    let is_bridged = shared.state().is_bridge(device);
+                    shared.netlink.resolve(device, address, is_bridged).await;
                 }
             }
             Err(error) => tracing::warn!(%error, "the machine cannot be looked at"),
