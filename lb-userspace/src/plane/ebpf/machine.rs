@@ -215,7 +215,14 @@ impl State {
 
     fn refused_before(&self, uplink: &Uplink) -> Option<InterfaceReport> {
         let before = self.uplinks.iter().find(|report| report.index == uplink.index)?;
-        before.why.contains("it was refused").then(|| before.clone())
+        // Whatever was in the way may have gone.
+        let rival = self
+            .host
+            .devices
+            .get(&uplink.index)
+            .is_some_and(|device| device.xdp.is_some());
+        let freed = before.why.contains("another program") && !rival;
+        (before.why.contains("it was refused") && !freed).then(|| before.clone())
     }
 
     /// The reason, and which other program is in the way.
