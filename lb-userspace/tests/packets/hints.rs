@@ -8,7 +8,7 @@ use lb_common::table::{HeadBlock, Hint};
 use crate::by_family;
 use crate::cluster::{self, BOTH, HERE, Net, THIRD, port};
 use crate::frame::{ACK, Geneve, L3, Packet, open};
-use crate::owner::establish;
+use crate::handshake::establish;
 use crate::rig::Rig;
 
 fn hint(rig: &Rig, net: Net, front: u16) -> Option<u16> {

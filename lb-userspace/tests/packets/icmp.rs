@@ -4,7 +4,7 @@ use lb_common::Verdict;
 
 use crate::cluster::{self, BOTH, Net, TASK, port};
 use crate::frame::{ACK, Geneve, L3, Packet, icmp_error, open, read_error};
-use crate::owner::establish;
+use crate::handshake::establish;
 use crate::rig::Rig;
 
 /// Source and destination of a quoted packet: addresses and ports.

@@ -11,7 +11,7 @@ use socket2::{Domain, Socket, Type};
 
 use crate::cluster::{self, BOTH, Net, TASK, port};
 use crate::frame::{Packet, read};
-use crate::owner::{ISN, acknowledge, answer};
+use crate::handshake::{ISN, acknowledge, answer};
 use crate::rig::{Rig, shell};
 
 /// A task's namespace, held by a thread of its own that does what it is told there.

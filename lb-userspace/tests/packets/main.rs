@@ -7,9 +7,13 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
 mod cluster;
+mod extended;
+mod fragments;
 mod frame;
+mod handshake;
 mod hints;
 mod icmp;
+mod judge;
 mod listening;
 mod malformed;
 mod owner;

@@ -6,7 +6,7 @@ use lb_common::table::{Node, Pool, node_flag, pool_flag};
 
 use crate::cluster::{self, BOTH, HERE, Net, TASK, THERE, port};
 use crate::frame::{ACK, Geneve, L3, Packet, Seen, open, read, seen};
-use crate::owner::{answer, establish};
+use crate::handshake::{answer, begin, establish};
 use crate::rig::{Rig, TC_UNSPEC};
 
 /// A task's packet as the client sees it.
@@ -25,8 +25,7 @@ fn a_reply_reads_as_the_frontends() {
     for net in BOTH {
         cluster::locals(&mut rig, net);
         let (client, front) = (net.client(), net.front(port::HERE));
-        rig.uplink(&Packet::syn(client, front).frame())
-            .sent(Verdict::Delivered);
+        begin(&mut rig, client, front);
         let first = answer(net, client);
         let sent = read(&rig.task(&first.frame()).sent(Verdict::Replied));
         let mut expected = undone(&first, net);

@@ -9,7 +9,7 @@ use lb_common::{Plain, V4, V6, Verdict};
 
 use crate::cluster::{self, BOTH, HERE, Net, SLOTS, TASK, THERE, number, port};
 use crate::frame::{ACK, FIN, Packet, RST, icmp_error};
-use crate::owner::{acknowledge, answer, establish};
+use crate::handshake::{acknowledge, answer, establish};
 use crate::relay::now;
 use crate::rig::{Rig, TC_SHOT};
 
@@ -111,7 +111,7 @@ fn trace_changes_nothing_and_says_what_uplink_then_does() {
         assert!(steps(&agrees(&mut rig, &syn)).contains(&Step::HalfHit));
         rig.task(&answer(net, client).frame());
         agrees(&mut rig, &acknowledge(client, front, 1 << 30).frame());
-        let right = acknowledge(client, front, crate::owner::ISN.wrapping_add(1)).frame();
+        let right = acknowledge(client, front, crate::handshake::ISN.wrapping_add(1)).frame();
         assert!(steps(&agrees(&mut rig, &right)).contains(&Step::Acknowledges));
         assert!(steps(&agrees(&mut rig, &data)).contains(&Step::FlowHit));
         for flags in [FIN | ACK, RST] {

@@ -8,7 +8,7 @@ use lb_common::table::{Settings, rev_flag};
 
 use crate::cluster::{self, BOTH, HERE, Net, TASK, THERE, THIRD, number, port};
 use crate::frame::{ACK, FIN, Geneve, Packet, RST, Seen, icmp_error, open, read};
-use crate::owner::establish;
+use crate::handshake::establish;
 use crate::relay::now;
 use crate::rig::Rig;
 
