@@ -60,12 +60,14 @@ async fn agent(config: Config) -> Result<(), Problem> {
     let keys = config.cluster.keys();
     let identity = Identity::new(keys.identity);
     let node: Arc<str> = config.node.as_str().into();
+    let (active, shapes) = match &plane {
+        PlaneState::Running(plane) => (plane.found_active(), plane.found_shapes()),
+        PlaneState::Missing(_) => Default::default(),
+    };
     let past = Past {
         drains: drains::load(&config.paths.runtime),
-        active: match &plane {
-            PlaneState::Running(plane) => plane.found_active(),
-            PlaneState::Missing(_) => None,
-        },
+        active,
+        shapes,
     };
     let (writer, writing) = Writer::start(identity.clone(), [file::NAME.into()], past);
     let keeping = drains::keep(&config.paths.runtime, writer.drains());

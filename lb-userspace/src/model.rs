@@ -20,7 +20,7 @@ pub use diff::{Change, Diff, PoolChange};
 pub use identity::Identity;
 pub use marks::{DrainMark, DrainObject, Drains};
 pub use snapshot::{
-    Affinity, Backend, Family, Frontend, HealthCheck, Member, Node, Pool, Probe, Protocol, Service, Snapshot,
-    Standing,
+    Affinity, Backend, Family, Frontend, HealthCheck, Member, Node, Pool, Probe, Protocol, Service, Shape,
+    Snapshot, Standing,
 };
 pub use writer::{View, Writer};

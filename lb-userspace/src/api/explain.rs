@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::Problem;
 use super::facts::Facts;
 use super::service;
-use crate::model::{Affinity, Family, Frontend, Pool, Service};
+use crate::model::{Family, Frontend, Pool, Service};
 
 pub use scale::Scaling;
 pub use share::{Evenness, Share};
@@ -67,11 +67,7 @@ pub fn explain(facts: &Facts, name: &str) -> Result<Explanation, Problem> {
     Ok(Explanation {
         service: service.name.to_string(),
         generation: facts.snapshot.generation,
-        affinity: match service.affinity {
-            Affinity::None => "none",
-            Affinity::ClientIp => "client-ip",
-        }
-        .into(),
+        affinity: service.affinity.label().into(),
         answers: service
             .frontends
             .iter()

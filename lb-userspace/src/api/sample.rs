@@ -59,6 +59,7 @@ pub fn snapshot(identity: &Identity, tasks: usize) -> Snapshot {
         frontends: vec![frontend],
         slots: 4096,
         affinity: Affinity::None,
+        wanted: None,
         health: None,
         backends: names
             .iter()

@@ -6,7 +6,7 @@ use super::Problem;
 use super::backend::{BackendRow, rows};
 use super::facts::Facts;
 use crate::config::suggest;
-use crate::model::{Affinity, HealthCheck, Probe, Service, Standing};
+use crate::model::{HealthCheck, Probe, Service, Standing};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceRow {
@@ -30,6 +30,9 @@ pub struct ServiceView {
     /// The health check in words, if there is one.
     pub health: Option<String>,
     pub tasks: Vec<BackendRow>,
+    /// What is not as its source wants it.
+    #[serde(default)]
+    pub problems: Vec<Problem>,
 }
 
 /// All services, by name.
@@ -48,14 +51,31 @@ pub fn service(facts: &Facts, name: &str) -> Result<ServiceView, Problem> {
     Ok(ServiceView {
         row: row(facts, service),
         slots: service.slots,
-        affinity: match service.affinity {
-            Affinity::None => "none",
-            Affinity::ClientIp => "client-ip",
-        }
-        .into(),
+        affinity: service.affinity.label().into(),
         health: service.health.as_ref().map(health),
         tasks: rows(facts, service),
+        problems: kept_shape(service).into_iter().collect(),
     })
+}
+
+/// A change that would move every live connection, and therefore waits.
+pub fn kept_shape(service: &Service) -> Option<Problem> {
+    let wanted = service.wanted?;
+    let slots = (wanted.slots != service.slots)
+        .then(|| format!("slots: {} wanted, {} in use", wanted.slots, service.slots));
+    let (before, after) = (service.affinity.label(), wanted.affinity.label());
+    let affinity = (before != after).then(|| format!("affinity: {after} wanted, {before} in use"));
+    let differences: Vec<String> = slots.into_iter().chain(affinity).collect();
+    Some(
+        Problem::new(format!(
+            "service {}: {} since it was first seen",
+            service.name,
+            differences.join("; ")
+        ))
+        .because("it takes effect when the service is removed and added again")
+        .traffic("served as before; a change now would look for every live connection at another task")
+        .fix("put the old value back; or remove the service on all nodes and add it again, which ends its connections"),
+    )
 }
 
 /// The service of this name, or what to type instead.
@@ -107,6 +127,7 @@ fn health(check: &HealthCheck) -> String {
 mod tests {
     use super::*;
     use crate::api::sample;
+    use crate::model::{Affinity, Shape};
 
     #[test]
     fn a_service_is_listed_with_its_ports_and_active_backends() {
@@ -115,6 +136,24 @@ mod tests {
         assert_eq!(rows[0].ports, ["*:8080/tcp -> 80"]);
         assert_eq!((rows[0].active, rows[0].backends), (3, 3));
         assert_eq!(rows[0].live, 14);
+    }
+
+    #[test]
+    fn a_shape_that_waits_is_a_problem_of_the_service() {
+        let mut facts = sample::facts();
+        assert_eq!(service(&facts, "web").unwrap().problems, []);
+        sample::change(&mut facts, |snapshot| {
+            let web = std::sync::Arc::make_mut(snapshot.services.get_mut("web").unwrap());
+            web.wanted = Some(Shape {
+                slots: 8192,
+                affinity: Affinity::ClientIp,
+            });
+        });
+        let problems = service(&facts, "web").unwrap().problems;
+        assert_eq!(
+            problems[0].what,
+            "service web: slots: 8192 wanted, 4096 in use; affinity: client-ip wanted, none in use since it was first seen"
+        );
     }
 
     #[test]

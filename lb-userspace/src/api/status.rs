@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Problem;
 use super::facts::{Facts, Peer, Plane, Source};
+use super::service::kept_shape;
 use crate::model::{Backend, Service, Snapshot, Standing};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -111,6 +112,7 @@ fn problems(planes: &[Plane], sources: &[Source], peers: &[Peer], snapshot: &Sna
         .chain(refused)
         .chain(silent)
         .chain(idle(snapshot))
+        .chain(waiting(snapshot))
         .collect()
 }
 
@@ -133,6 +135,20 @@ fn idle(snapshot: &Snapshot) -> Option<Problem> {
             .traffic("new connections go to backends that warm, drain or fail; where there are none, they are refused after 10 s")
             .fix(format!("see why: portico backend ls {first}")),
     )
+}
+
+/// Services whose slots or affinity were changed too late, in one problem.
+fn waiting(snapshot: &Snapshot) -> Option<Problem> {
+    let mut waiting = snapshot
+        .services
+        .values()
+        .filter_map(|service| kept_shape(service));
+    let mut first = waiting.next()?;
+    let more = waiting.count();
+    if more > 0 {
+        first.what = format!("{} (and {more} more services)", first.what);
+    }
+    Some(first)
 }
 
 #[cfg(test)]

@@ -40,8 +40,13 @@ pub async fn service(client: &Client, name: &str, format: Format) -> Result<(), 
             indent(&view.row.ports.join("\n")),
             view.health.as_deref().unwrap_or("not checked"),
             indent(&backend_table(&view.tasks, format)),
-        )
+        ) + &problems(&view.problems)
     })
+}
+
+fn problems(problems: &[Problem]) -> String {
+    let listed = problems.iter().map(|problem| format!("\n\n{problem}"));
+    listed.collect()
 }
 
 pub async fn backends(client: &Client, service: Option<&str>, format: Format) -> Result<(), Problem> {

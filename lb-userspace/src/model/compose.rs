@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use super::marks::{DrainMark, DrainObject, Drains, Marks};
 use super::merge::{Conflict, merge};
-use super::{Desired, Identity, Pool, Service, Snapshot};
+use super::{Desired, Identity, Pool, Service, Shape, Snapshot};
 use nodes::Nodes;
 use service::Remembered;
 
@@ -43,11 +43,16 @@ pub struct Past {
     /// Tags of the members that had slots in this node's tables. `None`: nothing is known, and all count as members that
     /// had.
     pub active: Option<HashSet<u64>>,
+    /// Shapes of the pools in these tables, by pool id.
+    pub shapes: HashMap<u64, Shape>,
 }
 
 impl From<Drains> for Past {
     fn from(drains: Drains) -> Self {
-        Self { drains, active: None }
+        Self {
+            drains,
+            ..Self::default()
+        }
     }
 }
 
@@ -59,8 +64,9 @@ pub struct Composer {
     merged: Desired,
     conflicts: Vec<Conflict>,
     marks: Marks,
-    /// [`Past::active`], until the first snapshot.
+    /// [`Past::active`] and [`Past::shapes`], until the first snapshot.
     active: Option<HashSet<u64>>,
+    shapes: HashMap<u64, Shape>,
     nodes: Nodes,
     services: BTreeMap<Arc<str>, Remembered>,
     /// The service of each backend.
@@ -86,7 +92,11 @@ impl Composer {
         sources: impl IntoIterator<Item = Arc<str>>,
         past: impl Into<Past>,
     ) -> Self {
-        let Past { drains, active } = past.into();
+        let Past {
+            drains,
+            active,
+            shapes,
+        } = past.into();
         Self {
             identity,
             sources: sources.into_iter().map(|name| (name, None)).collect(),
@@ -97,6 +107,7 @@ impl Composer {
                 ..Marks::default()
             },
             active,
+            shapes,
             nodes: Nodes::default(),
             services: BTreeMap::new(),
             owners: HashMap::new(),
@@ -210,6 +221,7 @@ impl Composer {
         }
         self.generation += 1;
         self.active = None;
+        self.shapes = HashMap::new();
         Some(self.snapshot())
     }
 
@@ -228,6 +240,7 @@ impl Composer {
             marks: &self.marks,
             first: self.generation == 0,
             active: self.active.as_ref(),
+            shapes: &self.shapes,
             generation: self.generation + 1,
             now,
         };

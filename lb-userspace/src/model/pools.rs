@@ -151,6 +151,7 @@ mod tests {
             frontends,
             slots,
             affinity,
+            wanted: None,
             health: None,
             backends,
         };

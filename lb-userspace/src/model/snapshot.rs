@@ -42,9 +42,19 @@ pub struct Service {
     /// Slots of each of its head tables: a power of two, 64 to 2²⁰.
     pub slots: u32,
     pub affinity: Affinity,
+    /// What its source wants of the two by now, where that is something else.
+    pub wanted: Option<Shape>,
     pub health: Option<HealthCheck>,
     /// Sorted by task.
     pub backends: Vec<Backend>,
+}
+
+/// What decides which slot a flow has. A service keeps what it had when it was first seen: after a change every live flow
+/// would be looked for at another task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shape {
+    pub slots: u32,
+    pub affinity: Affinity,
 }
 
 /// Where a service answers.
@@ -92,6 +102,26 @@ pub enum Probe {
     Tcp,
     /// A GET of this path answered with 200 to 399.
     Http { path: String },
+}
+
+impl Service {
+    /// The shape in use.
+    pub const fn shape(&self) -> Shape {
+        Shape {
+            slots: self.slots,
+            affinity: self.affinity,
+        }
+    }
+}
+
+impl Affinity {
+    /// As it is written in configuration and output.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::ClientIp => "client-ip",
+        }
+    }
 }
 
 impl Frontend {

@@ -1,11 +1,11 @@
 //! The eBPF plane of an agent that was built without it: the same face, and one answer.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Difference, EbpfError, PlaneReport, Question, TraceReport};
 use crate::config::Config;
-use crate::model::Snapshot;
+use crate::model::{Shape, Snapshot};
 
 /// Never made.
 #[derive(Clone)]
@@ -17,6 +17,10 @@ impl EbpfPlane {
     }
 
     pub fn found_active(&self) -> Option<HashSet<u64>> {
+        match *self {}
+    }
+
+    pub fn found_shapes(&self) -> HashMap<u64, Shape> {
         match *self {}
     }
 

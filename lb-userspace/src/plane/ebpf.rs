@@ -35,7 +35,7 @@ mod trace;
 mod uplinks;
 mod ways;
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -47,7 +47,7 @@ use self::netlink::Netlink;
 use self::state::State;
 use super::{Difference, EbpfError, PlaneReport, Question, TraceReport};
 use crate::config::Config;
-use crate::model::Snapshot;
+use crate::model::{Shape, Snapshot};
 
 /// The plane of one agent. Clones are the same plane; with the last one the agent's part ends, and packets flow on.
 #[derive(Clone)]
@@ -101,6 +101,11 @@ impl EbpfPlane {
     /// asked before the first snapshot, which changes them.
     pub fn found_active(&self) -> Option<HashSet<u64>> {
         self.shared.state().tables.found_active()
+    }
+
+    /// Slots and affinity of the pools that an agent before this one left, by pool id.
+    pub fn found_shapes(&self) -> HashMap<u64, Shape> {
+        self.shared.state().found_shapes().clone()
     }
 
     /// Makes the kernel show the snapshot. Blocks: for microseconds to milliseconds as a rule, for as long as the kernel

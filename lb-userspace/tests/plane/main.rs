@@ -9,6 +9,7 @@ mod machine;
 use aya::maps::{HashMap, Map, MapData};
 use lb_common::key::{FlowKey, Front, TCP};
 use lb_common::table::Flow;
+use lb_userspace::model::{Affinity, Shape};
 use machine::{Machine, Raw, pinned, services};
 
 #[test]
@@ -90,6 +91,30 @@ fn a_service_without_room_is_refused_and_named_and_the_others_serve() {
             // Room that others leave is used.
             plane.apply(&machine.snapshot(&services(1, 2))).unwrap();
             assert_eq!(machine::refused(&plane), []);
+        },
+    );
+}
+
+#[test]
+fn the_slots_in_use_are_found_again_even_when_the_tables_are_made_anew() {
+    machine::run(
+        "the_slots_in_use_are_found_again_even_when_the_tables_are_made_anew",
+        |machine| {
+            let text =
+                services(1, 2).replace("    ports", "    slots: 1024\n    affinity: client-ip\n    ports");
+            let snapshot = machine.snapshot(&text);
+            let found = Shape {
+                slots: 1024,
+                affinity: Affinity::ClientIp,
+            };
+            let plane = machine.start("");
+            assert!(plane.found_shapes().is_empty());
+            plane.apply(&snapshot).unwrap();
+            drop(plane);
+            for limits in ["", "[limits]\npools = 100\n"] {
+                let plane = machine.start(limits);
+                assert_eq!(plane.found_shapes(), [(snapshot.pools[0].id, found)].into());
+            }
         },
     );
 }

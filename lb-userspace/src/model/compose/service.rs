@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use super::super::marks::{DrainObject, Marks};
 use super::super::pools::{Placing, pools};
 use super::super::warming::{Phase, Track, WARM, WARM_DISPLACED};
-use super::super::{Backend, DesiredBackend, DesiredService, Family, Identity, Pool, Service, Standing};
+use super::super::{
+    Backend, DesiredBackend, DesiredService, Family, Identity, Pool, Service, Shape, Standing,
+};
 use super::nodes::Nodes;
 
 /// A service as the last snapshot has it, with the past of its backends.
@@ -27,6 +29,8 @@ pub struct Surroundings<'c> {
     pub first: bool,
     /// Tags of these members; `None` where that is not known and all are taken to have been.
     pub active: Option<&'c HashSet<u64>>,
+    /// What pools were like before the first snapshot, by id.
+    pub shapes: &'c HashMap<u64, Shape>,
     /// Number of the snapshot that is made.
     pub generation: u64,
     pub now: Instant,
@@ -58,11 +62,20 @@ impl Surroundings<'_> {
             .into_iter()
             .map(|(backend, placing, _)| (backend, placing))
             .unzip();
+        let wanted = Shape {
+            slots: desired.slots,
+            affinity: desired.affinity,
+        };
+        let shape = match &before {
+            Some(before) => before.service.shape(),
+            None => self.found_shape(name, desired).unwrap_or(wanted),
+        };
         let service = Service {
             name: Arc::clone(name),
             frontends: desired.frontends.clone(),
-            slots: desired.slots,
-            affinity: desired.affinity,
+            slots: shape.slots,
+            affinity: shape.affinity,
+            wanted: (shape != wanted).then_some(wanted),
             health: desired.health.clone(),
             backends,
         };
@@ -127,6 +140,21 @@ impl Surroundings<'_> {
 }
 
 impl Surroundings<'_> {
+    /// What the service was like before this agent started: its pools have one shape.
+    fn found_shape(&self, service: &str, desired: &DesiredService) -> Option<Shape> {
+        let ports = desired.frontends.iter().map(|frontend| frontend.target_port);
+        let mut pools = ports.flat_map(|port| Family::ALL.map(|family| (port, family)));
+        // Most often there is nothing, and names need not be hashed to know it.
+        if self.shapes.is_empty() {
+            return None;
+        }
+        pools.find_map(|(port, family)| {
+            self.shapes
+                .get(&self.identity.pool(service, port, family))
+                .copied()
+        })
+    }
+
     /// Whether it had slots before the first snapshot: then the other nodes know it, too.
     fn was_active(&self, service: &str, desired: &DesiredService, backend: &DesiredBackend) -> bool {
         let had_slots = |active: &HashSet<u64>| {

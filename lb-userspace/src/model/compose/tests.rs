@@ -3,7 +3,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::testing::{any_desired, backend, service, tags, web};
-use super::super::{DesiredBackend, Standing};
+use super::super::{Affinity, DesiredBackend, Standing};
 use super::*;
 
 const ID: [u8; 32] = [0; 32];
@@ -104,6 +104,71 @@ fn an_agent_that_starts_anew_takes_for_active_who_had_slots_before() {
     );
     bench.wait(500).unwrap();
     assert_eq!(bench.standing("web.2"), Standing::Active);
+}
+
+/// `web` with other slots and affinity.
+fn shaped(slots: u32, affinity: Affinity) -> Desired {
+    let mut desired = web(two());
+    let web = Arc::make_mut(desired.services.get_mut("web").unwrap());
+    (web.slots, web.affinity) = (slots, affinity);
+    desired
+}
+
+#[test]
+fn a_service_keeps_the_slots_and_the_affinity_it_was_first_seen_with() {
+    let mut bench = Bench::new(web(two()));
+    let snapshot = bench.show(shaped(8192, Affinity::ClientIp)).unwrap();
+    let (first, wanted) = (
+        Shape {
+            slots: 4096,
+            affinity: Affinity::None,
+        },
+        Shape {
+            slots: 8192,
+            affinity: Affinity::ClientIp,
+        },
+    );
+    let web = &snapshot.services["web"];
+    assert_eq!((web.shape(), web.wanted), (first, Some(wanted)));
+    assert_eq!(
+        (snapshot.pools[0].slots, snapshot.pools[0].affinity),
+        (4096, Affinity::None)
+    );
+    // Whoever takes the change back has no wish left.
+    let snapshot = bench.show(shaped(4096, Affinity::None)).unwrap();
+    assert_eq!(snapshot.services["web"].wanted, None);
+    // Removed and added again it is a new service.
+    bench.show(Desired {
+        services: BTreeMap::new(),
+        ..shaped(4096, Affinity::None)
+    });
+    let snapshot = bench.show(shaped(8192, Affinity::ClientIp)).unwrap();
+    assert_eq!(
+        (snapshot.services["web"].shape(), snapshot.services["web"].wanted),
+        (wanted, None)
+    );
+    assert_eq!(snapshot.pools[0].slots, 8192);
+}
+
+#[test]
+fn a_service_keeps_its_slots_over_a_restart_of_the_agent() {
+    let identity = Identity::new(ID);
+    let found = Shape {
+        slots: 1024,
+        affinity: Affinity::ClientIp,
+    };
+    let past = Past {
+        shapes: [(identity.pool("web", 80, super::super::Family::V4), found)].into(),
+        ..Past::default()
+    };
+    let mut bench = Bench {
+        composer: Composer::new(identity, ["file".into()], past),
+        now: Instant::now(),
+    };
+    let snapshot = bench.show(web(two())).unwrap();
+    let web = &snapshot.services["web"];
+    assert_eq!(web.shape(), found);
+    assert_eq!(web.wanted.map(|wanted| wanted.slots), Some(4096));
 }
 
 #[test]

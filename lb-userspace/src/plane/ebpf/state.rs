@@ -1,6 +1,6 @@
 //! All that the plane knows, behind one lock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,10 +13,10 @@ use super::loader::{self, Identity, Programs};
 use super::maps::Maps;
 use super::pins::Pins;
 use super::ports::ReservedPorts;
-use super::tables::Tables;
+use super::tables::{self, Tables};
 use super::{connected, counters, migrate, trace};
 use crate::config::{Cluster, Config, Interfaces, Limits};
-use crate::model::Snapshot;
+use crate::model::{Shape, Snapshot};
 use crate::plane::{Difference, EbpfError, InterfaceReport, PlaneReport, Problem, Question, TraceReport};
 
 /// Kernel objects, books, and the last look at the machine.
@@ -30,6 +30,8 @@ pub struct State {
     wanted: Vec<Wanted>,
     /// Maps whose entries are still to be copied.
     old: Vec<&'static str>,
+    /// What the pinned pools were like, whether or not their tables could be kept.
+    shapes: HashMap<u64, Shape>,
     pub(super) tables: Tables,
     pub(super) programs: Option<Loaded>,
     pub(super) links: Links,
@@ -58,6 +60,7 @@ impl State {
         let keys = config.cluster.keys();
         let pins = Pins::prepare(&config.paths.pins)?;
         let wanted = layout::wanted(&config.limits);
+        let shapes = tables::shapes(&pins);
         let old = pins.put_aside(&wanted)?;
         let nobody = Identity {
             node: 0,
@@ -81,6 +84,7 @@ impl State {
             pins,
             wanted,
             old,
+            shapes,
             tables,
             programs: None,
             host,
@@ -91,6 +95,10 @@ impl State {
             generation: 0,
             applied_in: 0,
         })
+    }
+
+    pub fn found_shapes(&self) -> &HashMap<u64, Shape> {
+        &self.shapes
     }
 
     /// Carries a snapshot out. `host` is a new look at the machine, where one was needed.

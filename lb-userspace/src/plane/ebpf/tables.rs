@@ -27,6 +27,7 @@ use crate::config::Limits;
 use crate::model::{Pool, Service, Snapshot};
 use crate::plane::Problem;
 
+pub use adopt::shapes;
 pub use locals::Hooked;
 
 /// Kernel tables and books.

@@ -4,15 +4,44 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use lb_common::table::{self, BLOCK, NO_TABLE};
+use aya::maps::{Array, Map, MapData};
+use lb_common::table::{self, BLOCK, NO_TABLE, pool_flag};
 
 use super::super::maps::Maps;
+use super::super::pins::Pins;
 use super::super::ranges::Ranges;
+use super::super::raw::Raw;
 use super::locals::narrow;
 use super::slots::Scratch;
 use super::{Book, Hooked, Tables};
 use crate::config::Limits;
+use crate::model::{Affinity, Shape};
 use crate::plane::EbpfError;
+
+/// Slots and affinity of the pinned pools by pool id, before tables of another size are put aside: live flows are where
+/// these say.
+pub fn shapes(pins: &Pins) -> HashMap<u64, Shape> {
+    let pinned = MapData::from_pin(pins.map("POOL")).and_then(Map::from_map_data);
+    let Some(pools) = pinned
+        .ok()
+        .and_then(|map| Array::<_, Raw<table::Pool>>::try_from(map).ok())
+    else {
+        return HashMap::new();
+    };
+    let used = pools
+        .iter()
+        .flatten()
+        .filter(|Raw(pool)| pool.slots.is_power_of_two());
+    used.map(|Raw(pool)| {
+        let affinity = match pool.flags & pool_flag::CLIENT_AFFINITY {
+            0 => Affinity::None,
+            _ => Affinity::ClientIp,
+        };
+        let slots = pool.slots;
+        (pool.id, Shape { slots, affinity })
+    })
+    .collect()
+}
 
 impl Tables {
     pub fn adopt(maps: Maps, seed: u64, node: Arc<str>, limits: Limits) -> Result<Self, EbpfError> {
