@@ -1,10 +1,11 @@
 //! Heartbeats between agents: who is alive, what is unhealthy, what operators have drained.
 //!
 //! One datagram to every node each 100 ms, whatever happens: the load is the same on a bad day. Nothing is
-//! acknowledged, everything is repeated.
+//! acknowledged, everything is repeated. They are heard on one port, and leave by a socket for each node.
 
 mod agenda;
 pub mod drains;
+mod lines;
 mod roster;
 mod wire;
 
@@ -27,15 +28,29 @@ use crate::health::HealthReport;
 use crate::model::writer::Stopped;
 use crate::model::{Drains, Snapshot, View, Writer};
 use agenda::Agenda;
-use roster::{Heard, Roster};
+use lines::Lines;
+use roster::{Change, Heard, Roster};
 
-/// A node's agent, as this one hears it.
+/// Another node, as this one's agent knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PeerReport {
     /// Its last heartbeat; none if it was never heard.
     pub heard: Option<Instant>,
-    /// Silent for three heartbeats: new connections go elsewhere.
-    pub suspected: bool,
+    pub presence: Presence,
+}
+
+/// How a node shows that it lives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Presence {
+    /// It never did: it may not be there yet.
+    #[default]
+    Unheard,
+    /// Its agent speaks.
+    Heard,
+    /// Its agent does not, and its kernel says so: what it had programmed goes on, new connections included.
+    Away,
+    /// Not any more: new connections go elsewhere.
+    Suspected,
 }
 
 /// Reports by node.
@@ -73,7 +88,8 @@ fn run_on(socket: UdpSocket, setup: Setup) -> (watch::Receiver<PeerReports>, Joi
         view: setup.writer.view(),
         drains: setup.writer.drains(),
         agenda: Agenda::new(Arc::clone(&setup.node), boot),
-        roster: Roster::new(boot),
+        roster: Roster::new(boot, Instant::now()),
+        lines: Lines::default(),
         snapshot: Arc::default(),
         suspected: BTreeSet::new(),
         complained: None,
@@ -90,6 +106,7 @@ struct Mouth {
     drains: watch::Receiver<Arc<Drains>>,
     agenda: Agenda,
     roster: Roster,
+    lines: Lines,
     snapshot: Arc<Snapshot>,
     /// What the writer was told last.
     suspected: BTreeSet<Arc<str>>,
@@ -116,12 +133,13 @@ impl Mouth {
                 }
                 received = self.socket.recv_from(&mut buffer) => match received {
                     Ok((length, from)) => self.hear(&buffer[..length], from).await,
-                    // An ICMP error about a heartbeat sent earlier: that node is not there, which its silence says too.
+                    // Nothing is sent by this socket, so this is about no node.
                     Err(_) => Ok(()),
                 },
                 snapshot = self.view.changed() => snapshot.map(|snapshot| {
                     let others = snapshot.nodes.keys().filter(|node| **node != self.setup.node);
                     self.roster.follow(others);
+                    self.lines.keep(|node| self.roster.echo(node).is_some());
                     self.snapshot = snapshot;
                 }),
                 // News goes out at once, besides being repeated.
@@ -145,30 +163,33 @@ impl Mouth {
 
     /// One heartbeat to every node.
     fn speak(&mut self) {
-        let mut heartbeat = self.agenda.next();
+        let (mut heartbeat, now) = (self.agenda.next(), Instant::now());
         for (name, node) in &self.snapshot.nodes {
             let Some(echo) = self.roster.echo(name) else {
                 continue;
             };
             heartbeat.echo = echo;
             let datagram = wire::seal(&self.setup.mac, &heartbeat);
+            let to = SocketAddr::from((node.address, self.setup.port));
             // What cannot be sent now is repeated, and missed there if it never can.
-            let _ = self
-                .socket
-                .try_send_to(&datagram, SocketAddr::from((node.address, self.setup.port)));
+            if let Ok(Some(refused)) = self.lines.send(name, to, &datagram, now) {
+                self.roster.refuse(name, refused);
+            }
         }
     }
 
-    /// Looks for silence, once everything that has arrived is heard.
+    /// Looks who lives, once everything that has arrived is heard.
     async fn judge(&mut self, buffer: &mut [u8]) -> Result<(), Stopped> {
         while let Ok((length, from)) = self.socket.try_recv_from(buffer) {
             self.hear(&buffer[..length], from).await?;
         }
-        let now = Instant::now();
-        for (node, silence) in self.roster.judge(now) {
-            tracing::warn!(%node, "not heard for {} ms: new connections go elsewhere", silence.as_millis());
+        let changes = self.roster.judge(Instant::now());
+        changes.iter().for_each(tell);
+        let suspected = self.roster.suspected();
+        if suspected != self.suspected {
+            self.setup.writer.suspicion(suspected.clone()).await?;
+            self.suspected = suspected;
         }
-        self.tell_suspicion().await?;
         self.report.send_replace(Arc::new(self.roster.reports()));
         Ok(())
     }
@@ -186,13 +207,9 @@ impl Mouth {
             }
         };
         match self.roster.hear(&heartbeat, now) {
-            Heard::Accepted { health_changed, back } => {
-                let node: Arc<str> = heartbeat.node.as_str().into();
-                if back {
-                    tracing::info!(%node, "heard again");
-                    self.tell_suspicion().await?;
-                }
+            Heard::Accepted { health_changed } => {
                 if health_changed {
+                    let node: Arc<str> = heartbeat.node.as_str().into();
                     let unhealthy = self.roster.unhealthy(&node);
                     self.setup.writer.health(node, unhealthy).await?;
                 }
@@ -207,13 +224,17 @@ impl Mouth {
         }
         Ok(())
     }
+}
 
-    async fn tell_suspicion(&mut self) -> Result<(), Stopped> {
-        let suspected = self.roster.suspected();
-        if suspected != self.suspected {
-            self.setup.writer.suspicion(suspected.clone()).await?;
-            self.suspected = suspected;
+/// For the log.
+fn tell(change: &Change) {
+    let (node, silence) = (&change.node, change.silence.as_millis());
+    match change.now {
+        Presence::Suspected => {
+            tracing::warn!(%node, "no sign of life for {silence} ms: new connections go elsewhere");
         }
-        Ok(())
+        Presence::Away => tracing::info!(%node, "its agent is away; the node goes on without it"),
+        Presence::Heard if change.before != Presence::Unheard => tracing::info!(%node, "heard again"),
+        Presence::Heard | Presence::Unheard => {}
     }
 }

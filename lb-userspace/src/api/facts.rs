@@ -75,6 +75,8 @@ pub struct Peer {
     pub node: String,
     /// Milliseconds since its last heartbeat; none if it was never heard.
     pub heard_ms: Option<u64>,
-    /// Silent for too long: new connections go elsewhere.
+    /// The node shows no sign of life: new connections go elsewhere.
     pub suspected: bool,
+    /// The node answers that no agent hears there: what one has programmed goes on.
+    pub away: bool,
 }

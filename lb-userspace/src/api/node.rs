@@ -4,13 +4,14 @@ use std::net::Ipv4Addr;
 
 use serde::{Deserialize, Serialize};
 
-use super::facts::Facts;
+use super::facts::{Facts, Peer};
+use crate::model::Node;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct NodeRow {
     pub name: String,
     pub address: Ipv4Addr,
-    /// `ready`, `draining`, `silent`.
+    /// `ready`, `draining`, `away` (only its agent), `silent` (the whole node).
     pub state: String,
     /// The node whose agent answers this.
     pub this: bool,
@@ -31,28 +32,43 @@ pub fn nodes(facts: &Facts) -> Vec<NodeRow> {
         .map(|node| NodeRow {
             name: node.name.to_string(),
             address: node.address,
-            state: match (node.suspected, node.draining) {
-                (true, _) => "silent",
-                (false, true) => "draining",
-                (false, false) => "ready",
-            }
-            .into(),
+            state: state(node, peer(facts, node)).into(),
             this: node.name == facts.node,
             backends: backends().filter(|backend| backend.node == node.name).count(),
-            heard_ms: facts
-                .peers
-                .iter()
-                .find(|peer| peer.node == *node.name)
-                .and_then(|peer| peer.heard_ms),
+            heard_ms: peer(facts, node).and_then(|peer| peer.heard_ms),
             tag: node.tag,
         })
         .collect()
+}
+
+fn peer<'f>(facts: &'f Facts, node: &Node) -> Option<&'f Peer> {
+    facts.peers.iter().find(|peer| peer.node == *node.name)
+}
+
+fn state(node: &Node, peer: Option<&Peer>) -> &'static str {
+    if node.suspected {
+        "silent"
+    } else if peer.is_some_and(|peer| peer.away) {
+        "away"
+    } else if node.draining {
+        "draining"
+    } else {
+        "ready"
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::sample;
+
+    #[test]
+    fn a_node_whose_agent_is_away_is_not_called_silent() {
+        let mut facts = sample::facts();
+        facts.peers[0].away = true;
+        let states: Vec<_> = nodes(&facts).into_iter().map(|node| node.state).collect();
+        assert_eq!(states, ["ready", "away", "ready"]);
+    }
 
     #[test]
     fn a_silent_node_is_called_so_even_when_it_drains() {

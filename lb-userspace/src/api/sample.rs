@@ -122,6 +122,7 @@ fn peer(node: &str) -> Peer {
         node: node.into(),
         heard_ms: Some(80),
         suspected: false,
+        away: false,
     }
 }
 

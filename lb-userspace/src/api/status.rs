@@ -39,7 +39,7 @@ pub fn status(facts: &Facts) -> Status {
     let mut sources = facts.sources.clone();
     sources.sort_by_key(|source| source.error.is_none());
     let mut peers = facts.peers.clone();
-    peers.sort_by_key(|peer| !peer.suspected);
+    peers.sort_by_key(|peer| (!peer.suspected, !peer.away));
     Status {
         node: facts.node.to_string(),
         version: env!("CARGO_PKG_VERSION").into(),
@@ -96,24 +96,35 @@ fn problems(planes: &[Plane], sources: &[Source], peers: &[Peer], snapshot: &Sna
     });
     let silent = peers.iter().filter(|peer| peer.suspected).map(|peer| {
         Problem::new(format!("node {} is silent", peer.node))
-            .because(match peer.heard_ms {
-                Some(ms) => format!("last heard {:.1} s ago", ms as f64 / 1000.0),
-                None => "never heard".into(),
-            })
+            .because(last_heard(peer))
             .traffic("new connections go to other nodes, connections it has are still sent to it")
             .fix(format!(
                 "see whether {} and its agent run, and that udp/7950 passes between the nodes",
                 peer.node
             ))
     });
+    let away = peers.iter().filter(|peer| peer.away).map(|peer| {
+        Problem::new(format!("the agent of {} is away", peer.node))
+            .because(format!("{}; the node itself answers", last_heard(peer)))
+            .traffic("flows as that agent last programmed it; changes are not followed there")
+            .fix(format!("see whether an agent runs on {}", peer.node))
+    });
     failed
         .chain(reported)
         .chain(behind)
         .chain(refused)
         .chain(silent)
+        .chain(away)
         .chain(idle(snapshot))
         .chain(waiting(snapshot))
         .collect()
+}
+
+fn last_heard(peer: &Peer) -> String {
+    match peer.heard_ms {
+        Some(ms) => format!("last heard {:.1} s ago", ms as f64 / 1000.0),
+        None => "never heard".into(),
+    }
 }
 
 /// Services that nobody serves as they should be, in one problem: they may be thousands.
@@ -170,6 +181,7 @@ mod tests {
             traffic: "eth1 is served by tc".into(),
             fix: "detach the other program".into(),
         });
+        facts.peers[0].away = true;
         facts.peers[1].suspected = true;
         facts.sources[0].error = Some("services.yaml:3: unknown key `prots`".into());
         let status = status(&facts);
@@ -184,7 +196,8 @@ mod tests {
             [
                 "cannot attach XDP to eth1: device busy",
                 "source file was refused",
-                "node node3 is silent"
+                "node node3 is silent",
+                "the agent of node2 is away"
             ]
         );
     }

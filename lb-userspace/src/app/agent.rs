@@ -10,7 +10,7 @@ use crate::api::{Agent, Facts, Problem};
 use crate::config::Config;
 use crate::health::HealthReport;
 use crate::model::{DrainObject, Identity, Writer};
-use crate::peer::{PeerReport, PeerReports};
+use crate::peer::{PeerReport, PeerReports, Presence};
 use crate::plane::{Difference, EbpfPlane, PlaneReport, Question, TraceReport};
 use crate::source::SourceReport;
 
@@ -116,7 +116,8 @@ fn peer((node, report): (&Arc<str>, &PeerReport)) -> Peer {
     Peer {
         node: node.to_string(),
         heard_ms: report.heard.map(|heard| heard.elapsed().as_millis() as u64),
-        suspected: report.suspected,
+        suspected: report.presence == Presence::Suspected,
+        away: report.presence == Presence::Away,
     }
 }
 

@@ -116,7 +116,11 @@ fn source(source: &Source) -> [String; 4] {
 }
 
 fn peer(peer: &Peer) -> [String; 3] {
-    let state = if peer.suspected { "silent" } else { "alive" };
+    let state = match (peer.suspected, peer.away) {
+        (true, _) => "silent",
+        (false, true) => "away",
+        (false, false) => "alive",
+    };
     [
         peer.node.clone(),
         or_dash(peer.heard_ms.map(|heard| format!("{} ago", time(heard)))),

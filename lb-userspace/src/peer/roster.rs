@@ -1,21 +1,27 @@
-//! Who has been heard, and whether to believe it. Pure but for the clock it is handed.
+//! Who shows that it lives, and whether to believe it. Pure but for the clock it is handed.
 //!
 //! A replayed heartbeat must not keep a dead node alive, and clocks are not to be trusted with it. Each life of an
 //! agent has a random *boot* number; a heartbeat of an unknown life is believed only if it echoes the receiver's own
 //! boot, which nobody could have done before. Within a life, the sequence must grow.
+//!
+//! An agent that is away is not a node that is down: its programs and tables go on. Such a node's kernel refuses
+//! heartbeats, and a refusal is as good a sign of life, for a while.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::PeerReport;
 use super::wire::Heartbeat;
+use super::{PeerReport, Presence};
 
-/// Silence after which a node is suspected: three heartbeats.
+/// How long a heartbeat shows that a node lives: three of them.
 pub const SILENCE: Duration = Duration::from_millis(300);
+/// How long a refusal does. Linux answers six datagrams in a row to one destination, then one a second
+/// (`net.ipv4.icmp_ratelimit`), and heartbeats meet that second up to 100 ms late; the rest is for what is late besides.
+pub const REFUSAL: Duration = Duration::from_millis(1500);
 /// A longer gap between two looks than this was this agent's own: it says nothing about the others.
 const PAUSE: Duration = Duration::from_millis(200);
-/// Heartbeats in a row that clear a suspicion, and the longest gap within a row.
+/// Signs of life in a row that clear a suspicion, and the longest gap between heartbeats of a row.
 const ROW: u32 = 3;
 const GAP: Duration = Duration::from_millis(200);
 
@@ -24,7 +30,9 @@ pub struct Roster {
     /// Of this agent.
     boot: u64,
     peers: BTreeMap<Arc<str>, Peer>,
-    judged: Option<Instant>,
+    judged: Instant,
+    /// Since when this agent has looked without a pause.
+    awake: Instant,
 }
 
 #[derive(Default)]
@@ -34,8 +42,11 @@ struct Peer {
     /// The life believed in, and the last sequence of it.
     believed: Option<(u64, u64)>,
     heard: Option<Instant>,
+    /// Its latest refusal since it was heard: one from before says nothing about the silence of now.
+    refused: Option<Instant>,
+    /// Signs of life in a row since it is suspected.
     row: u32,
-    suspected: bool,
+    presence: Presence,
     unhealthy: BTreeSet<u64>,
 }
 
@@ -50,16 +61,26 @@ pub enum Heard {
     Unproven,
     Accepted {
         health_changed: bool,
-        back: bool,
     },
 }
 
+/// A node is judged differently than before.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Change {
+    pub node: Arc<str>,
+    pub before: Presence,
+    pub now: Presence,
+    /// Since its last sign of life.
+    pub silence: Duration,
+}
+
 impl Roster {
-    pub fn new(boot: u64) -> Self {
+    pub fn new(boot: u64, now: Instant) -> Self {
         Self {
             boot,
             peers: BTreeMap::new(),
-            judged: None,
+            judged: now,
+            awake: now,
         }
     }
 
@@ -89,45 +110,63 @@ impl Roster {
             return Heard::Unproven;
         }
         peer.believed = Some((heartbeat.boot, heartbeat.sequence));
-        let in_row = peer
-            .heard
-            .is_some_and(|heard| now.saturating_duration_since(heard) <= GAP);
-        peer.row = if in_row { peer.row.saturating_add(1) } else { 1 };
-        peer.heard = Some(now);
-        let back = peer.suspected && peer.row >= ROW;
-        peer.suspected &= !back;
+        peer.row = if is_fresh(peer.heard, GAP, now) {
+            peer.row.saturating_add(1)
+        } else {
+            1
+        };
+        (peer.heard, peer.refused) = (Some(now), None);
         Heard::Accepted {
             health_changed: peer.learn(heartbeat),
-            back,
         }
     }
 
-    /// Suspects nodes that have fallen silent; returns those that were not suspected before, and for how long they have
-    /// been silent. A node that was never heard may have no agent yet, and is not suspected.
-    pub fn judge(&mut self, now: Instant) -> Vec<(Arc<str>, Duration)> {
-        let paused = self
-            .judged
-            .is_some_and(|judged| now.saturating_duration_since(judged) > PAUSE);
-        self.judged = Some(now);
-        let mut silent = Vec::new();
-        for (name, peer) in &mut self.peers {
-            let Some(heard) = &mut peer.heard else { continue };
-            if paused {
-                *heard = now;
-            }
-            let silence = now.saturating_duration_since(*heard);
-            if silence > SILENCE && !peer.suspected {
-                peer.suspected = true;
-                silent.push((Arc::clone(name), silence));
-            }
+    /// The node's kernel refused a heartbeat, not earlier than at `when`: its agent is away.
+    pub fn refuse(&mut self, node: &str, when: Instant) {
+        let Some(peer) = self.peers.get_mut(node) else {
+            return;
+        };
+        if peer.heard.is_none_or(|heard| heard < when) {
+            peer.row = if is_fresh(peer.refused, REFUSAL, when) {
+                peer.row.saturating_add(1)
+            } else {
+                1
+            };
+            peer.refused = Some(when);
         }
-        silent
+    }
+
+    /// Judges every node anew, and returns those that changed.
+    pub fn judge(&mut self, now: Instant) -> Vec<Change> {
+        if now.saturating_duration_since(self.judged) > PAUSE {
+            self.awake = now;
+        }
+        self.judged = now;
+        let mut changes = Vec::new();
+        for (name, peer) in &mut self.peers {
+            let presence = peer.judge(self.awake, now);
+            let before = std::mem::replace(&mut peer.presence, presence);
+            if before == presence {
+                continue;
+            }
+            if presence == Presence::Suspected {
+                peer.row = 0;
+            }
+            let sign = peer.heard.max(peer.refused);
+            changes.push(Change {
+                node: Arc::clone(name),
+                before,
+                now: presence,
+                silence: sign.map_or(Duration::ZERO, |sign| now.saturating_duration_since(sign)),
+            });
+        }
+        changes
     }
 
     pub fn suspected(&self) -> BTreeSet<Arc<str>> {
         self.peers
             .iter()
-            .filter(|(_, peer)| peer.suspected)
+            .filter(|(_, peer)| peer.presence == Presence::Suspected)
             .map(|(name, _)| Arc::clone(name))
             .collect()
     }
@@ -143,7 +182,7 @@ impl Roster {
     pub fn reports(&self) -> BTreeMap<Arc<str>, PeerReport> {
         let report = |peer: &Peer| PeerReport {
             heard: peer.heard,
-            suspected: peer.suspected,
+            presence: peer.presence,
         };
         self.peers
             .iter()
@@ -152,7 +191,27 @@ impl Roster {
     }
 }
 
+/// Whether something happened at most so long ago.
+fn is_fresh(when: Option<Instant>, length: Duration, now: Instant) -> bool {
+    when.is_some_and(|when| now.saturating_duration_since(when) <= length)
+}
+
 impl Peer {
+    /// `awake`: since when this agent could have heard it.
+    fn judge(&self, awake: Instant, now: Instant) -> Presence {
+        let heard = is_fresh(self.heard, SILENCE, now);
+        let refuses = is_fresh(self.refused, REFUSAL, now);
+        match self.presence {
+            Presence::Suspected if self.row < ROW => Presence::Suspected,
+            _ if heard => Presence::Heard,
+            _ if refuses => Presence::Away,
+            // A node that never showed that it lives may not be there yet.
+            Presence::Unheard => Presence::Unheard,
+            before if is_fresh(Some(awake), SILENCE, now) => before,
+            _ => Presence::Suspected,
+        }
+    }
+
     /// Replaces what was known of the heartbeat's range. An agent that has just started does not know yet what is
     /// healthy: until it does, nothing is taken back.
     fn learn(&mut self, heartbeat: &Heartbeat) -> bool {

@@ -1,6 +1,6 @@
 use super::*;
 use crate::model::testing::{backend, web};
-use crate::model::{DrainObject, Identity, Standing};
+use crate::model::{Desired, DrainObject, Identity, Standing};
 
 /// An agent's control side at its own loopback address, all on one port as in a cluster.
 struct Agent {
@@ -34,11 +34,7 @@ impl Agent {
             health: findings,
         };
         let (reports, heartbeats) = start_at(address(n), setup).await;
-        let mut desired = web(vec![backend("web.1", "node1"), backend("web.2", "node2")]);
-        for (n, node) in desired.nodes.values_mut().enumerate() {
-            node.address = address(n as u8 + 1);
-        }
-        writer.source("file".into(), Arc::new(desired)).await.unwrap();
+        writer.source("file".into(), Arc::new(cluster())).await.unwrap();
         Self {
             view: writer.view(),
             writer,
@@ -59,6 +55,16 @@ impl Agent {
             .expect("not reached in ten seconds");
     }
 
+    async fn finds(&mut self, node: &str, presence: Presence) {
+        let found = self
+            .reports
+            .wait_for(|reports| reports.get(node).is_some_and(|peer| peer.presence == presence));
+        tokio::time::timeout(Duration::from_secs(10), found)
+            .await
+            .expect("not found so in ten seconds")
+            .unwrap();
+    }
+
     async fn hears(&mut self, node: &str) {
         let heard = self
             .reports
@@ -68,6 +74,14 @@ impl Agent {
             .expect("not heard in ten seconds")
             .unwrap();
     }
+}
+
+fn cluster() -> Desired {
+    let mut desired = web(vec![backend("web.1", "node1"), backend("web.2", "node2")]);
+    for (n, node) in desired.nodes.values_mut().enumerate() {
+        node.address = address(n as u8 + 1);
+    }
+    desired
 }
 
 fn address(n: u8) -> Ipv4Addr {
@@ -118,20 +132,45 @@ async fn what_one_agent_knows_all_agents_follow() {
         .unwrap();
     one.until(|snapshot| !snapshot.nodes["node1"].draining).await;
 
-    // Silence, and a new life.
+    // Its agent ends, and its kernel refuses heartbeats.
     two.heartbeats.abort();
+    one.finds("node2", Presence::Away).await;
+    tokio::time::sleep(roster::REFUSAL * 2).await;
+    assert_eq!(one.reports.borrow()["node2"].presence, Presence::Away);
+
+    // Silence: nobody refuses them any more.
+    let mute = UdpSocket::bind((address(2), port)).await.unwrap();
     let silent = Instant::now();
     one.until(|snapshot| snapshot.nodes["node2"].suspected).await;
-    assert!(
-        silent.elapsed() < Duration::from_secs(1),
-        "{:?}",
-        silent.elapsed()
-    );
-    drop(two);
+    let took = silent.elapsed();
+    assert!(took < roster::REFUSAL + Duration::from_secs(1), "{took:?}");
+
+    // A new life.
+    drop((mute, two));
     let _two = Agent::start(2, port, 1).await;
     one.until(|snapshot| !snapshot.nodes["node2"].suspected).await;
-    // node3 was never heard.
+    one.finds("node2", Presence::Heard).await;
+    // Nobody ever ran there, and its kernel says so.
+    one.finds("node3", Presence::Away).await;
     assert!(!one.view.current().nodes["node3"].suspected);
+}
+
+#[tokio::test]
+async fn an_agent_that_falls_silent_without_a_refusal_is_suspected_at_once() {
+    let port = free_port().await;
+    let (mut one, mut two) = (Agent::start(1, port, 1).await, Agent::start(2, port, 1).await);
+    one.hears("node2").await;
+    two.hears("node1").await;
+    // Stopped, as it were, with its socket open.
+    let alone = Desired {
+        nodes: [("node2".into(), cluster().nodes["node2"])].into(),
+        ..Desired::default()
+    };
+    two.writer.source("file".into(), Arc::new(alone)).await.unwrap();
+    let silent = Instant::now();
+    one.until(|snapshot| snapshot.nodes["node2"].suspected).await;
+    let took = silent.elapsed();
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
 
 #[tokio::test]

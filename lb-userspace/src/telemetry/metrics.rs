@@ -27,21 +27,28 @@ pub fn text(facts: &Facts) -> Result<String, fmt::Error> {
     }
     backends(&mut registry, facts);
     sources(&mut registry, facts);
-    let silent = gauges(
-        &mut registry,
-        "node_suspected",
-        "1 where this agent does not hear the node's",
-    );
-    for peer in &facts.peers {
-        set(
-            &silent,
-            vec![("node", peer.node.clone())],
-            f64::from(u8::from(peer.suspected)),
-        );
-    }
+    peers(&mut registry, facts);
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
+}
+
+fn peers(registry: &mut Registry, facts: &Facts) {
+    let suspected = gauges(
+        registry,
+        "node_suspected",
+        "1 where the node shows no sign of life",
+    );
+    let away = gauges(
+        registry,
+        "node_agent_away",
+        "1 where the node answers, and no agent there",
+    );
+    for peer in &facts.peers {
+        let node = || vec![("node", peer.node.clone())];
+        set(&suspected, node(), f64::from(u8::from(peer.suspected)));
+        set(&away, node(), f64::from(u8::from(peer.away)));
+    }
 }
 
 fn of_plane(registry: &mut Registry, plane: &Plane) {
@@ -171,6 +178,7 @@ mod tests {
             packets: 3,
             bytes: 180,
         }];
+        facts.peers[0].away = true;
         facts.peers[1].suspected = true;
         let text = text(&facts).unwrap();
         for line in [
@@ -181,6 +189,7 @@ mod tests {
             "portico_backends{state=\"active\"} 3.0\n",
             "portico_source_age_seconds{source=\"file\"} 1.5\n",
             "portico_node_suspected{node=\"node3\"} 1.0\n",
+            "portico_node_agent_away{node=\"node2\"} 1.0\n",
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
         }

@@ -79,7 +79,7 @@ impl Cluster {
         let agents = self.agents();
         for peer in status["peers"].as_array().context("no peers")? {
             let name = peer["node"].as_str().unwrap_or_default();
-            let heard = peer["suspected"] == false && !peer["heard_ms"].is_null();
+            let heard = peer["suspected"] == false && peer["away"] == false && !peer["heard_ms"].is_null();
             ensure!(
                 heard || !agents.iter().any(|agent| agent == name),
                 "it does not hear {name}"
@@ -99,12 +99,23 @@ impl Cluster {
 
     /// What a node says of each task: `active`, `warming`, `draining`, `unhealthy`.
     pub fn backend_states(&self, node: &str) -> Result<BTreeMap<String, String>> {
-        let rows = self.portico_json(node, &["backend", "ls"])?;
+        self.states(node, "backend", "task")
+    }
+
+    /// What a node says of each node: `ready`, `draining`, `away`, `silent`.
+    pub fn node_states(&self, node: &str) -> Result<BTreeMap<String, String>> {
+        self.states(node, "node", "name")
+    }
+
+    fn states(&self, node: &str, what: &str, name: &str) -> Result<BTreeMap<String, String>> {
+        let rows = self.portico_json(node, &[what, "ls"])?;
         let word = |row: &Value, key: &str| row[key].as_str().unwrap_or_default().to_owned();
-        let rows = rows.as_array().context("backend ls gave no list")?;
+        let rows = rows
+            .as_array()
+            .with_context(|| format!("{what} ls gave no list"))?;
         Ok(rows
             .iter()
-            .map(|row| (word(row, "task"), word(row, "state")))
+            .map(|row| (word(row, name), word(row, "state")))
             .collect())
     }
 

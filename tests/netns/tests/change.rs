@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::time::{Duration, Instant};
+
 use netns::client::load::{Load, Plan};
 use netns::{Cluster, Service, testing};
 
@@ -91,7 +93,7 @@ fn an_operators_drain_reaches_every_agent_and_fails_no_request() {
     let state_everywhere = |wanted: &str| {
         netns::wait::until(
             &format!("node2's tasks are {wanted} everywhere"),
-            std::time::Duration::from_secs(20),
+            Duration::from_secs(20),
             || {
                 cluster.nodes().iter().all(|node| {
                     cluster
@@ -140,6 +142,88 @@ fn killing_an_agent_and_starting_it_again_fails_no_request() {
     flawless(loads);
 }
 
+/// Its node answers that the agent is away: nobody takes it for dead, and new connections go to its task as before.
+#[test]
+fn an_agent_away_for_three_seconds_diverts_nobody_and_fails_no_request() {
+    let test = "an_agent_away_for_three_seconds_diverts_nobody_and_fails_no_request";
+    let Some(_turn) = testing::turn(test) else { return };
+    let mut cluster = cluster("portico-away", 3);
+    let others = ["node1", "node3"];
+    let suspicions = |cluster: &Cluster| {
+        let logs = others.map(|node| std::fs::read_to_string(cluster.agent_log(node)).unwrap());
+        let lines = logs.iter().flat_map(|log| log.lines());
+        let of_node2 = lines.filter(|line| line.contains("no sign of life") && line.contains("node2"));
+        of_node2.count()
+    };
+    let before = suspicions(&cluster);
+    let own: Vec<_> = cluster.state.nodes["node2"].address(0).both().into();
+    let mut targets = cluster.ports(8080);
+    targets.retain(|target| !own.contains(&target.ip()));
+    let kept = Plan::keep_alive(&targets, 100.0).start(&cluster.client());
+    kept.wait_for(100).unwrap();
+
+    cluster.kill_agent("node2").unwrap();
+    let killed = Instant::now();
+    let fresh = Plan::new_connections(&targets, 200.0).start(&cluster.client());
+    let away = |node: &str| {
+        cluster
+            .node_states(node)
+            .is_ok_and(|states| states["node2"] == "away")
+    };
+    netns::wait::until("node2's agent is away", Duration::from_secs(2), || {
+        others.into_iter().all(away)
+    })
+    .unwrap();
+    std::thread::sleep(Duration::from_secs(3).saturating_sub(killed.elapsed()));
+    assert!(others.into_iter().all(away));
+    let report = fresh.stop().unwrap();
+    report.assert_flawless();
+    // A third, less what chance takes.
+    let share = report.of_task("web.2") as f64 / report.requests() as f64;
+    assert!(share > 0.2, "{share} of {:?}", report.answers);
+
+    cluster.start_agent("node2").unwrap();
+    cluster.wait_agents().unwrap();
+    cluster.settle().unwrap();
+    kept.wait_for(100).unwrap();
+    kept.stop().unwrap().assert_flawless();
+    assert_eq!(suspicions(&cluster), before, "node2 was suspected");
+}
+
+/// With its agent at work, and while only its kernel speaks for it.
+#[test]
+fn a_node_that_is_cut_off_is_suspected_soon_and_trusted_again() {
+    let Some(_turn) = testing::turn("a_node_that_is_cut_off_is_suspected_soon_and_trusted_again") else {
+        return;
+    };
+    let mut cluster = cluster("portico-cut", 3);
+    let until = |cluster: &Cluster, wanted: &str| {
+        netns::wait::until(&format!("node3 is {wanted}"), Duration::from_secs(10), || {
+            ["node1", "node2"].iter().all(|node| {
+                cluster
+                    .node_states(node)
+                    .is_ok_and(|states| states["node3"] == wanted)
+            })
+        })
+        .unwrap()
+    };
+    // Half a second, and what a busy machine takes besides.
+    let patience = Duration::from_millis(1000);
+    cluster.set_wire("node3", 0, false).unwrap();
+    let took = until(&cluster, "silent");
+    assert!(took < patience, "{took:?}");
+    cluster.set_wire("node3", 0, true).unwrap();
+    until(&cluster, "ready");
+
+    cluster.kill_agent("node3").unwrap();
+    until(&cluster, "away");
+    cluster.set_wire("node3", 0, false).unwrap();
+    let took = until(&cluster, "silent");
+    assert!(took < Duration::from_millis(1500) + patience, "{took:?}");
+    cluster.set_wire("node3", 0, true).unwrap();
+    until(&cluster, "away");
+}
+
 /// The others suspect it and send new connections to its tasks elsewhere; what it had is lost with it.
 #[test]
 fn new_connections_avoid_a_node_that_died() {
@@ -149,15 +233,11 @@ fn new_connections_avoid_a_node_that_died() {
     let mut cluster = cluster("portico-died", 3);
     cluster.kill_node("node3").unwrap();
     let silent = |node: &str| {
-        cluster.portico_json(node, &["node", "ls"]).is_ok_and(|rows| {
-            rows.as_array().is_some_and(|rows| {
-                rows.iter()
-                    .any(|row| row["name"] == "node3" && row["state"] == "silent")
-            })
-        })
+        cluster
+            .node_states(node)
+            .is_ok_and(|states| states["node3"] == "silent")
     };
-    let patience = std::time::Duration::from_secs(10);
-    netns::wait::until("node3 is suspected", patience, || {
+    netns::wait::until("node3 is suspected", Duration::from_secs(10), || {
         silent("node1") && silent("node2")
     })
     .unwrap();

@@ -15,20 +15,20 @@ fn heartbeat(boot: u64, sequence: u64, echo: u64) -> Heartbeat {
     }
 }
 
-fn roster() -> Roster {
-    let mut roster = Roster::new(OWN);
+fn roster(now: Instant) -> Roster {
+    let mut roster = Roster::new(OWN, now);
     roster.follow([Arc::from("node2"), Arc::from("node3")].iter());
     roster
 }
 
 const ACCEPTED: Heard = Heard::Accepted {
     health_changed: false,
-    back: false,
 };
 
 /// A roster that believes in life 7 of node2, and the moment it last heard it.
 fn acquainted() -> (Roster, Instant) {
-    let (mut roster, now) = (roster(), Instant::now());
+    let now = Instant::now();
+    let mut roster = roster(now);
     assert_eq!(roster.hear(&heartbeat(7, 1, OWN), now), ACCEPTED);
     roster.judge(now);
     (roster, now)
@@ -38,19 +38,34 @@ fn after(milliseconds: u64, start: Instant) -> Instant {
     start + Duration::from_millis(milliseconds)
 }
 
-/// Looks every 50 ms up to a moment.
-fn judge_until(roster: &mut Roster, start: Instant, milliseconds: u64) -> Vec<Arc<str>> {
+/// Looks every 50 ms up to a moment; what node2 became meanwhile.
+fn judge_until(roster: &mut Roster, start: Instant, milliseconds: u64) -> Vec<Presence> {
+    let looks = (50..=milliseconds).step_by(50);
+    let changes = looks.flat_map(|ms| roster.judge(after(ms, start)));
+    changes
+        .inspect(|change| assert_eq!(*change.node, *"node2"))
+        .map(|change| change.now)
+        .collect()
+}
+
+/// The same, while node2's kernel refuses a heartbeat at each of these moments.
+fn refuse_until(roster: &mut Roster, start: Instant, refusals: &[u64], milliseconds: u64) -> Vec<Presence> {
     let looks = (50..=milliseconds).step_by(50);
     looks
-        .flat_map(|ms| roster.judge(after(ms, start)))
-        .map(|(name, _)| name)
+        .flat_map(|ms| {
+            if refusals.contains(&ms) {
+                roster.refuse("node2", after(ms, start));
+            }
+            roster.judge(after(ms, start))
+        })
+        .map(|change| change.now)
         .collect()
 }
 
 #[test]
 fn two_agents_believe_each_other_after_two_heartbeats_each() {
     let now = Instant::now();
-    let (mut one, mut two) = (Roster::new(1), Roster::new(2));
+    let (mut one, mut two) = (Roster::new(1, now), Roster::new(2, now));
     one.follow([Arc::from("node2")].iter());
     two.follow([Arc::from("node1")].iter());
     let from_one = |sequence, echo| Heartbeat {
@@ -91,14 +106,15 @@ fn three_missed_heartbeats_make_a_node_suspected() {
     assert!(judge_until(&mut roster, start, 300).is_empty());
     assert_eq!(
         judge_until(&mut roster, after(300, start), 50),
-        [Arc::from("node2")]
+        [Presence::Suspected]
     );
     assert_eq!(roster.suspected(), ["node2".into()].into());
 }
 
 #[test]
 fn a_node_that_was_never_heard_is_not_suspected() {
-    let (mut roster, start) = (roster(), Instant::now());
+    let start = Instant::now();
+    let mut roster = roster(start);
     assert!(judge_until(&mut roster, start, 5000).is_empty());
 }
 
@@ -106,15 +122,94 @@ fn a_node_that_was_never_heard_is_not_suspected() {
 fn three_heartbeats_in_a_row_clear_a_suspicion() {
     let (mut roster, start) = acquainted();
     judge_until(&mut roster, start, 1000);
-    assert_eq!(roster.hear(&heartbeat(7, 2, OWN), after(1000, start)), ACCEPTED);
-    assert_eq!(roster.hear(&heartbeat(7, 3, OWN), after(1100, start)), ACCEPTED);
-    assert_eq!(roster.suspected().len(), 1);
-    let back = Heard::Accepted {
-        health_changed: false,
-        back: true,
-    };
-    assert_eq!(roster.hear(&heartbeat(7, 4, OWN), after(1200, start)), back);
+    for (sequence, ms) in [(2, 1000), (3, 1100)] {
+        assert_eq!(
+            roster.hear(&heartbeat(7, sequence, OWN), after(ms, start)),
+            ACCEPTED
+        );
+        assert!(judge_until(&mut roster, after(ms, start), 50).is_empty());
+    }
+    assert_eq!(roster.hear(&heartbeat(7, 4, OWN), after(1200, start)), ACCEPTED);
+    assert_eq!(
+        judge_until(&mut roster, after(1200, start), 50),
+        [Presence::Heard]
+    );
     assert!(roster.suspected().is_empty());
+}
+
+#[test]
+fn heartbeats_with_gaps_clear_no_suspicion() {
+    let (mut roster, start) = acquainted();
+    judge_until(&mut roster, start, 1000);
+    for sequence in 2..10 {
+        let now = after(500 + 250 * sequence, start);
+        assert_eq!(roster.hear(&heartbeat(7, sequence, OWN), now), ACCEPTED);
+        assert!(judge_until(&mut roster, now, 200).is_empty());
+    }
+}
+
+/// As Linux answers: six in a row, then one a second.
+const REFUSALS: [u64; 10] = [150, 250, 350, 450, 550, 650, 1100, 2100, 3200, 4200];
+
+#[test]
+fn a_node_whose_agent_is_away_is_not_suspected_as_long_as_its_kernel_answers() {
+    let (mut roster, start) = acquainted();
+    assert_eq!(
+        refuse_until(&mut roster, start, &REFUSALS, 4200),
+        [Presence::Away]
+    );
+    assert_eq!(roster.reports()["node2"].heard, Some(start));
+    // And then the node dies.
+    assert!(judge_until(&mut roster, after(4200, start), 1500).is_empty());
+    assert_eq!(
+        judge_until(&mut roster, after(5700, start), 50),
+        [Presence::Suspected]
+    );
+}
+
+#[test]
+fn an_agent_that_comes_back_is_heard_again_and_its_node_was_never_suspected() {
+    let (mut roster, start) = acquainted();
+    assert_eq!(
+        refuse_until(&mut roster, start, &REFUSALS, 1100),
+        [Presence::Away]
+    );
+    let now = after(1150, start);
+    assert_eq!(roster.hear(&heartbeat(8, 1, OWN), now), ACCEPTED);
+    assert_eq!(judge_until(&mut roster, now, 50), [Presence::Heard]);
+}
+
+#[test]
+fn a_refusal_from_before_the_silence_does_not_count() {
+    let (mut roster, start) = acquainted();
+    roster.refuse("node2", after(50, start));
+    assert_eq!(roster.hear(&heartbeat(7, 2, OWN), after(100, start)), ACCEPTED);
+    // Found late.
+    roster.refuse("node2", after(90, start));
+    let heard = after(100, start);
+    assert_eq!(judge_until(&mut roster, heard, 350), [Presence::Suspected]);
+}
+
+#[test]
+fn three_refusals_in_a_row_clear_a_suspicion_too() {
+    let (mut roster, start) = acquainted();
+    judge_until(&mut roster, start, 1000);
+    // A node mended before its agent runs again; the second refusal comes too late for a row.
+    let refusals = [1050, 2600, 3600, 4600];
+    assert!(refuse_until(&mut roster, start, &refusals[..3], 4550).is_empty());
+    let rest = refuse_until(&mut roster, after(4550, start), &[50], 50);
+    assert_eq!(rest, [Presence::Away]);
+    assert!(roster.suspected().is_empty());
+}
+
+#[test]
+fn a_node_that_was_only_ever_heard_to_refuse_is_suspected_when_it_does_no_longer() {
+    let start = Instant::now();
+    let mut roster = roster(start);
+    assert_eq!(
+        refuse_until(&mut roster, start, &[100], 1700),
+        [Presence::Away, Presence::Suspected]
+    );
 }
 
 #[test]
@@ -122,7 +217,10 @@ fn our_own_pause_says_nothing_about_the_others() {
     let (mut roster, start) = acquainted();
     assert!(roster.judge(after(5000, start)).is_empty());
     assert!(judge_until(&mut roster, after(5000, start), 300).is_empty());
-    assert_eq!(judge_until(&mut roster, after(5300, start), 50).len(), 1);
+    assert_eq!(
+        judge_until(&mut roster, after(5300, start), 50),
+        [Presence::Suspected]
+    );
 }
 
 #[test]
@@ -133,10 +231,7 @@ fn a_heartbeat_replaces_what_it_speaks_of_and_nothing_else() {
         unhealthy: unhealthy.to_vec(),
         ..heartbeat(7, sequence, OWN)
     };
-    let changed = Heard::Accepted {
-        health_changed: true,
-        back: false,
-    };
+    let changed = Heard::Accepted { health_changed: true };
     assert_eq!(roster.hear(&say(2, 0..=u64::MAX, &[1, 5, 9]), now), changed);
     assert_eq!(roster.hear(&say(3, 0..=5, &[1]), now), changed);
     assert_eq!(roster.unhealthy("node2"), [1, 9].into());
