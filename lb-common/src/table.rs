@@ -116,6 +116,8 @@ pub mod node_flag {
     pub const XDP: u16 = 4;
     /// Suspected or reported down: replies for it leave by another way where they can.
     pub const DOWN: u16 = 8;
+    /// What leaves by its device is redirected there even if it came in by it: `XDP_TX` would leave it lying.
+    pub const REDIRECT: u16 = 16;
 }
 
 /// Value of `LOCAL`, keyed by member tag: a member whose task runs on this node.
@@ -232,7 +234,7 @@ pub struct Hint {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Uplink {
     pub ifindex: u32,
-    /// 1 where an XDP program may redirect into it.
+    /// [`node_flag::XDP`] and [`node_flag::REDIRECT`], as they are for this device.
     pub xdp: u32,
     /// Family and address of the IPv6 gateway of the device's own default route, as the kernel's `bpf_redir_neigh` has
     /// them; zeroes where it has none. The kernel chooses an IPv6 next hop without regard to the device, and would ask

@@ -139,7 +139,7 @@ fn ingress<V: Path>(xdp: Xdp, window: Window) -> Action {
         return FAILED;
     };
     match write(window, node, &outer, &tunnel) {
-        Some(()) => (Verdict::Relayed, send(ifindex, node.ifindex)),
+        Some(()) => (Verdict::Relayed, send(ifindex, node.ifindex, node.flags)),
         None => FAILED,
     }
 }
@@ -223,10 +223,10 @@ fn write(window: Window, node: &Node, outer: &Ipv4, tunnel: &Tunnel) -> Option<(
     window.put(6, node.own)
 }
 
-/// Out by the device it came in on, or by another.
+/// Out by the device it came in on, or by another; `flags` are those of that one ([`node_flag`]).
 #[inline(always)]
-fn send(from: u32, to: u32) -> u32 {
-    if from == to {
+fn send(from: u32, to: u32, flags: u16) -> u32 {
+    if from == to && flags & node_flag::REDIRECT == 0 {
         return XDP_TX;
     }
     // SAFETY: takes numbers only.
@@ -294,7 +294,7 @@ fn forward<V: Path>(xdp: Xdp, window: Window, tunnel: &Tunnel) -> Action {
     let Some(uplink) = UPLINK.get(tunnel.device as u32) else {
         return HAND_OVER;
     };
-    if uplink.ifindex == 0 || (uplink.ifindex != ifindex && uplink.xdp == 0) {
+    if uplink.ifindex == 0 || (uplink.ifindex != ifindex && uplink.xdp & node_flag::XDP as u32 == 0) {
         return HAND_OVER;
     }
     let Some(fib) = FIB.get_ptr_mut(0) else {
@@ -327,7 +327,10 @@ fn forward<V: Path>(xdp: Xdp, window: Window, tunnel: &Tunnel) -> Action {
         .and_then(|()| window.put(6, fib.smac))
         .and_then(|()| window.put(L3 - 2, V::ETHERTYPE.to_be_bytes()));
     match written {
-        Some(()) => (Verdict::ReplyForwarded, send(ifindex, uplink.ifindex)),
+        Some(()) => (
+            Verdict::ReplyForwarded,
+            send(ifindex, uplink.ifindex, uplink.xdp as u16),
+        ),
         None => FAILED,
     }
 }

@@ -211,7 +211,7 @@ pub fn fill(rig: &mut Rig) {
         alive: crate::relay::now() + 1_000_000,
     };
     rig.set("SETTINGS", 0, settings);
-    let (ifindex, xdp) = (rig.wire, 1);
+    let (ifindex, xdp) = (rig.wire, node_flag::XDP.into());
     rig.set(
         "UPLINK",
         ifindex & 0xff,

@@ -4,12 +4,12 @@ use lb_common::Verdict;
 use lb_common::geneve::OVERHEAD;
 use lb_common::hash;
 use lb_common::key::{TCP, UDP};
-use lb_common::table::{Node, node_flag};
+use lb_common::table::{Node, Uplink, node_flag};
 
 use crate::by_family;
 use crate::cluster::{self, BOTH, HERE, Narrow, Net, REMOTE, THERE, port};
-use crate::frame::{ACK, L3, Opened, Packet, SYN, icmp_error, open, read_error};
-use crate::rig::{Rig, TC_UNSPEC, XDP_PASS, XDP_TX};
+use crate::frame::{ACK, Geneve, L3, Opened, Packet, SYN, icmp_error, open, read_error};
+use crate::rig::{Rig, TC_UNSPEC, XDP_PASS, XDP_REDIRECT, XDP_TX};
 
 fn kinds(net: Net) -> Vec<Packet> {
     let (client, front) = (net.client(), net.front(port::THERE));
@@ -251,6 +251,27 @@ fn what_xdp_cannot_send_it_leaves_to_tc_unchanged() {
             node.ifindex = wire;
             node.flags |= node_flag::XDP;
         });
+    }
+}
+
+/// On a veth: what `XDP_TX` sends may lie there until another packet passes.
+#[test]
+fn a_device_that_wants_redirects_gets_them_even_for_what_came_in_by_it() {
+    let Some(mut rig) = Rig::new() else { return };
+    for net in BOTH {
+        let relayed = Packet::syn(net.client(), net.front(port::THERE));
+        let back = Packet::tcp(net.front(port::THERE), net.client(), ACK);
+        let reply = Geneve::reply(rig.wire, &back);
+        for (flags, action) in [(node_flag::REDIRECT, XDP_REDIRECT), (0, XDP_TX)] {
+            rig.change("NODE", THERE as u32, |node: &mut Node| {
+                node.flags = node.flags & !node_flag::REDIRECT | flags;
+            });
+            let byte = rig.wire & 0xff;
+            rig.change("UPLINK", byte, |uplink: &mut Uplink| uplink.xdp = flags.into());
+            assert_eq!(rig.xdp(&relayed.frame()).action, action);
+            let ran = rig.xdp(&reply.frame());
+            assert_eq!((ran.verdict(), ran.action), (Verdict::ReplyForwarded, action));
+        }
     }
 }
 

@@ -16,6 +16,7 @@ use crate::cluster;
 /// What the kernel is told to do with a packet.
 pub const XDP_PASS: u32 = 2;
 pub const XDP_TX: u32 = 3;
+pub const XDP_REDIRECT: u32 = 4;
 pub const TC_UNSPEC: u32 = u32::MAX;
 pub const TC_SHOT: u32 = 2;
 pub const TC_REDIRECT: u32 = 7;

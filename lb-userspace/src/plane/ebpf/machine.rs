@@ -4,9 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
-use lb_common::table;
+use lb_common::table::{self, node_flag};
 
 use super::hooks;
+use super::host::Device;
 use super::links::{Mode, Place};
 use super::state::State;
 use super::uplinks::{self, Plan, Uplink};
@@ -22,12 +23,7 @@ impl State {
         snapshot: &Arc<Snapshot>,
         keep: bool,
     ) -> Result<Vec<(u32, IpAddr)>, EbpfError> {
-        let uplinks = &self.uplinks;
-        let redirects = |device| {
-            let xdp = |uplink: &InterfaceReport| (uplink.index == device).then_some(uplink.xdp?);
-            takes_redirects(uplinks, uplinks.iter().find_map(xdp))
-        };
-        let ways = ways::find(&self.host, snapshot, &self.node, redirects);
+        let ways = ways::find(&self.host, snapshot, &self.node, |device| self.xdp_flags(device));
         let settings = ways::settings(&self.host, &ways, &self.limits);
         self.tables.set_settings(settings)?;
         let mut nodes = ways.nodes;
@@ -145,7 +141,7 @@ impl State {
             .collect();
         let mut bytes = HashMap::new();
         for uplink in &self.uplinks {
-            let xdp = u32::from(takes_redirects(&self.uplinks, uplink.xdp));
+            let xdp = self.xdp_flags(uplink.index).into();
             let gateway6 = self.host.gateways6.get(&uplink.index);
             // Of two that share a byte the first keeps it.
             bytes.entry(uplink.index & 0xff).or_insert(table::Uplink {
@@ -211,6 +207,23 @@ impl State {
             }
         }
         report
+    }
+
+    /// How an XDP program may send by a device.
+    fn xdp_flags(&self, device: u32) -> u16 {
+        let attached = |uplink: &InterfaceReport| (uplink.index == device).then_some(uplink.xdp?);
+        let xdp = self.uplinks.iter().find_map(attached);
+        let mut flags = 0;
+        if takes_redirects(&self.uplinks, xdp) {
+            flags |= node_flag::XDP;
+        }
+        let is_veth = |device: &Device| device.kind.as_deref() == Some("veth");
+        // The kernel wakes the other end of a veth for what XDP_TX sends only if that end has an XDP program too
+        // (drivers/net/veth.c, veth_xdp_flush): without one, packets lie there until something else passes.
+        if xdp == Some(XdpAttachment::Native) && self.host.devices.get(&device).is_some_and(is_veth) {
+            flags |= node_flag::REDIRECT;
+        }
+        flags
     }
 
     fn refused_before(&self, uplink: &Uplink) -> Option<InterfaceReport> {

@@ -21,8 +21,8 @@ pub struct Ways {
     pub problems: Vec<Problem>,
 }
 
-/// The ways from `own`, the name of this node, to all nodes of the snapshot.
-pub fn find(host: &Host, snapshot: &Snapshot, own: &str, redirects: impl Fn(u32) -> bool) -> Ways {
+/// The ways from `own`, the name of this node, to all nodes of the snapshot; `xdp` gives the flags of a device.
+pub fn find(host: &Host, snapshot: &Snapshot, own: &str, xdp: impl Fn(u32) -> u16) -> Ways {
     let mut ways = Ways::default();
     for node in snapshot.nodes.values() {
         let suspected = if node.suspected { node_flag::DOWN } else { 0 };
@@ -49,9 +49,7 @@ pub fn find(host: &Host, snapshot: &Snapshot, own: &str, redirects: impl Fn(u32)
                 entry.source = source.octets();
                 entry.partial_sum = outer_partial_sum(entry.source, entry.address);
                 entry.mtu = mtu.min(u32::from(u16::MAX)) as u16;
-                if redirects(route.device) {
-                    entry.flags |= node_flag::XDP;
-                }
+                entry.flags |= xdp(route.device);
                 let hop = route.gateway.unwrap_or(node.address.into());
                 let neighbour = host.neighbours.get(&(route.device, hop));
                 let own_mac = device.and_then(|device| device.mac);
@@ -188,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_way_has_everything_the_outer_headers_need() {
-        let ways = find(&host(), &snapshot(), "a", |_| false);
+        let ways = find(&host(), &snapshot(), "a", |_| 0);
         let node = ways.nodes[&2];
         assert_eq!((node.ifindex, node.mtu, node.source), (4, 1500, [192, 0, 2, 1]));
         assert_eq!((node.next_hop, node.own), ([6; 6], [2; 6]));
@@ -204,7 +202,7 @@ mod tests {
 
     #[test]
     fn a_node_without_a_route_is_known_and_named() {
-        let ways = find(&Host::default(), &snapshot(), "a", |_| false);
+        let ways = find(&Host::default(), &snapshot(), "a", |_| 0);
         assert_eq!(
             (ways.nodes[&2].ifindex, ways.nodes[&2].flags),
             (0, node_flag::KNOWN)
@@ -214,13 +212,13 @@ mod tests {
 
     #[test]
     fn the_mss_leaves_room_for_the_tunnel_where_there_is_one() {
-        let ways = find(&host(), &snapshot(), "a", |_| false);
+        let ways = find(&host(), &snapshot(), "a", |_| 0);
         let limits = Limits::default();
         let both = settings(&host(), &ways, &limits);
         assert_eq!((both.mss4, both.mss6), (1388, 1368));
         let mut alone = snapshot();
         alone.nodes.remove("b");
-        let ways = find(&host(), &alone, "a", |_| false);
+        let ways = find(&host(), &alone, "a", |_| 0);
         assert_eq!(settings(&host(), &ways, &limits).mss4, 0);
     }
 }
