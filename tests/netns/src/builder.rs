@@ -38,6 +38,11 @@ impl Cluster {
 }
 
 impl Builder {
+    /// What the names of its namespaces start with.
+    pub fn prefix(&self) -> &str {
+        &self.state.prefix
+    }
+
     pub fn nodes(mut self, count: u8) -> Self {
         self.count = count;
         self

@@ -1,6 +1,7 @@
 //! Waiting until every agent has carried out what its services file says, and asking them what they did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
@@ -32,6 +33,29 @@ impl Cluster {
             wait::until_some(&format!("{node} serves what was published"), PATIENCE, || {
                 self.check_settled(node, began.elapsed() > MARKED).map(Some)
             })?;
+        }
+        Ok(())
+    }
+
+    /// Waits until every agent knows the tasks that its own services file names, however old that is: then views lag
+    /// behind as far as the files do, and no further.
+    pub fn keep_up(&self) -> Result<()> {
+        for node in self.agents() {
+            wait::until_some(
+                &format!("{node} has taken in its services file"),
+                PATIENCE,
+                || {
+                    let text = fs::read_to_string(self.services_file(&node))?;
+                    let named: BTreeSet<&str> = text
+                        .split("task: \"")
+                        .skip(1)
+                        .filter_map(|rest| rest.split('"').next())
+                        .collect();
+                    let there = self.backend_states(&node)?;
+                    let known = there.keys().map(String::as_str).eq(named);
+                    Ok::<_, anyhow::Error>(known.then_some(()))
+                },
+            )?;
         }
         Ok(())
     }

@@ -1,10 +1,20 @@
-//! What every test in namespaces needs: the right to make them, and a turn of its own.
+//! What every test in namespaces needs: the right to make them, a turn of its own, and a cluster that serves.
 
 use std::fs::File;
 use std::io::Write;
+use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use anyhow::Result;
+use nix::errno::Errno;
 use nix::fcntl::{Flock, FlockArg};
+
+use crate::builder::Builder;
+use crate::cluster::Cluster;
+use crate::state::Service;
+
+/// The ports of the service `web`, which most tests ask.
+pub const WEB: [&str; 2] = ["8080:80", "8080:80/udp"];
 
 /// Two cores serve one cluster at a time.
 static TURN: Mutex<()> = Mutex::new(());
@@ -20,19 +30,80 @@ pub struct Turn {
 pub fn turn(test: &str) -> Option<Turn> {
     if !nix::unistd::geteuid().is_root() {
         assert!(std::env::var("CI").is_err(), "{test} needs root, and CI has it");
-        // Past the test harness's capture: a test that did not run must not look like one that passed.
-        let _ = writeln!(
-            std::io::stderr(),
+        say(&format!(
             "{test} SKIPPED: it makes network namespaces and needs root"
-        );
+        ));
         return None;
     }
     let guard = TURN.lock().unwrap_or_else(PoisonError::into_inner);
-    // Another run of the same tests, from another directory say, would take this one's cluster for its own.
-    let file = File::create(std::env::temp_dir().join("portico-netns-tests.lock")).ok();
-    let file = file.and_then(|file| Flock::lock(file, FlockArg::LockExclusive).ok());
     Some(Turn {
-        _file: file,
+        _file: machine(test),
         _guard: guard,
     })
+}
+
+/// Another run of the same tests, from another directory say, would take this one's cluster for its own.
+fn machine(test: &str) -> Option<Flock<File>> {
+    let file = File::create(std::env::temp_dir().join("portico-netns-tests.lock")).ok()?;
+    match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
+        Err((file, Errno::EWOULDBLOCK)) => {
+            say(&format!("{test} waits for another run of these tests to end"));
+            Flock::lock(file, FlockArg::LockExclusive).ok()
+        }
+        taken => taken.ok(),
+    }
+}
+
+/// Past the test harness's capture: a test that did not run, or waits, must not look like one that passed or hangs.
+fn say(words: &str) {
+    let _ = writeln!(std::io::stderr(), "{words}");
+}
+
+/// A cluster and the turn of the test that uses it. The cluster goes first.
+#[derive(Debug)]
+pub struct Stage {
+    cluster: Cluster,
+    _turn: Turn,
+}
+
+impl Deref for Stage {
+    type Target = Cluster;
+
+    fn deref(&self) -> &Cluster {
+        &self.cluster
+    }
+}
+
+impl DerefMut for Stage {
+    fn deref_mut(&mut self) -> &mut Cluster {
+        &mut self.cluster
+    }
+}
+
+/// A cluster of three nodes for the test that the name stands for; its namespaces are called `portico-NAME-…`.
+pub fn cluster(name: &str) -> Builder {
+    Cluster::builder(&format!("portico-{name}"))
+}
+
+/// The same with the service `web`: a number of tasks, TCP and UDP port 8080 on every node.
+pub fn web(name: &str, tasks: u32) -> Builder {
+    cluster(name).service("web", Service::new(&WEB), tasks)
+}
+
+impl Builder {
+    /// Waits for the test's turn, builds, and waits until all agents serve. `None` where tests cannot run.
+    ///
+    /// # Panics
+    /// With the reason, when there is no such cluster.
+    pub fn stage(self) -> Option<Stage> {
+        let turn = turn(self.prefix())?;
+        let settled = self.build().and_then(|cluster| -> Result<Cluster> {
+            cluster.settle()?;
+            Ok(cluster)
+        });
+        match settled {
+            Ok(cluster) => Some(Stage { cluster, _turn: turn }),
+            Err(error) => panic!("no cluster to test on: {error:#}"),
+        }
+    }
 }

@@ -5,17 +5,7 @@
 use std::time::{Duration, Instant};
 
 use netns::client::load::{Load, Plan};
-use netns::{Cluster, Service, testing};
-
-fn cluster(prefix: &str, tasks: u32) -> Cluster {
-    let web = Service::new(&["8080:80", "8080:80/udp"]);
-    let cluster = Cluster::builder(prefix)
-        .service("web", web, tasks)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
-    cluster
-}
+use netns::{Cluster, testing};
 
 /// Kept connections and new ones, to every node over both families.
 fn loads(cluster: &Cluster) -> [Load; 2] {
@@ -39,10 +29,9 @@ fn flawless(loads: [Load; 2]) {
 
 #[test]
 fn scaling_from_three_to_six_and_back_fails_no_request() {
-    let Some(_turn) = testing::turn("scaling_from_three_to_six_and_back_fails_no_request") else {
+    let Some(mut cluster) = testing::web("scale", 3).stage() else {
         return;
     };
-    let mut cluster = cluster("portico-scale", 3);
     let loads = loads(&cluster);
     go_on(&loads);
     cluster.scale("web", 6).unwrap();
@@ -59,10 +48,9 @@ fn scaling_from_three_to_six_and_back_fails_no_request() {
 
 #[test]
 fn draining_a_node_and_taking_it_back_fails_no_request() {
-    let Some(_turn) = testing::turn("draining_a_node_and_taking_it_back_fails_no_request") else {
+    let Some(mut cluster) = testing::web("drain", 6).stage() else {
         return;
     };
-    let mut cluster = cluster("portico-drain", 6);
     let loads = loads(&cluster);
     go_on(&loads);
     cluster.set_node_draining("node2", true).unwrap();
@@ -85,10 +73,9 @@ fn draining_a_node_and_taking_it_back_fails_no_request() {
 
 #[test]
 fn an_operators_drain_reaches_every_agent_and_fails_no_request() {
-    let Some(_turn) = testing::turn("an_operators_drain_reaches_every_agent_and_fails_no_request") else {
+    let Some(cluster) = testing::web("operator", 6).stage() else {
         return;
     };
-    let cluster = cluster("portico-operator", 6);
     let loads = loads(&cluster);
     let state_everywhere = |wanted: &str| {
         netns::wait::until(
@@ -125,10 +112,9 @@ fn an_operators_drain_reaches_every_agent_and_fails_no_request() {
 
 #[test]
 fn killing_an_agent_and_starting_it_again_fails_no_request() {
-    let Some(_turn) = testing::turn("killing_an_agent_and_starting_it_again_fails_no_request") else {
+    let Some(mut cluster) = testing::web("agent", 3).stage() else {
         return;
     };
-    let mut cluster = cluster("portico-agent", 3);
     let loads = loads(&cluster);
     for node in cluster.nodes() {
         go_on(&loads);
@@ -145,9 +131,9 @@ fn killing_an_agent_and_starting_it_again_fails_no_request() {
 /// Its node answers that the agent is away: nobody takes it for dead, and new connections go to its task as before.
 #[test]
 fn an_agent_away_for_three_seconds_diverts_nobody_and_fails_no_request() {
-    let test = "an_agent_away_for_three_seconds_diverts_nobody_and_fails_no_request";
-    let Some(_turn) = testing::turn(test) else { return };
-    let mut cluster = cluster("portico-away", 3);
+    let Some(mut cluster) = testing::web("away", 3).stage() else {
+        return;
+    };
     let others = ["node1", "node3"];
     let suspicions = |cluster: &Cluster| {
         let logs = others.map(|node| std::fs::read_to_string(cluster.agent_log(node)).unwrap());
@@ -193,10 +179,9 @@ fn an_agent_away_for_three_seconds_diverts_nobody_and_fails_no_request() {
 /// With its agent at work, and while only its kernel speaks for it.
 #[test]
 fn a_node_that_is_cut_off_is_suspected_soon_and_trusted_again() {
-    let Some(_turn) = testing::turn("a_node_that_is_cut_off_is_suspected_soon_and_trusted_again") else {
+    let Some(mut cluster) = testing::web("cut", 3).stage() else {
         return;
     };
-    let mut cluster = cluster("portico-cut", 3);
     let until = |cluster: &Cluster, wanted: &str| {
         netns::wait::until(&format!("node3 is {wanted}"), Duration::from_secs(10), || {
             ["node1", "node2"].iter().all(|node| {
@@ -227,10 +212,9 @@ fn a_node_that_is_cut_off_is_suspected_soon_and_trusted_again() {
 /// The others suspect it and send new connections to its tasks elsewhere; what it had is lost with it.
 #[test]
 fn new_connections_avoid_a_node_that_died() {
-    let Some(_turn) = testing::turn("new_connections_avoid_a_node_that_died") else {
+    let Some(mut cluster) = testing::web("died", 3).stage() else {
         return;
     };
-    let mut cluster = cluster("portico-died", 3);
     cluster.kill_node("node3").unwrap();
     let silent = |node: &str| {
         cluster

@@ -9,7 +9,8 @@ use netns::client::idle::Idle;
 use netns::client::load::Plan;
 use netns::client::report::Kind;
 use netns::client::udp::Sender;
-use netns::{Cluster, Service, address, testing, tool};
+use netns::testing::Stage;
+use netns::{address, testing, tool};
 
 const RULES: &str = "table inet lab {
     chain pre {
@@ -19,25 +20,18 @@ const RULES: &str = "table inet lab {
     }
 }";
 
-fn translated(prefix: &str) -> (Cluster, Vec<SocketAddr>) {
-    let web = Service::new(&["8080:80"]);
-    let cluster = Cluster::builder(prefix)
-        .nodes(1)
-        .without_agents()
-        .service("web", web, 1)
-        .build()
-        .unwrap();
+fn translated(name: &str) -> Option<(Stage, Vec<SocketAddr>)> {
+    let cluster = testing::web(name, 1).nodes(1).without_agents().stage()?;
     tool::run(cluster.place("node1").command("nft").unwrap().arg(RULES)).unwrap();
     let targets = cluster.ports(8080);
-    (cluster, targets)
+    Some((cluster, targets))
 }
 
 #[test]
 fn a_load_on_a_quiet_cluster_is_flawless() {
-    let Some(_turn) = testing::turn("a_load_on_a_quiet_cluster_is_flawless") else {
+    let Some((cluster, targets)) = translated("quiet") else {
         return;
     };
-    let (cluster, targets) = translated("portico-quiet");
     for plan in [
         Plan::keep_alive(&targets, 400.0),
         Plan::new_connections(&targets, 400.0),
@@ -59,10 +53,9 @@ fn a_load_on_a_quiet_cluster_is_flawless() {
 
 #[test]
 fn a_task_that_dies_is_seen_as_failures_of_the_right_kind() {
-    let Some(_turn) = testing::turn("a_task_that_dies_is_seen_as_failures_of_the_right_kind") else {
+    let Some((cluster, targets)) = translated("dies") else {
         return;
     };
-    let (cluster, targets) = translated("portico-dies");
     let mut idle = Idle::open(&cluster.client(), &targets, 10).unwrap();
     assert_eq!(idle.prove(), Ok(()));
     let load = Plan::new_connections(&targets, 200.0).start(&cluster.client());
@@ -92,10 +85,9 @@ fn a_task_that_dies_is_seen_as_failures_of_the_right_kind() {
 
 #[test]
 fn a_task_told_to_end_gives_kept_connections_a_last_answer() {
-    let Some(_turn) = testing::turn("a_task_told_to_end_gives_kept_connections_a_last_answer") else {
+    let Some((cluster, targets)) = translated("last") else {
         return;
     };
-    let (cluster, targets) = translated("portico-last");
     let load = Plan::keep_alive(&targets, 200.0).start(&cluster.client());
     load.wait_for(100).unwrap();
     cluster

@@ -9,7 +9,8 @@ use netns::client::idle::Idle;
 use netns::client::load::Plan;
 use netns::client::raw::Wire;
 use netns::client::raw::tcp::{Segment, flag};
-use netns::{Cluster, Service, testing};
+use netns::testing::Stage;
+use netns::{Cluster, testing};
 
 const PACKETS: u32 = 100_000;
 /// Chases and resets allowed each second and CPU.
@@ -40,18 +41,13 @@ fn flood(cluster: &Cluster, flags: u8) -> f64 {
     began.elapsed().as_secs_f64()
 }
 
-fn cluster(prefix: &str) -> Cluster {
+fn cluster(name: &str) -> Option<Stage> {
     let limits = format!("[limits]\nchases = {LIMIT}\nresets = {LIMIT}\n");
-    let cluster = Cluster::builder(prefix)
-        .configuration(&limits)
-        .service("web", Service::new(&["8080:80"]), 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
+    let cluster = testing::web(name, 3).configuration(&limits).stage()?;
     // Where the flood's clients would be: nowhere, and no router says so.
     let nowhere = ["route add blackhole 198.18.128.0/17".to_owned()];
     netns::tool::ip(Some(cluster.router().name()), &nowhere).unwrap();
-    cluster
+    Some(cluster)
 }
 
 fn established(cluster: &Cluster) -> u64 {
@@ -66,9 +62,9 @@ fn established(cluster: &Cluster) -> u64 {
 
 #[test]
 fn a_syn_flood_harms_no_live_flow_and_leaves_nothing_in_the_established_table() {
-    let test = "a_syn_flood_harms_no_live_flow_and_leaves_nothing_in_the_established_table";
-    let Some(_turn) = testing::turn(test) else { return };
-    let cluster = cluster("portico-synflood");
+    let Some(cluster) = cluster("synflood") else {
+        return;
+    };
     let mut idle = Idle::open(&cluster.client(), &cluster.ports(8080), 120).unwrap();
     let kept = Plan::keep_alive(&cluster.ports(8080), 50.0).start(&cluster.client());
     kept.wait_for(50).unwrap();
@@ -90,9 +86,9 @@ fn a_syn_flood_harms_no_live_flow_and_leaves_nothing_in_the_established_table() 
 
 #[test]
 fn a_flood_of_bogus_acknowledgements_is_chased_and_reset_within_the_limits() {
-    let test = "a_flood_of_bogus_acknowledgements_is_chased_and_reset_within_the_limits";
-    let Some(_turn) = testing::turn(test) else { return };
-    let mut cluster = cluster("portico-ackflood");
+    let Some(mut cluster) = cluster("ackflood") else {
+        return;
+    };
     let mut idle = Idle::open(&cluster.client(), &cluster.ports(8080), 120).unwrap();
     // Slots that moved have chains worth chasing along.
     cluster.scale("web", 6).unwrap();

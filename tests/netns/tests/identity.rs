@@ -9,22 +9,20 @@ use std::time::{Duration, Instant};
 use netns::client::raw::Wire;
 use netns::client::raw::tcp::{Segment, Speaker, flag};
 use netns::client::udp;
-use netns::{Cluster, Service, address, testing};
+use netns::{Service, address, testing};
 
 /// How long the other nodes go on with the old view.
 const LAG: Duration = Duration::from_secs(5);
 
 #[test]
 fn a_task_at_a_used_address_never_gets_another_services_payload() {
-    let Some(_turn) = testing::turn("a_task_at_a_used_address_never_gets_another_services_payload") else {
-        return;
-    };
-    let mut cluster = Cluster::builder("portico-identity")
+    let Some(mut cluster) = testing::cluster("identity")
         .service("web", Service::new(&["8080:80", "8080:80/udp"]), 3)
         .service("api", Service::new(&["9090:80", "9090:80/udp"]), 0)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
+        .stage()
+    else {
+        return;
+    };
     let wire = Wire::of_client(&cluster).unwrap();
     let targets = cluster.ports(8080);
     let mut replays: Vec<Segment> = Vec::new();

@@ -33,32 +33,19 @@ fn survive_scaling(cluster: &mut Cluster, targets: &[SocketAddr]) {
 
 #[test]
 fn silent_connections_survive_scaling_to_nine_and_back() {
-    let Some(_turn) = testing::turn("silent_connections_survive_scaling_to_nine_and_back") else {
+    let Some(mut cluster) = testing::web("silent", 3).stage() else {
         return;
     };
-    let web = Service::new(&["8080:80"]);
-    let mut cluster = Cluster::builder("portico-silent")
-        .service("web", web, 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
     let targets = cluster.ports(8080);
     survive_scaling(&mut cluster, &targets);
 }
 
 #[test]
 fn silent_connections_survive_scaling_when_every_packet_comes_by_another_node() {
-    let Some(_turn) =
-        testing::turn("silent_connections_survive_scaling_when_every_packet_comes_by_another_node")
-    else {
+    let web = Service::new(&["8080:80"]).vip(1);
+    let Some(mut cluster) = testing::cluster("scatter").service("web", web, 3).stage() else {
         return;
     };
-    let web = Service::new(&["8080:80"]).vip(1);
-    let mut cluster = Cluster::builder("portico-scatter")
-        .service("web", web, 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
     cluster.scatter_vips().unwrap();
     let targets = address::vip(1).both().map(|vip| SocketAddr::new(vip, 8080));
     survive_scaling(&mut cluster, &targets);
@@ -66,15 +53,9 @@ fn silent_connections_survive_scaling_when_every_packet_comes_by_another_node() 
 
 #[test]
 fn a_connection_outlives_its_tasks_drain_and_an_agents_restart() {
-    let Some(_turn) = testing::turn("a_connection_outlives_its_tasks_drain_and_an_agents_restart") else {
+    let Some(mut cluster) = testing::web("outlives", 3).stage() else {
         return;
     };
-    let web = Service::new(&["8080:80"]);
-    let mut cluster = Cluster::builder("portico-outlives")
-        .service("web", web, 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
     let mut idle = Idle::open(&cluster.client(), &cluster.ports(8080), 60).unwrap();
     cluster.drain_task("web.1").unwrap();
     cluster.settle().unwrap();
@@ -91,15 +72,9 @@ fn a_connection_outlives_its_tasks_drain_and_an_agents_restart() {
 /// entry looks that old to them. Timers in the programs count from packets, which come at the end.
 #[test]
 fn a_connection_idle_longer_than_any_timer_continues() {
-    let Some(_turn) = testing::turn("a_connection_idle_longer_than_any_timer_continues") else {
+    let Some(mut cluster) = testing::web("hour", 3).stage() else {
         return;
     };
-    let web = Service::new(&["8080:80"]);
-    let mut cluster = Cluster::builder("portico-hour")
-        .service("web", web, 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
     let mut idle = Idle::open(&cluster.client(), &cluster.ports(8080), 60).unwrap();
     for node in cluster.nodes() {
         cluster.kill_agent(&node).unwrap();

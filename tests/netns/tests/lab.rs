@@ -6,6 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use netns::address;
+use netns::builder::Builder;
 use netns::client::raw::Wire;
 use netns::client::raw::tcp::{Speaker, flag};
 use netns::client::{http, udp};
@@ -14,21 +15,15 @@ use netns::{Cluster, Namespace, Service, services, supervisor, testing, tool, wa
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-fn machines(prefix: &str) -> Cluster {
-    let web = Service::new(&["8080:80"]);
-    Cluster::builder(prefix)
-        .without_agents()
-        .service("web", web, 3)
-        .build()
-        .unwrap()
+fn machines(name: &str) -> Builder {
+    testing::web(name, 3).without_agents()
 }
 
 #[test]
 fn a_node_reaches_the_task_on_its_bridge_and_only_that() {
-    let Some(_turn) = testing::turn("a_node_reaches_the_task_on_its_bridge_and_only_that") else {
+    let Some(cluster) = machines("bridge").stage() else {
         return;
     };
-    let cluster = machines("portico-bridge");
     for (number, node) in cluster.nodes().iter().enumerate() {
         for address in address::task(2).both() {
             let answer = http::ask(&cluster.place(node), (address, 80).into()).unwrap();
@@ -43,11 +38,9 @@ fn a_node_reaches_the_task_on_its_bridge_and_only_that() {
 
 #[test]
 fn a_client_reaches_a_task_and_hears_it_where_the_router_knows_the_way() {
-    let Some(_turn) = testing::turn("a_client_reaches_a_task_and_hears_it_where_the_router_knows_the_way")
-    else {
+    let Some(cluster) = machines("routed").stage() else {
         return;
     };
-    let cluster = machines("portico-routed");
     let node2 = cluster.state.nodes["node2"].address(0);
     let ways = [
         format!("route add 172.18.0.0/16 via {}", node2.v4),
@@ -63,10 +56,9 @@ fn a_client_reaches_a_task_and_hears_it_where_the_router_knows_the_way() {
 
 #[test]
 fn a_connection_can_be_spoken_by_hand() {
-    let Some(_turn) = testing::turn("a_connection_can_be_spoken_by_hand") else {
+    let Some(cluster) = machines("byhand").stage() else {
         return;
     };
-    let cluster = machines("portico-byhand");
     let node1 = cluster.state.nodes["node1"].address(0);
     let ways = [
         format!("route add 172.18.0.0/16 via {}", node1.v4),
@@ -178,7 +170,7 @@ fn the_front_end_brings_a_cluster_up_changes_it_and_leaves_nothing_behind() {
 #[test]
 #[ignore = "started by a_killed_run_leaves_nothing_behind, which kills it"]
 fn holder() {
-    let _cluster = machines("portico-held");
+    let _cluster = machines("held").build().unwrap();
     std::thread::sleep(Duration::from_secs(60));
 }
 

@@ -4,19 +4,21 @@
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
 
 use netns::client::load::Plan;
 use netns::client::{http, udp};
+use netns::testing::WEB;
 use netns::{Cluster, Service, address, testing};
-
-const WEB: [&str; 2] = ["8080:80", "8080:80/udp"];
 
 /// Asks until every task has answered at every target over TCP and UDP, and compares the clients seen.
 fn every_target_answers_for_every_task(cluster: &Cluster, targets: &[SocketAddr], tasks: usize) {
     let client = cluster.client();
     for &target in targets {
         let mut count: BTreeMap<String, [u32; 2]> = BTreeMap::new();
+        let mut times = Vec::new();
         for _ in 0..40 {
+            let began = Instant::now();
             let answer = http::ask(&client, target).unwrap_or_else(|error| panic!("{target}: {error:#}"));
             assert_eq!(
                 answer.client,
@@ -29,7 +31,11 @@ fn every_target_answers_for_every_task(cluster: &Cluster, targets: &[SocketAddr]
                 udp::ask(&client, target).unwrap_or_else(|error| panic!("{target}: {error:#}"));
             assert_eq!(seen, address::CLIENT.like(target.ip()), "seen by {task}");
             count.entry(task).or_default()[1] += 1;
+            times.push(began.elapsed());
         }
+        // Packets that wait for something (a ring that nobody empties, a lost SYN sent again) take longer, all of them.
+        times.sort();
+        assert!(times[20] < Duration::from_millis(150), "{target}: {times:?}");
         // With three tasks, 40 connections all miss one of them once in ten million runs.
         assert_eq!(count.len(), tasks, "{target}: {count:?}");
         assert!(
@@ -41,60 +47,34 @@ fn every_target_answers_for_every_task(cluster: &Cluster, targets: &[SocketAddr]
 
 #[test]
 fn every_node_answers_for_tasks_on_every_node_with_the_clients_address_kept() {
-    let Some(_turn) =
-        testing::turn("every_node_answers_for_tasks_on_every_node_with_the_clients_address_kept")
-    else {
+    let Some(cluster) = testing::web("mesh", 3).stage() else {
         return;
     };
-    let cluster = Cluster::builder("portico-mesh")
-        .service("web", Service::new(&WEB), 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
     every_target_answers_for_every_task(&cluster, &cluster.ports(8080), 3);
 }
 
 #[test]
 fn native_xdp_on_the_uplinks_behaves_the_same() {
-    let Some(_turn) = testing::turn("native_xdp_on_the_uplinks_behaves_the_same") else {
+    let Some(cluster) = testing::web("native", 3).xdp("native").stage() else {
         return;
     };
-    let web = Service::new(&WEB);
-    let cluster = Cluster::builder("portico-native")
-        .xdp("native")
-        .service("web", web, 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
     every_target_answers_for_every_task(&cluster, &cluster.ports(8080), 3);
 }
 
 #[test]
 fn generic_xdp_on_the_uplinks_behaves_the_same() {
-    let Some(_turn) = testing::turn("generic_xdp_on_the_uplinks_behaves_the_same") else {
+    let Some(cluster) = testing::web("generic", 3).xdp("generic").stage() else {
         return;
     };
-    let web = Service::new(&WEB);
-    let cluster = Cluster::builder("portico-generic")
-        .xdp("generic")
-        .service("web", web, 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
     every_target_answers_for_every_task(&cluster, &cluster.ports(8080), 3);
 }
 
 #[test]
 fn a_vip_answers_by_whichever_node_the_router_chooses() {
-    let Some(_turn) = testing::turn("a_vip_answers_by_whichever_node_the_router_chooses") else {
+    let web = Service::new(&WEB).vip(1);
+    let Some(cluster) = testing::cluster("vip").service("web", web, 3).stage() else {
         return;
     };
-    let web = Service::new(&WEB).vip(1);
-    let cluster = Cluster::builder("portico-vip")
-        .service("web", web, 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
     let vips = address::vip(1).both().map(|vip| SocketAddr::new(vip, 8080));
     every_target_answers_for_every_task(&cluster, &vips, 3);
     for node in cluster.nodes() {
@@ -105,15 +85,13 @@ fn a_vip_answers_by_whichever_node_the_router_chooses() {
 
 #[test]
 fn two_services_share_a_port_number_over_different_protocols() {
-    let Some(_turn) = testing::turn("two_services_share_a_port_number_over_different_protocols") else {
-        return;
-    };
-    let cluster = Cluster::builder("portico-ports")
+    let Some(cluster) = testing::cluster("ports")
         .service("web", Service::new(&["8080:80/tcp"]), 2)
         .service("dns", Service::new(&["8080:80/udp"]), 2)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
+        .stage()
+    else {
+        return;
+    };
     for target in cluster.ports(8080) {
         for _ in 0..10 {
             assert_eq!(http::ask(&cluster.client(), target).unwrap().service, "web");
@@ -126,14 +104,10 @@ fn two_services_share_a_port_number_over_different_protocols() {
 /// backend within 10 % (flow-placement.md: a few per cent at 1600 slots per backend).
 #[test]
 fn ten_thousand_connections_spread_as_the_head_table_says() {
-    let Some(_turn) = testing::turn("ten_thousand_connections_spread_as_the_head_table_says") else {
+    let web = Service::new(&WEB).with("slots: 8192");
+    let Some(mut cluster) = testing::cluster("spread").service("web", web, 3).stage() else {
         return;
     };
-    let web = Service::new(&WEB).with("slots: 8192");
-    let mut cluster = Cluster::builder("portico-spread")
-        .service("web", web, 3)
-        .build()
-        .unwrap();
     cluster
         .state
         .tasks
@@ -155,7 +129,8 @@ fn ten_thousand_connections_spread_as_the_head_table_says() {
         ..Plan::new_connections(&targets, 0.0)
     }
     .start(&cluster.client());
-    load.wait_for(10_000).unwrap();
+    // Of 10,000 a quarter strays by 5 % once in 300 runs by chance alone; of these, once in 200,000.
+    load.wait_for(25_000).unwrap();
     let report = load.stop().unwrap();
     report.assert_flawless();
 

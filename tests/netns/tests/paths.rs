@@ -32,15 +32,10 @@ fn connect_to(cluster: &Cluster, target: SocketAddr, task: &str) -> Connection {
 
 #[test]
 fn a_download_goes_on_when_the_ingress_of_its_vip_dies() {
-    let Some(_turn) = testing::turn("a_download_goes_on_when_the_ingress_of_its_vip_dies") else {
+    let web = Service::new(&["8080:80"]).vip(1);
+    let Some(cluster) = testing::cluster("ingressdies").service("web", web, 3).stage() else {
         return;
     };
-    let web = Service::new(&["8080:80"]).vip(1);
-    let cluster = Cluster::builder("portico-ingressdies")
-        .service("web", web, 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
     for target in vips(1, 8080) {
         cluster.send_vips(&["node1"]).unwrap();
         let mut connection = connect_to(&cluster, target, "web.3");
@@ -70,14 +65,14 @@ fn a_download_goes_on_when_the_ingress_of_its_vip_dies() {
 
 #[test]
 fn a_reply_leaves_by_the_uplink_its_connection_came_by_under_strict_reverse_paths() {
-    let test = "a_reply_leaves_by_the_uplink_its_connection_came_by_under_strict_reverse_paths";
-    let Some(_turn) = testing::turn(test) else { return };
     let web = Service::new(&["8080:80", "8080:80/udp"]).vip(1);
-    let cluster = Cluster::builder("portico-uplinks")
+    let Some(cluster) = testing::cluster("uplinks")
         .uplinks(2)
         .service("web", web, 3)
-        .build()
-        .unwrap();
+        .stage()
+    else {
+        return;
+    };
     let strict = [
         ("net/ipv4/conf/all/rp_filter", "1"),
         ("net/ipv4/conf/default/rp_filter", "1"),
@@ -103,15 +98,9 @@ fn a_reply_leaves_by_the_uplink_its_connection_came_by_under_strict_reverse_path
 
 #[test]
 fn a_client_with_an_address_of_the_tasks_subnet_is_served() {
-    let Some(_turn) = testing::turn("a_client_with_an_address_of_the_tasks_subnet_is_served") else {
+    let Some(cluster) = testing::web("insubnet", 3).stage() else {
         return;
     };
-    let web = Service::new(&["8080:80", "8080:80/udp"]);
-    let cluster = Cluster::builder("portico-insubnet")
-        .service("web", web, 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
     let inside = address::task(77);
     tool::ip(
         Some(cluster.client().name()),
@@ -149,15 +138,13 @@ fn a_client_with_an_address_of_the_tasks_subnet_is_served() {
 
 #[test]
 fn a_task_reaches_its_own_service_on_every_node_itself_included() {
-    let Some(_turn) = testing::turn("a_task_reaches_its_own_service_on_every_node_itself_included") else {
-        return;
-    };
-    let cluster = Cluster::builder("portico-hairpin")
+    let Some(cluster) = testing::cluster("hairpin")
         .service("web", Service::new(&["8080:80", "8080:80/udp"]), 3)
         .service("shop", Service::new(&["9090:80"]).vip(1), 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
+        .stage()
+    else {
+        return;
+    };
     cluster.masquerade().unwrap();
     let from = cluster.place("web.1");
     let ask = |target: SocketAddr| {
@@ -177,17 +164,15 @@ fn a_task_reaches_its_own_service_on_every_node_itself_included() {
 /// Local flows have the clamped MSS too: their next packet may come by another node.
 #[test]
 fn a_local_flow_becomes_a_relayed_one_at_full_segment_size() {
-    let Some(_turn) = testing::turn("a_local_flow_becomes_a_relayed_one_at_full_segment_size") else {
-        return;
-    };
     let web = Service::new(&["8080:80", "8007:7"]).vip(1);
     for offloads in [true, false] {
-        let cluster = Cluster::builder("portico-relayed")
+        let Some(cluster) = testing::cluster("relayed")
             .offloads(offloads)
             .service("web", web.clone(), 1)
-            .build()
-            .unwrap();
-        cluster.settle().unwrap();
+            .stage()
+        else {
+            return;
+        };
         for target in vips(1, 8007) {
             cluster.send_vips(&["node1"]).unwrap();
             let connection = cluster

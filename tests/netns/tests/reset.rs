@@ -9,24 +9,13 @@ use netns::client::http::Connection;
 use netns::client::raw::Wire;
 use netns::client::raw::tcp::{Speaker, flag};
 use netns::client::report::Kind;
-use netns::{Cluster, Service, address, testing};
-
-fn cluster(prefix: &str) -> Cluster {
-    let cluster = Cluster::builder(prefix)
-        .service("web", Service::new(&["8080:80"]), 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
-    cluster
-}
+use netns::{address, testing};
 
 #[test]
 fn a_segment_of_no_connection_gets_a_reset_with_the_exact_sequence_number() {
-    let Some(_turn) = testing::turn("a_segment_of_no_connection_gets_a_reset_with_the_exact_sequence_number")
-    else {
+    let Some(cluster) = testing::web("unknown", 3).stage() else {
         return;
     };
-    let cluster = cluster("portico-unknown");
     let wire = Wire::of_client(&cluster).unwrap();
     for (number, target) in (1u8..).zip(cluster.ports(8080).into_iter().cycle().take(30)) {
         let own = SocketAddr::new(
@@ -46,10 +35,9 @@ fn a_segment_of_no_connection_gets_a_reset_with_the_exact_sequence_number() {
 
 #[test]
 fn a_reset_is_never_answered_with_a_reset() {
-    let Some(_turn) = testing::turn("a_reset_is_never_answered_with_a_reset") else {
+    let Some(cluster) = testing::web("noreset", 3).stage() else {
         return;
     };
-    let cluster = cluster("portico-noreset");
     let wire = Wire::of_client(&cluster).unwrap();
     for (number, target) in (1u8..).zip(cluster.ports(8080)) {
         let own = SocketAddr::new(address::silent(number).like(target.ip()), 5000);
@@ -61,10 +49,9 @@ fn a_reset_is_never_answered_with_a_reset() {
 
 #[test]
 fn a_client_whose_task_is_gone_is_reset_when_it_speaks() {
-    let Some(_turn) = testing::turn("a_client_whose_task_is_gone_is_reset_when_it_speaks") else {
+    let Some(mut cluster) = testing::web("gone", 3).stage() else {
         return;
     };
-    let mut cluster = cluster("portico-gone");
     let targets = cluster.ports(8080);
     let mut connections = cluster
         .client()
@@ -110,10 +97,9 @@ fn a_client_whose_task_is_gone_is_reset_when_it_speaks() {
 
 #[test]
 fn a_service_without_tasks_refuses_after_ten_seconds() {
-    let Some(_turn) = testing::turn("a_service_without_tasks_refuses_after_ten_seconds") else {
+    let Some(mut cluster) = testing::web("empty", 3).stage() else {
         return;
     };
-    let mut cluster = cluster("portico-empty");
     cluster.scale("web", 0).unwrap();
     let target = cluster.ports(8080)[0];
     let refused = || {

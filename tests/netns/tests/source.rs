@@ -7,7 +7,7 @@ use std::fs;
 use std::time::Duration;
 
 use netns::client::load::Plan;
-use netns::{Cluster, Service, services, testing, wait};
+use netns::{Cluster, services, testing, wait};
 
 /// What the agent of node1 says against its services file.
 fn complaint(cluster: &Cluster) -> Option<String> {
@@ -17,13 +17,9 @@ fn complaint(cluster: &Cluster) -> Option<String> {
 
 #[test]
 fn a_bad_file_is_refused_with_its_place_and_reason_and_the_last_good_one_serves_on() {
-    let test = "a_bad_file_is_refused_with_its_place_and_reason_and_the_last_good_one_serves_on";
-    let Some(_turn) = testing::turn(test) else { return };
-    let cluster = Cluster::builder("portico-badfile")
-        .service("web", Service::new(&["8080:80"]), 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
+    let Some(cluster) = testing::web("badfile", 3).stage() else {
+        return;
+    };
     let path = cluster.services_file("node1");
     let good = fs::read_to_string(&path).unwrap();
     let load = Plan::new_connections(&cluster.ports(8080), 100.0).start(&cluster.client());
@@ -97,14 +93,9 @@ fn a_bad_file_is_refused_with_its_place_and_reason_and_the_last_good_one_serves_
 
 #[test]
 fn ten_thousand_services_are_taken_in_while_others_serve() {
-    let Some(_turn) = testing::turn("ten_thousand_services_are_taken_in_while_others_serve") else {
+    let Some(cluster) = testing::web("many", 3).stage() else {
         return;
     };
-    let cluster = Cluster::builder("portico-many")
-        .service("web", Service::new(&["8080:80"]), 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
     let path = cluster.services_file("node1");
     let good = fs::read_to_string(&path).unwrap();
     let load = Plan::new_connections(&cluster.ports(8080), 50.0).start(&cluster.client());

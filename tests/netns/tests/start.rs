@@ -7,7 +7,7 @@ use std::net::{TcpListener, TcpStream};
 use std::time::Duration;
 
 use netns::client::http;
-use netns::{Cluster, Service, testing, wait};
+use netns::{Service, testing, wait};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -21,16 +21,13 @@ fn passes(from: &mut TcpStream, to: &mut TcpStream, word: &[u8; 4]) {
 
 #[test]
 fn a_connection_of_the_node_itself_goes_on_when_its_port_is_published() {
-    let Some(_turn) = testing::turn("a_connection_of_the_node_itself_goes_on_when_its_port_is_published")
+    // The service is published on the port only once the connection is there.
+    let Some(mut cluster) = testing::cluster("before")
+        .service("web", Service::new(&["8081:80"]), 3)
+        .stage()
     else {
         return;
     };
-    // The service is published on the port only once the connection is there.
-    let mut cluster = Cluster::builder("portico-before")
-        .service("web", Service::new(&["8081:80"]), 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
     let target = cluster.ports(8080)[0];
     let listener = cluster
         .place("node1")

@@ -9,16 +9,12 @@ use std::time::Duration;
 use netns::client::http::Connection;
 use netns::client::raw::Wire;
 use netns::client::raw::tcp::{Speaker, flag};
+use netns::testing::Stage;
 use netns::{Cluster, Service, address, testing};
 
-fn cluster(prefix: &str, tasks: u32) -> Cluster {
+fn cluster(name: &str, tasks: u32) -> Option<Stage> {
     let web = Service::new(&["8080:80", "8081:80", "8007:7"]);
-    let cluster = Cluster::builder(prefix)
-        .service("web", web, tasks)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
-    cluster
+    testing::cluster(name).service("web", web, tasks).stage()
 }
 
 fn own(number: u8, target: SocketAddr) -> SocketAddr {
@@ -53,10 +49,9 @@ fn all_alive(speakers: Vec<(Speaker<'_>, String)>) {
 
 #[test]
 fn syns_retransmitted_and_spoofed_across_a_slots_move_reset_nobody() {
-    let Some(_turn) = testing::turn("syns_retransmitted_and_spoofed_across_a_slots_move_reset_nobody") else {
+    let Some(mut cluster) = cluster("syns", 3) else {
         return;
     };
-    let mut cluster = cluster("portico-syns", 3);
     let wire = Wire::of_client(&cluster).unwrap();
     let speakers = speakers(&cluster, &wire, 48);
     cluster.scale("web", 6).unwrap();
@@ -73,11 +68,9 @@ fn syns_retransmitted_and_spoofed_across_a_slots_move_reset_nobody() {
 
 #[test]
 fn a_forged_reset_outside_the_window_ends_nothing_however_long_it_is_ago() {
-    let Some(_turn) = testing::turn("a_forged_reset_outside_the_window_ends_nothing_however_long_it_is_ago")
-    else {
+    let Some(mut cluster) = cluster("forged", 3) else {
         return;
     };
-    let mut cluster = cluster("portico-forged", 3);
     let wire = Wire::of_client(&cluster).unwrap();
     let speakers = speakers(&cluster, &wire, 24);
     for (speaker, _) in &speakers {
@@ -96,10 +89,9 @@ fn a_forged_reset_outside_the_window_ends_nothing_however_long_it_is_ago() {
 
 #[test]
 fn a_half_closed_connection_carries_the_other_half_to_its_end() {
-    let Some(_turn) = testing::turn("a_half_closed_connection_carries_the_other_half_to_its_end") else {
+    let Some(mut cluster) = cluster("half", 3) else {
         return;
     };
-    let mut cluster = cluster("portico-half", 3);
     let targets = cluster.ports(8007);
     let mut connections = cluster
         .client()
@@ -126,10 +118,9 @@ fn a_half_closed_connection_carries_the_other_half_to_its_end() {
 
 #[test]
 fn a_tuple_is_used_again_at_once_after_either_side_closed_or_both() {
-    let Some(_turn) = testing::turn("a_tuple_is_used_again_at_once_after_either_side_closed_or_both") else {
+    let Some(cluster) = cluster("again", 3) else {
         return;
     };
-    let cluster = cluster("portico-again", 3);
     let wire = Wire::of_client(&cluster).unwrap();
     let patience = Duration::from_secs(5);
     for (number, target) in (1u8..).zip(cluster.ports(8080)) {
@@ -175,10 +166,7 @@ fn a_tuple_is_used_again_at_once_after_either_side_closed_or_both() {
 
 #[test]
 fn late_segments_of_an_old_connection_do_not_harm_the_new_one() {
-    let Some(_turn) = testing::turn("late_segments_of_an_old_connection_do_not_harm_the_new_one") else {
-        return;
-    };
-    let cluster = cluster("portico-late", 3);
+    let Some(cluster) = cluster("late", 3) else { return };
     let wire = Wire::of_client(&cluster).unwrap();
     let old = speakers(&cluster, &wire, 24);
     let late: Vec<Vec<u8>> = old
@@ -207,10 +195,9 @@ fn late_segments_of_an_old_connection_do_not_harm_the_new_one() {
 
 #[test]
 fn one_client_port_reaches_two_frontends_of_one_task() {
-    let Some(_turn) = testing::turn("one_client_port_reaches_two_frontends_of_one_task") else {
+    let Some(cluster) = cluster("twofronts", 1) else {
         return;
     };
-    let cluster = cluster("portico-twofronts", 1);
     let wire = Wire::of_client(&cluster).unwrap();
     for number in 1..=10 {
         let mut pair: Vec<_> = [8080, 8081]

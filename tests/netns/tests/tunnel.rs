@@ -8,18 +8,9 @@ use std::time::Duration;
 use lb_common::geneve::{Tunnel, flag};
 use lb_userspace::config::ClusterConfig;
 use netns::client::geneve;
-use netns::{Cluster, Service, address, testing, wait};
+use netns::{Cluster, address, testing, wait};
 
 const COUNT: u64 = 5;
-
-fn cluster(prefix: &str) -> Cluster {
-    let cluster = Cluster::builder(prefix)
-        .service("web", Service::new(&["8080:80"]), 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
-    cluster
-}
 
 fn cookie(cluster: &Cluster) -> u64 {
     let secret = cluster.secret();
@@ -69,10 +60,9 @@ fn counted(cluster: &Cluster, from: &str, payload: &[u8], verdict: &str) {
 
 #[test]
 fn what_is_not_ours_is_dropped_and_counted() {
-    let Some(_turn) = testing::turn("what_is_not_ours_is_dropped_and_counted") else {
+    let Some(cluster) = testing::web("tunnel", 3).stage() else {
         return;
     };
-    let cluster = cluster("portico-tunnel");
     let front = SocketAddr::new(address::node(0, 1).v4.into(), 8080);
     let inner = geneve::inner(from_client(4000), front);
     let ours = Tunnel::new(cookie(&cluster), 0x0800, inner.len() as u16, 7, 0);
@@ -106,10 +96,9 @@ fn what_is_not_ours_is_dropped_and_counted() {
 
 #[test]
 fn a_tunnel_packet_cut_at_any_length_harms_nobody() {
-    let Some(_turn) = testing::turn("a_tunnel_packet_cut_at_any_length_harms_nobody") else {
+    let Some(cluster) = testing::web("cut", 3).stage() else {
         return;
     };
-    let cluster = cluster("portico-cut");
     let front = SocketAddr::new(address::node(0, 1).v4.into(), 8080);
     let inner = geneve::inner(from_client(4000), front);
     let ours = Tunnel::new(cookie(&cluster), 0x0800, inner.len() as u16, 7, 0);

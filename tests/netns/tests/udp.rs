@@ -5,28 +5,22 @@
 use std::time::Duration;
 
 use netns::client::udp::Sender;
-use netns::{Cluster, Service, testing, wait};
+use netns::testing;
 
 #[test]
 fn a_sender_whose_task_is_stopped_is_served_by_another_within_a_second() {
-    let Some(_turn) = testing::turn("a_sender_whose_task_is_stopped_is_served_by_another_within_a_second")
-    else {
+    let Some(mut cluster) = testing::web("udp", 3).stage() else {
         return;
     };
-    let web = Service::new(&["8080:80/udp"]);
-    let mut cluster = Cluster::builder("portico-udp")
-        .service("web", web, 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
     // Enough flows that each task has some.
     let targets: Vec<_> = cluster.ports(8080).into_iter().cycle().take(12).collect();
     let senders: Vec<_> = targets
         .iter()
         .map(|&target| Sender::start(&cluster.client(), target, 100.0))
         .collect();
-    std::thread::sleep(Duration::from_millis(500));
+    senders.iter().for_each(|sender| sender.wait_for(20).unwrap());
     cluster.stop_task("web.2").unwrap();
+    // What is counted is the silence of this time.
     std::thread::sleep(Duration::from_millis(1500));
     let mut moved = 0;
     for (target, sender) in targets.iter().zip(senders) {
@@ -51,23 +45,21 @@ fn a_sender_whose_task_is_stopped_is_served_by_another_within_a_second() {
 
 #[test]
 fn a_flow_stays_with_its_task_while_others_come_and_go() {
-    let Some(_turn) = testing::turn("a_flow_stays_with_its_task_while_others_come_and_go") else {
+    let Some(mut cluster) = testing::web("udpstay", 3).stage() else {
         return;
     };
-    let web = Service::new(&["8080:80/udp"]);
-    let mut cluster = Cluster::builder("portico-udpstay")
-        .service("web", web, 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
     let targets: Vec<_> = cluster.ports(8080).into_iter().cycle().take(12).collect();
     let senders: Vec<_> = targets
         .iter()
         .map(|&target| Sender::start(&cluster.client(), target, 20.0))
         .collect();
+    let go_on = || senders.iter().for_each(|sender| sender.wait_for(5).unwrap());
+    go_on();
     cluster.scale("web", 6).unwrap();
     cluster.settle().unwrap();
+    go_on();
     cluster.scale("web", 3).unwrap();
+    go_on();
     for (target, sender) in targets.iter().zip(senders) {
         let account = sender.stop().unwrap();
         assert_eq!(account.by_task().len(), 1, "{target}: {:?}", account.by_task());
@@ -81,24 +73,16 @@ fn a_flow_stays_with_its_task_while_others_come_and_go() {
 
 #[test]
 fn flows_of_a_draining_task_move_when_it_goes() {
-    let Some(_turn) = testing::turn("flows_of_a_draining_task_move_when_it_goes") else {
+    let Some(mut cluster) = testing::web("udpdrain", 3).stage() else {
         return;
     };
-    let web = Service::new(&["8080:80/udp"]);
-    let mut cluster = Cluster::builder("portico-udpdrain")
-        .service("web", web, 3)
-        .build()
-        .unwrap();
-    cluster.settle().unwrap();
     let target = cluster.ports(8080)[0];
     let senders: Vec<_> = (0..9)
         .map(|_| Sender::start(&cluster.client(), target, 50.0))
         .collect();
-    wait::until("flows are made", Duration::from_secs(5), || {
-        cluster.counted("delivered").is_ok_and(|n| n > 100)
-    })
-    .unwrap();
+    senders.iter().for_each(|sender| sender.wait_for(10).unwrap());
     cluster.scale("web", 1).unwrap();
+    // What is counted is the silence of this time.
     std::thread::sleep(Duration::from_millis(1500));
     for sender in senders {
         let account = sender.stop().unwrap();

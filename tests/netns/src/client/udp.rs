@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -11,9 +11,12 @@ use socket2::Type;
 
 use super::Pace;
 use crate::namespace::{Namespace, Running};
+use crate::wait;
 
 /// How long after the last packet answers are waited for.
 const TAIL: Duration = Duration::from_millis(300);
+/// A flow is answered at once; a busy machine may take longer.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// What became of one packet.
 #[derive(Clone, Debug, PartialEq)]
@@ -69,32 +72,45 @@ impl Account {
 /// A sender that runs.
 #[derive(Debug)]
 pub struct Sender {
-    stop: Arc<AtomicBool>,
+    shared: Arc<Shared>,
     work: Running<Result<Account>>,
 }
 
 impl Sender {
     /// One socket, so one flow, from a namespace to a target.
     pub fn start(from: &Namespace, target: SocketAddr, rate: f64) -> Self {
-        let stop = Arc::new(AtomicBool::new(false));
-        let stopping = stop.clone();
-        let work = from.spawn(move || send(target, rate, &stopping));
-        Self { stop, work }
+        let shared = Arc::new(Shared::default());
+        let own = shared.clone();
+        let work = from.spawn(move || send(target, rate, &own));
+        Self { shared, work }
+    }
+
+    /// Waits until so many more answers have come.
+    pub fn wait_for(&self, more: usize) -> Result<()> {
+        let answers = || self.shared.answers.load(Ordering::Relaxed);
+        let goal = answers() + more;
+        wait::until("the flow is answered", PATIENCE, || answers() >= goal).map(drop)
     }
 
     pub fn stop(self) -> Result<Account> {
-        self.stop.store(true, Ordering::Relaxed);
+        self.shared.stop.store(true, Ordering::Relaxed);
         self.work.join()?
     }
 }
 
-fn send(target: SocketAddr, rate: f64, stop: &AtomicBool) -> Result<Account> {
+#[derive(Debug, Default)]
+struct Shared {
+    stop: AtomicBool,
+    answers: AtomicUsize,
+}
+
+fn send(target: SocketAddr, rate: f64, shared: &Shared) -> Result<Account> {
     let socket = connect(target, None)?;
     socket.set_nonblocking(true)?;
     let start = Instant::now();
     let mut pace = Pace::new(rate, Duration::ZERO);
     let mut account = Account::default();
-    while !stop.load(Ordering::Relaxed) {
+    while !shared.stop.load(Ordering::Relaxed) {
         pace.wait();
         let number = account.packets.len();
         account.packets.push(Packet {
@@ -103,7 +119,8 @@ fn send(target: SocketAddr, rate: f64, stop: &AtomicBool) -> Result<Account> {
         });
         // A port reported unreachable earlier shows up here: this packet counts as lost unless it is answered.
         let _ = socket.send(number.to_string().as_bytes());
-        collect(&socket, start, &mut account);
+        let answers = collect(&socket, start, &mut account);
+        shared.answers.fetch_add(answers, Ordering::Relaxed);
     }
     let end = Instant::now() + TAIL;
     while Instant::now() < end && account.lost() > 0 {
@@ -113,7 +130,9 @@ fn send(target: SocketAddr, rate: f64, stop: &AtomicBool) -> Result<Account> {
     Ok(account)
 }
 
-fn collect(socket: &UdpSocket, start: Instant, account: &mut Account) {
+/// Takes in the answers that are there, and counts them.
+fn collect(socket: &UdpSocket, start: Instant, account: &mut Account) -> usize {
+    let mut answers = 0;
     let mut buffer = [0; 2048];
     loop {
         match socket.recv(&mut buffer) {
@@ -128,6 +147,7 @@ fn collect(socket: &UdpSocket, start: Instant, account: &mut Account) {
                 else {
                     continue;
                 };
+                answers += 1;
                 packet.answered = Some(Echo {
                     at: start.elapsed(),
                     task,
@@ -135,7 +155,7 @@ fn collect(socket: &UdpSocket, start: Instant, account: &mut Account) {
                 });
             }
             Err(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {}
-            Err(_) => return,
+            Err(_) => return answers,
         }
     }
 }
