@@ -1,6 +1,6 @@
 //! Which maps are pinned, how large they shall be, and what to do when they are not.
 
-use lb_common::key::{FlowKey, Front, RevKey};
+use lb_common::key::{FlowKey, FragmentKey, Front, RevKey};
 use lb_common::table::{
     BLOCK, ChainSlot, Counter, Flow, HeadBlock, Hint, Local, Member, Node, Pool, Rev, Settings, Spent, Uplink,
 };
@@ -61,6 +61,9 @@ pub fn wanted(limits: &Limits) -> Vec<Wanted> {
         map::<RevKey<V6>, Rev<V6>>("REV6", Some(limits.flows), State),
         map::<FlowKey<V4>, Hint>("HINT4", Some(limits.hints), State),
         map::<FlowKey<V6>, Hint>("HINT6", Some(limits.hints), State),
+        // The rest of a datagram follows within moments of its first fragment: worth keeping, not worth copying.
+        map::<FragmentKey<V4>, [u8; 4]>("FRAGMENT4", None, Single),
+        map::<FragmentKey<V6>, [u8; 4]>("FRAGMENT6", None, Single),
     ]);
     maps
 }
