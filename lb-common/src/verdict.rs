@@ -69,7 +69,7 @@ verdicts! {
     NoMember = "no_member", Dropped, "the service has no backend (for ten seconds, then it is answered with a reset)";
     NoNode = "no_node", Dropped, "the owner's node is not known or has no route";
     NotListening = "not_listening", Dropped, "a moved connection, and this task cannot take it either";
-    Unknown = "unknown", Dropped, "an ICMP error or a reset about a flow that nobody has";
+    Unknown = "unknown", Dropped, "an ICMP error, a reset or a late answer about a flow that nobody has";
     StaleView = "stale_view", Dropped, "nobody here has this connection, but without an agent for five seconds this node cannot tell";
     FlowTableFull = "flow_table_full", Dropped, "the table of established flows is full";
     NoPort = "no_port", Dropped, "no free port under which the task could see this client";

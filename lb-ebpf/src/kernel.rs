@@ -15,6 +15,7 @@ pub mod mss;
 pub mod note;
 pub mod owner;
 pub mod probe;
+pub mod recover;
 pub mod relay;
 pub mod reply;
 pub mod reset;

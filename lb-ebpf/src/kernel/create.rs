@@ -1,5 +1,6 @@
 //! Owner rules 4, 5 and 2: a new connection finds its task, and becomes an established one.
 
+use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use lb_common::geneve::flag;
 use lb_common::key::{FlowKey, RevKey};
 use lb_common::table::{Flow, Local, NO_MEMBER, Rev, flow_state, local_state};
@@ -23,6 +24,8 @@ const DEAF: u32 = tick::from_seconds(10);
 const PORTS: u32 = 8;
 /// The first of them.
 const FIRST_PORT: u16 = 32_768;
+/// In place of a map's flags: another flow has the way back.
+pub const TAKEN: u32 = u32::MAX;
 
 /// Rule 4: the member named, else the head, else the runner-up, the first that can take it; one on another node gets
 /// it handed over, once.
@@ -136,12 +139,16 @@ fn make<V: Path, const DRY: bool>(case: &mut Case<V::Address>, tag: u64, local: 
     if !reserve::<V>(case) {
         return Verdict::NoPort;
     }
-    open_half::<V>(case, state)
+    let half = flow::<V>(case, state);
+    match V::halves().insert(&case.packet.key, &half, 0) {
+        Ok(()) => Verdict::Delivered,
+        Err(_) => Verdict::FlowTableFull,
+    }
 }
 
 /// Fills in the way back, and gives the state of the flow to be.
 #[inline(never)]
-fn prepare<V: Path>(case: &mut Case<V::Address>, local: &Local) -> u8 {
+pub fn prepare<V: Path>(case: &mut Case<V::Address>, local: &Local) -> u8 {
     let key = &case.packet.key;
     let task = V::Address::narrow(local.address);
     let on_link = V::same_subnet(key.client, task, local.prefix);
@@ -167,10 +174,10 @@ fn prepare<V: Path>(case: &mut Case<V::Address>, local: &Local) -> u8 {
     if on_link { flow_state::TRANSLATED } else { 0 }
 }
 
-/// Makes the half-open entry.
-#[inline(never)]
-fn open_half<V: Path>(case: &Case<V::Address>, state: u8) -> Verdict {
-    let half = Flow {
+/// The entry of a case whose member and way back are chosen.
+#[inline(always)]
+fn flow<V: Path>(case: &Case<V::Address>, state: u8) -> Flow {
+    Flow {
         tag: case.choice.tag,
         isn: 0,
         tick: case.now,
@@ -179,46 +186,85 @@ fn open_half<V: Path>(case: &Case<V::Address>, state: u8) -> Verdict {
         device: case.arrival.device,
         state,
         pad: [0; 2],
-    };
-    match V::halves().insert(&case.packet.key, &half, 0) {
-        Ok(()) => Verdict::Delivered,
-        Err(_) => Verdict::FlowTableFull,
     }
 }
 
-/// Claims the way back under the client's own port, or under another where a different flow has that one.
-#[inline(never)]
+/// Claims the way back. Where another CPU is faster the packet is dropped, and the client's next finds another port.
+#[inline(always)]
 fn reserve<V: Path>(case: &mut Case<V::Address>) -> bool {
+    match find::<V>(case) {
+        TAKEN => false,
+        flags => V::half_revs().insert(&case.back, &case.rev, flags as u64).is_ok(),
+    }
+}
+
+/// Finds a way back for the flow, under the client's own port or under another where a different flow has that one, and
+/// gives the flags under which it may be put there; [`TAKEN`] where there is none.
+#[inline(never)]
+pub fn find<V: Path>(case: &mut Case<V::Address>) -> u32 {
     let rev = &case.rev;
     // Of this flow alone: flows of one client that all tried the same few ports would soon find them taken.
     let port = u16::from_ne_bytes(rev.client_port) as u64;
     let mut x = hash::mix(rev.client.fold() ^ rev.front.fold() << 1 ^ port << 40 ^ rev.front_port[1] as u64);
     for _ in 0..PORTS {
-        if is_free::<V>(&case.back, &case.rev) {
-            return V::half_revs().insert(&case.back, &case.rev, 0).is_ok();
+        let flags = claim(holder::<V>(&case.back), &case.rev);
+        if flags != TAKEN {
+            return flags;
         }
         case.back.client_port = (FIRST_PORT | x as u16).to_be_bytes();
         x >>= 7;
     }
-    false
+    TAKEN
 }
 
-/// Nobody has this way back, or this very flow had it before.
+/// The flags under which a way back may be put where `holder` is, or nobody: never over another flow's, nor over what
+/// another CPU puts there meanwhile.
 #[inline(always)]
-fn is_free<V: Path>(key: &RevKey<V::Address>, rev: &Rev<V::Address>) -> bool {
-    let holder = match V::revs().get_ptr(key) {
+fn claim<A: Address>(holder: Option<&Rev<A>>, rev: &Rev<A>) -> u32 {
+    match holder {
+        None => BPF_NOEXIST,
+        Some(holder) if is_same(holder, rev) => BPF_ANY,
+        Some(_) => TAKEN,
+    }
+}
+
+/// Removes a half-open flow, and its way back at `case.back` unless that is another's by now.
+#[inline(never)]
+pub fn forget<V: Path>(case: &Case<V::Address>) -> u32 {
+    let key = &case.packet.key;
+    if let Some(rev) = V::half_revs().get_ptr(&case.back) {
+        // SAFETY: a live map value, read only.
+        let rev = unsafe { &*rev };
+        if rev.client == key.client
+            && rev.client_port == key.client_port
+            && rev.front == key.front
+            && rev.front_port == key.front_port
+        {
+            let _ = V::half_revs().remove(&case.back);
+        }
+    }
+    let _ = V::halves().remove(key);
+    0
+}
+
+/// Who has this way back. The half-open ones first: while one becomes established it is in both tables.
+#[inline(always)]
+fn holder<V: Path>(key: &RevKey<V::Address>) -> Option<&'static Rev<V::Address>> {
+    let holder = match V::half_revs().get_ptr(key) {
         Some(holder) => holder,
-        None => match V::half_revs().get_ptr(key) {
-            Some(holder) => holder,
-            None => return true,
-        },
+        None => V::revs().get_ptr(key)?,
     };
     // SAFETY: a live map value, read only.
-    let holder = unsafe { &*holder };
-    holder.client == rev.client
-        && holder.client_port == rev.client_port
-        && holder.front == rev.front
-        && holder.front_port == rev.front_port
+    Some(unsafe { &*holder })
+}
+
+/// Whether two ways back are of one flow.
+#[inline(always)]
+fn is_same<A: Address>(a: &Rev<A>, b: &Rev<A>) -> bool {
+    a.client == b.client
+        && a.client_port == b.client_port
+        && a.front == b.front
+        && a.front_port == b.front_port
 }
 
 /// Makes a half-open flow an established one. The way back first: a flow without one is worse than none.
@@ -246,14 +292,38 @@ pub fn establish<V: Path>(key: &FlowKey<V::Address>, half: &Flow, back: &RevKey<
     };
     // SAFETY: live map values; the kernel copies them.
     let rev = unsafe { &*rev };
-    if V::revs().insert(back, rev, 0).is_err() {
-        return 0;
-    }
-    if V::flows().insert(key, half, 0).is_err() {
-        let _ = V::revs().remove(back);
+    if !keep::<V>(key, half, back, rev) {
         return 0;
     }
     let _ = V::halves().remove(key);
     let _ = V::half_revs().remove(back);
     1
+}
+
+/// Makes the established entries of a flow that has lost its half-open ones.
+#[inline(never)]
+pub fn restore<V: Path>(case: &Case<V::Address>, state: u8) -> bool {
+    let _ = V::half_revs().remove(&case.back);
+    keep::<V>(&case.packet.key, &flow::<V>(case, state), &case.back, &case.rev)
+}
+
+/// Puts a flow and its way back into the tables that never evict, or neither. The way back never takes another's place.
+#[inline(always)]
+fn keep<V: Path>(
+    key: &FlowKey<V::Address>,
+    flow: &Flow,
+    back: &RevKey<V::Address>,
+    rev: &Rev<V::Address>,
+) -> bool {
+    // SAFETY: a live map value, read only.
+    let holder = V::revs().get_ptr(back).map(|holder| unsafe { &*holder });
+    let flags = claim(holder, rev);
+    if flags == TAKEN || V::revs().insert(back, rev, flags as u64).is_err() {
+        return false;
+    }
+    if V::flows().insert(key, flow, 0).is_err() {
+        let _ = V::revs().remove(back);
+        return false;
+    }
+    true
 }

@@ -15,6 +15,7 @@ use super::clock;
 use super::create;
 use super::globals::self_node;
 use super::note;
+use super::recover::recover;
 use super::skb::Skb;
 use super::socket;
 use super::tables::{CHAIN, POOL, local, settings};
@@ -49,7 +50,7 @@ fn own_tcp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> V
         // Rule 1: a SYN on a live flow reaches the task only if the task has exactly that socket; its kernel answers
         // with a challenge ACK. Otherwise the entry outlived its connection.
         case.back = rev_key::<V>(flow, local, packet);
-        let state = V::state(skb, &case.back, local.namespace);
+        let state = socket::<V>(skb, &case.back, local.namespace);
         if !matches!(state, 0 | socket::LISTEN | socket::TIME_WAIT) {
             return continue_flow::<V, DRY>(case, flow, local);
         }
@@ -59,8 +60,16 @@ fn own_tcp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> V
         }
     }
     if let Some((half, local)) = half_open::<V>(packet) {
-        if new && half.state & flow_state::RESET == 0 {
-            return continue_half::<V, DRY>(case, half, local);
+        if new {
+            case.back = rev_key::<V>(half, local, packet);
+            if half.state & flow_state::RESET == 0 && has_socket::<V>(skb, &case.back, local.namespace) {
+                return continue_half::<V, DRY>(case, half, local);
+            }
+            // Refused, or bound to be: a new connection.
+            if !DRY {
+                create::forget::<V>(case);
+            }
+            return create::create::<V, DRY>(skb, case);
         }
         let reset = packet.flags & (tcp::RST | tcp::ACK) == tcp::RST;
         if reset && tick::elapsed(case.now, half.tick) <= OPENING {
@@ -82,7 +91,29 @@ fn own_tcp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> V
     if new {
         return create::create::<V, DRY>(skb, case);
     }
+    if recover::<V, DRY>(skb, case) {
+        note::step::<DRY>(Step::Acknowledges, 1);
+        if DRY {
+            return Verdict::Delivered;
+        }
+        return match established::<V>(&case.packet) {
+            Some((flow, local)) => continue_flow::<V, DRY>(case, flow, local),
+            None => Verdict::FlowTableFull,
+        };
+    }
     unknown::<V, DRY>(case)
+}
+
+/// Whether the task has a socket that would take the segment; where it cannot be asked, its kernel decides.
+#[inline(always)]
+fn has_socket<V: Path>(skb: Skb, back: &RevKey<V::Address>, namespace: i32) -> bool {
+    namespace < 0 || socket::<V>(skb, back, namespace) != 0
+}
+
+/// [`Lookup::state`](super::socket::Lookup::state), on a stack of its own.
+#[inline(never)]
+fn socket<V: Path>(skb: Skb, back: &RevKey<V::Address>, namespace: i32) -> u32 {
+    V::state(skb, back, namespace)
 }
 
 #[inline(always)]

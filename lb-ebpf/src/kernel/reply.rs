@@ -5,7 +5,7 @@ use aya_ebpf::helpers::generated::bpf_fib_lookup;
 use lb_common::geneve::flag;
 use lb_common::key::{FlowKey, RevKey};
 use lb_common::table::{CHAIN, Flow, Rev, flow_state, node_flag, pool_flag, rev_flag};
-use lb_common::{Verdict, hash};
+use lb_common::{Address, Verdict, hash};
 
 use super::Path;
 use super::case::{Arrival, Case};
@@ -71,7 +71,9 @@ pub fn reply<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Option<Verdict> 
         destination_port: rev.client_port,
     };
     if half {
-        answered::<V>(skb, packet, &key, &flow);
+        if !answered::<V>(skb, packet, &key, &flow) {
+            return Some(Verdict::Unknown);
+        }
     } else {
         observe::<V>(packet, &flow, rev);
     }
@@ -95,19 +97,29 @@ pub fn undo<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
     }
 }
 
-/// The task answers a half-open flow.
+/// The task answers a half-open flow. False where the connection is another task's by now: its answer would be taken for
+/// that task's.
 #[inline(never)]
 fn answered<V: Path>(
     skb: Skb,
     packet: &Packet<V::Address>,
     back: &RevKey<V::Address>,
     flow: &FlowKey<V::Address>,
-) -> u32 {
+) -> bool {
     let Some(half) = V::halves().get_ptr_mut(flow) else {
-        return 0;
+        return true;
     };
     // SAFETY: a live map value; an entry evicted meanwhile is written in vain.
     let half: &mut Flow = unsafe { &mut *half };
+    let is_its = tables::local(half.tag).is_some_and(|local| {
+        half.client_port == back.client_port
+            && local.port == back.task_port
+            && V::Address::narrow(local.address) == back.task
+    });
+    if !is_its {
+        // A late answer to a question is as good as any.
+        return !matches!(packet.kind, Kind::Tcp);
+    }
     match packet.kind {
         Kind::Tcp if packet.flags & tcp::RST != 0 => half.state |= flow_state::RESET,
         Kind::Tcp if packet.flags & (tcp::SYN | tcp::ACK) == tcp::SYN | tcp::ACK => {
@@ -122,7 +134,7 @@ fn answered<V: Path>(
         }
         _ => {}
     }
-    1
+    true
 }
 
 /// Notes what a reply tells of an established flow.

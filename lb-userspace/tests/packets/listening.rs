@@ -1,87 +1,16 @@
 //! New connections never meet a task that has stopped listening: the owner asks the task's own kernel.
 
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread::JoinHandle;
 
 use lb_common::Verdict;
 use lb_common::key::TCP;
-use nix::sched::{CloneFlags, unshare};
 use socket2::{Domain, Socket, Type};
 
-use crate::cluster::{self, BOTH, Net, TASK, port};
+use crate::cluster::{self, BOTH, Net, SECOND, TASK, port};
 use crate::frame::{Packet, read};
 use crate::handshake::{ISN, acknowledge, answer};
-use crate::rig::{Rig, shell};
-
-/// A task's namespace, held by a thread of its own that does what it is told there.
-struct Task {
-    work: Option<Sender<Box<dyn FnOnce() + Send>>>,
-    done: Receiver<()>,
-    thread: Option<JoinHandle<()>>,
-}
-
-impl Task {
-    /// Moves the task's end of the device `task0` into a new namespace, and gives the task's id as the rig's namespace
-    /// knows it.
-    fn new() -> (Self, i32) {
-        let (work, orders) = channel::<Box<dyn FnOnce() + Send>>();
-        let (finished, done) = channel();
-        let (here, id) = channel();
-        let thread = std::thread::spawn(move || {
-            unshare(CloneFlags::CLONE_NEWNET).expect("a network namespace");
-            here.send(nix::unistd::gettid()).unwrap();
-            for order in orders {
-                order();
-                finished.send(()).unwrap();
-            }
-        });
-        let thread_id = id.recv().expect("the task's thread");
-        shell(&format!("ip link set task0-peer netns {thread_id}"));
-        // The kernel gives the namespace an id when a device's other end is in it.
-        let line = shell("ip -o link show task0");
-        let words: Vec<&str> = line.split_whitespace().collect();
-        let at = words
-            .iter()
-            .position(|&word| word == "link-netnsid")
-            .expect("an id");
-        let task = Self {
-            work: Some(work),
-            done,
-            thread: Some(thread),
-        };
-        task.run(|| {
-            shell(
-                "ip link set lo up
-                 ip link set task0-peer up
-                 ip address add 172.18.0.2/16 dev task0-peer
-                 ip address add 2001:db8:18::2/64 dev task0-peer nodad
-                 ip address add 198.51.100.7/32 dev lo
-                 ip address add 2001:db8:c::7/128 dev lo nodad",
-            );
-        });
-        (task, words[at + 1].parse().expect("a number"))
-    }
-
-    /// Runs `order` in the namespace and waits for it.
-    fn run(&self, order: impl FnOnce() + Send + 'static) {
-        self.work.as_ref().unwrap().send(Box::new(order)).unwrap();
-        self.done.recv().expect("the task's thread did as told");
-    }
-
-    fn get<T: Send + 'static>(&self, order: impl FnOnce() -> T + Send + 'static) -> T {
-        let (sender, receiver) = channel();
-        self.run(move || sender.send(order()).unwrap());
-        receiver.recv().unwrap()
-    }
-}
-
-impl Drop for Task {
-    fn drop(&mut self) {
-        drop(self.work.take());
-        let _ = self.thread.take().map(JoinHandle::join);
-    }
-}
+use crate::rig::Rig;
+use crate::task::Task;
 
 fn connect(from: SocketAddr, to: SocketAddr) -> TcpStream {
     let socket = Socket::new(Domain::for_address(to), Type::STREAM, None).unwrap();
@@ -123,6 +52,27 @@ fn a_new_connection_goes_to_a_task_that_listens() {
         client.set_port(40_003);
         assert_eq!(to(&mut rig, client), net.task());
         drop(wildcard);
+    }
+}
+
+#[test]
+fn a_syn_that_is_repeated_goes_to_another_task_when_its_own_has_stopped_listening() {
+    let Some(mut rig) = Rig::new() else { return };
+    let (task, namespace) = Task::new();
+    for net in BOTH {
+        cluster::locals(&mut rig, net);
+        rig.change_local(TASK, |local| local.namespace = namespace);
+        let (client, front) = (net.client(), net.front(port::HERE));
+        let listener = task.get(move || TcpListener::bind(net.task()).unwrap());
+        let syn = Packet::syn(client, front).frame();
+        for _ in 0..2 {
+            assert_eq!(read(&rig.uplink(&syn).sent(Verdict::Delivered)).to, net.task());
+        }
+        drop(listener);
+        assert_eq!(read(&rig.uplink(&syn).sent(Verdict::Delivered)).to, net.second());
+        assert_eq!(rig.flow("HALF", net, client, front, TCP).unwrap().tag, SECOND);
+        assert_eq!(rig.rev("HALFREV", net, net.task(), client, TCP), None);
+        assert!(rig.rev("HALFREV", net, net.second(), client, TCP).is_some());
     }
 }
 
