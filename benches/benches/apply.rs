@@ -1,8 +1,9 @@
 //! A snapshot's way into the kernel at size: 10,000 services of ten backends on a hundred nodes, seen by one of them.
 //!
 //! `full load` is the first snapshot on empty maps, without the programs; `one change` a backend that fails or recovers, from
-//! the new snapshot to the kernel; `adoption` the same snapshot after a restart of the agent. It needs root, and works in a
-//! network namespace and on a bpf file system of its own.
+//! the new snapshot to the kernel; `one suspicion` a node, with a backend of every tenth service, that falls silent or is
+//! heard again; `adoption` the same snapshot after a restart of the agent. It needs root, and works in a network namespace and
+//! on a bpf file system of its own.
 
 use std::fmt::Write;
 use std::path::Path;
@@ -159,6 +160,24 @@ fn apply(c: &mut Criterion) {
                         let next = source.next();
                         plane.apply(&next).expect("it is applied");
                         times.push(began.elapsed());
+                        began.elapsed()
+                    })
+                    .sum()
+            });
+        });
+        let mut last = source.next();
+        plane.apply(&last).expect("it is applied");
+        group.sample_size(10);
+        group.bench_function("one suspicion", |b| {
+            b.iter_custom(|rounds| {
+                (0..rounds)
+                    .map(|_| {
+                        let mut next = Snapshot::clone(&last);
+                        let node = next.nodes.get_mut("node10").expect("it is there");
+                        node.suspected = !node.suspected;
+                        last = Arc::new(next);
+                        let began = Instant::now();
+                        plane.apply(&last).expect("it is applied");
                         began.elapsed()
                     })
                     .sum()

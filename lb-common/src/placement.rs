@@ -9,7 +9,7 @@ mod evenness;
 mod head;
 mod score;
 
-pub use chain::{chain, fill_chains};
+pub use chain::{chain, fill_chains, put_last};
 pub use evenness::{MILLIONTHS, evenness_bound, standard_deviation};
 pub use head::{fill_heads, fill_runners_up, head, runner_up, update_heads};
 pub use score::score;

@@ -61,6 +61,20 @@ pub fn fill_chains(seed: u64, members: &[Candidate], slots: &mut [ChainSlot]) {
     }
 }
 
+/// Puts those nodes of a chain last that `suspected` names; besides that, all keep their order. None is left out: it may be
+/// alive, and whoever is asked before it only passes the packet on.
+pub fn put_last(nodes: &mut [u16; CHAIN], suspected: impl Fn(u16) -> bool) {
+    let (chain, mut filled) = (*nodes, 0);
+    for last in [false, true] {
+        for &node in chain.iter().take_while(|&&node| node != 0) {
+            if suspected(node) == last {
+                nodes[filled] = node;
+                filled += 1;
+            }
+        }
+    }
+}
+
 /// How many nodes a chain of these members can have.
 fn count_nodes(members: &[Candidate]) -> usize {
     let mut nodes = Nodes::default();

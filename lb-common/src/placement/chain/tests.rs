@@ -250,6 +250,20 @@ fn a_whole_table_agrees_with_the_single_slot() {
     }
 }
 
+#[test]
+fn suspected_nodes_come_last_and_nobody_is_left_out() {
+    for (mut nodes, sorted) in [
+        ([1, 2, 3, 4, 5, 6], [1, 3, 5, 2, 4, 6]),
+        ([2, 1, 4, 0, 0, 0], [1, 2, 4, 0, 0, 0]),
+        ([1, 3, 0, 0, 0, 0], [1, 3, 0, 0, 0, 0]),
+        ([6, 4, 2, 0, 0, 0], [6, 4, 2, 0, 0, 0]),
+        ([0; 6], [0; 6]),
+    ] {
+        put_last(&mut nodes, |node| node % 2 == 0);
+        assert_eq!(nodes, sorted);
+    }
+}
+
 proptest! {
     #[test]
     fn the_chain_is_what_its_definition_says(pool in members(9, 14), slot: u32) {

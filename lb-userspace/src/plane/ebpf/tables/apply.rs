@@ -22,8 +22,8 @@ impl Tables {
             .filter(|node| node.suspected)
             .map(|node| node.tag)
             .collect();
-        let diversion = self.set_suspected(suspected);
-        let (changed, gone) = self.difference(snapshot);
+        let turned = self.set_suspected(suspected);
+        let (changed, gone) = self.difference(snapshot, &turned);
         self.whole = false;
         let mut old = if first {
             self.present_fronts()
@@ -50,9 +50,6 @@ impl Tables {
                 self.put_locals(pool, number, service.as_deref())?;
                 self.fronts_of(pool, number, &mut wanted);
             }
-        }
-        if diversion {
-            self.divert_all(now)?;
         }
         self.add_fronts(&wanted)?;
 
@@ -105,8 +102,13 @@ impl Tables {
     }
 
     /// Pools that are not shown as they should be, and ids of those that should not be shown at all. Both snapshots are in
-    /// one order, and what they share is known by its address: nothing else is read of it.
-    fn difference(&mut self, snapshot: &Arc<Snapshot>) -> (Vec<Change>, Vec<u64>) {
+    /// one order, and what they share is known by its address: nothing else is read of it, unless nodes `turned`, to being
+    /// suspected or from it: the tables of every pool with a member there say so.
+    fn difference(&mut self, snapshot: &Arc<Snapshot>, turned: &BTreeSet<u16>) -> (Vec<Change>, Vec<u64>) {
+        let turns = |pool: &Pool| {
+            let mut nodes = pool.members.iter().map(|member| member.candidate.node);
+            !turned.is_empty() && nodes.any(|node| turned.contains(&node))
+        };
         // After a failure nobody knows how far it came.
         let applied = self.applied.clone().filter(|_| self.whole);
         let before = applied.as_deref().unwrap_or(&NOTHING);
@@ -124,7 +126,7 @@ impl Tables {
             let same = old.is_some_and(|old| Arc::ptr_eq(old, pool))
                 && service.map(Arc::as_ptr) == old_service.map(Arc::as_ptr);
             // What had no room may have it now.
-            if !same || self.refused.contains_key(&pool.id) {
+            if !same || turns(pool) || self.refused.contains_key(&pool.id) {
                 changed.push(Change {
                     pool: Arc::clone(pool),
                     service: service.cloned(),
@@ -168,25 +170,6 @@ impl Tables {
             departed.remove(&tag);
         }
         departed
-    }
-
-    fn divert_all(&mut self, now: Instant) -> Result<(), EbpfError> {
-        for id in self.books.keys().copied().collect::<Vec<_>>() {
-            let Some(mut book) = self.books.remove(&id) else {
-                continue;
-            };
-            let result = match book.pool.clone() {
-                Some(pool) => {
-                    self.divert(&mut book, &pool, now);
-                    let entry = book.entry;
-                    self.write_entry(&mut book, entry)
-                }
-                None => Ok(()),
-            };
-            self.books.insert(id, book);
-            result?;
-        }
-        Ok(())
     }
 }
 

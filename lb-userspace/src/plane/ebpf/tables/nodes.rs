@@ -77,10 +77,9 @@ impl Tables {
         self.settings.map(|settings| settings.source6).unwrap_or_default()
     }
 
-    /// New connections go around these nodes.
-    pub(super) fn set_suspected(&mut self, suspected: BTreeSet<u16>) -> bool {
-        let changed = self.suspected != suspected;
-        self.suspected = suspected;
-        changed
+    /// Takes the nodes that new connections go around; gives those that were not suspected before, or are not any more.
+    pub(super) fn set_suspected(&mut self, suspected: BTreeSet<u16>) -> BTreeSet<u16> {
+        let before = std::mem::replace(&mut self.suspected, suspected);
+        before.symmetric_difference(&self.suspected).copied().collect()
     }
 }

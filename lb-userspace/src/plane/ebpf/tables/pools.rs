@@ -79,6 +79,7 @@ impl Tables {
         let entry = book.entry;
         self.write_entry(&mut book, entry)?;
         self.host_chain(&mut book, pool, now);
+        self.host_fresh(&mut book, pool, now);
         Ok(Some(book))
     }
 
@@ -111,9 +112,14 @@ impl Tables {
     /// The pool's entry, and the end of members that are gone.
     fn publish(&mut self, mut book: Book, change: &Change, now: Instant) -> Result<(), EbpfError> {
         let pool = &change.pool;
-        self.divert(&mut book, pool, now);
+        let fresh = book.entry.fresh;
         let entry = table::Pool {
             id: pool.id,
+            fresh: if self.writer().diverts(pool) {
+                fresh
+            } else {
+                book.entry.head
+            },
             flags: self.flags(pool),
             empty_since: match (pool.members.is_empty(), book.entry.empty_since) {
                 (false, _) => 0,
@@ -123,6 +129,9 @@ impl Tables {
             ..book.entry
         };
         let written = self.write_entry(&mut book, entry);
+        if fresh != book.entry.fresh {
+            self.heads.give(fresh, pool.slots / BLOCK, now);
+        }
         let forgotten = self.forget_members(&mut book, pool, now);
         book.pool = Some(Arc::clone(pool));
         book.service = change.service.clone();
@@ -240,32 +249,16 @@ impl Tables {
         Ok(())
     }
 
-    /// A second head table while one of the pool's nodes is suspected.
-    pub(super) fn divert(&mut self, book: &mut Book, pool: &Pool, now: Instant) {
-        let suspected = |node| self.suspected.contains(&node);
-        let touched = pool.members.iter().any(|member| suspected(member.candidate.node));
-        let others = pool
-            .members
-            .iter()
-            .any(|member| !suspected(member.candidate.node));
+    /// A second head table while one of the pool's nodes is suspected; [`publish`](Self::publish) gives it up.
+    fn host_fresh(&mut self, book: &mut Book, pool: &Pool, now: Instant) {
+        if !self.writer().diverts(pool) || book.entry.fresh != book.entry.head {
+            return;
+        }
         let blocks = pool.slots / BLOCK;
-        let diverted = book.entry.fresh != book.entry.head;
-        if touched && others {
-            if !diverted {
-                // Without room for it new connections to that node's tasks wait until it is back or gone.
-                let Some(fresh) = self.heads.take(blocks, now) else {
-                    return;
-                };
-                self.writer().clear_heads(fresh, blocks);
-                book.entry.fresh = fresh;
-            }
-            let mut scratch = std::mem::take(&mut self.scratch);
-            self.writer()
-                .write_fresh(&mut scratch, book, pool, &self.suspected);
-            self.scratch = scratch;
-        } else if diverted {
-            self.heads.give(book.entry.fresh, blocks, now);
-            book.entry.fresh = book.entry.head;
+        // Without room for it new connections to that node's tasks wait until it is back or gone.
+        if let Some(fresh) = self.heads.take(blocks, now) {
+            self.writer().clear_heads(fresh, blocks);
+            book.entry.fresh = fresh;
         }
     }
 

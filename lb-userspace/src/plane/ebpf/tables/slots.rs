@@ -2,9 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::mem::offset_of;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU16, Ordering};
 
-use lb_common::placement::{self, Candidate};
+use lb_common::placement::{self, Candidate, State};
 use lb_common::table::{BLOCK, ChainSlot, HeadBlock, NO_MEMBER, NO_TABLE};
 
 use super::super::mapped::{Mapped, set_u16};
@@ -17,6 +17,7 @@ pub(super) struct Writer<'t> {
     seed: u64,
     heads: &'t Mapped<HeadBlock>,
     chains: &'t Mapped<ChainSlot>,
+    suspected: &'t BTreeSet<u16>,
 }
 
 /// Room for one table while it is computed.
@@ -32,42 +33,58 @@ impl Tables {
             seed: self.seed,
             heads: &self.maps.head,
             chains: &self.maps.chain,
+            suspected: &self.suspected,
         }
     }
 }
 
-impl Writer<'_> {
-    /// Brings the pool's head table, and its chain table where it has one, to what the pool's members ask for.
-    /// Chains come first: by the time a head moves, its old holder can be found.
+impl<'t> Writer<'t> {
+    /// Brings the pool's tables, as many as it has, to what its members ask for. Chains come first: by the time a head
+    /// moves, its old holder can be found.
     pub(super) fn write(self, scratch: &mut Scratch, book: &Book, pool: &Pool) {
-        let candidates: Vec<Candidate> = pool.members.iter().map(|member| member.candidate).collect();
-        let offsets: Vec<u16> = candidates
-            .iter()
-            .map(|member| book.offset(member.tag).unwrap_or(NO_MEMBER))
-            .collect();
-        scratch.heads.resize(pool.slots as usize, NO_MEMBER);
-        placement::fill_heads(self.seed, &candidates, &mut scratch.heads);
-        let now = tick();
-        let chain = (book.entry.chain != NO_TABLE).then_some(book.entry.chain);
-        if let Some(first) = chain {
-            scratch.chains.resize(pool.slots as usize, ChainSlot::default());
-            placement::fill_chains(self.seed, &candidates, &mut scratch.chains);
-            for (slot, wanted) in scratch.chains.iter().enumerate() {
-                let next = offsets
-                    .get(usize::from(wanted.next))
-                    .copied()
-                    .unwrap_or(NO_MEMBER);
-                write_chain(self.chains, first + slot as u32, &ChainSlot { next, ..*wanted });
-            }
+        let members: Vec<Candidate> = pool.members.iter().map(|member| member.candidate).collect();
+        self.write_chains(scratch, book, &members);
+        self.write_heads(scratch, book, &members);
+        if book.entry.fresh != book.entry.head && self.diverts(pool) {
+            self.write_fresh(scratch, book, &members);
         }
-        for (slot, &index) in scratch.heads.iter().enumerate() {
-            let wanted = offsets.get(usize::from(index)).copied().unwrap_or(NO_MEMBER);
-            let slot = slot as u32;
-            let head = self
-                .heads
-                .u16(book.entry.head + slot / BLOCK, member_offset(slot % BLOCK));
+    }
+
+    /// Whether new connections of a pool go around suspected nodes. Where no other node has an active member they do not:
+    /// most likely it is this node that is cut off, and if not, nothing is lost by trying.
+    pub(super) fn diverts(self, pool: &Pool) -> bool {
+        let suspected = |member: &Candidate| self.suspected.contains(&member.node);
+        let mut members = pool.members.iter().map(|member| &member.candidate);
+        members.clone().any(suspected)
+            && members.any(|member| member.state == State::Active && !suspected(member))
+    }
+
+    /// Who can hold the flows of each slot, likeliest first; nodes that are suspected come last, as a chased packet ends at
+    /// one that is down.
+    fn write_chains(self, scratch: &mut Scratch, book: &Book, members: &[Candidate]) {
+        let Some(first) = book.chain() else { return };
+        let offsets = book.offsets(members);
+        scratch
+            .chains
+            .resize(book.entry.slots as usize, ChainSlot::default());
+        placement::fill_chains(self.seed, members, &mut scratch.chains);
+        for (slot, wanted) in (first..).zip(&mut scratch.chains) {
+            if !self.suspected.is_empty() {
+                placement::put_last(&mut wanted.nodes, |node| self.suspected.contains(&node));
+            }
+            wanted.next = offset(&offsets, wanted.next);
+            write_chain(self.chains, slot, wanted);
+        }
+    }
+
+    fn write_heads(self, scratch: &mut Scratch, book: &Book, members: &[Candidate]) {
+        let (offsets, now) = (book.offsets(members), tick());
+        scratch.heads.resize(book.entry.slots as usize, NO_MEMBER);
+        placement::fill_heads(self.seed, members, &mut scratch.heads);
+        for (slot, &index) in (0..).zip(&scratch.heads) {
+            let (head, wanted) = (self.slot(book.entry.head, slot), offset(&offsets, index));
             if head.load(Ordering::Relaxed) != wanted {
-                if let Some(first) = chain {
+                if let Some(first) = book.chain() {
                     let changed = offset_of!(ChainSlot, changed);
                     self.chains
                         .u32(first + slot, changed)
@@ -79,33 +96,14 @@ impl Writer<'_> {
     }
 
     /// The table for new connections while nodes are suspected: heads among the others.
-    pub(super) fn write_fresh(
-        self,
-        scratch: &mut Scratch,
-        book: &Book,
-        pool: &Pool,
-        suspected: &BTreeSet<u16>,
-    ) {
-        let members: Vec<Candidate> = pool
-            .members
-            .iter()
-            .map(|member| member.candidate)
-            .filter(|member| !suspected.contains(&member.node))
-            .collect();
-        let offsets: Vec<u16> = members
-            .iter()
-            .map(|member| book.offset(member.tag).unwrap_or(NO_MEMBER))
-            .collect();
-        scratch.heads.resize(pool.slots as usize, NO_MEMBER);
+    fn write_fresh(self, scratch: &mut Scratch, book: &Book, members: &[Candidate]) {
+        let mut members = members.to_vec();
+        members.retain(|member| !self.suspected.contains(&member.node));
+        let offsets = book.offsets(&members);
+        scratch.heads.resize(book.entry.slots as usize, NO_MEMBER);
         placement::fill_heads(self.seed, &members, &mut scratch.heads);
-        for (slot, &index) in scratch.heads.iter().enumerate() {
-            let wanted = offsets.get(usize::from(index)).copied().unwrap_or(NO_MEMBER);
-            let slot = slot as u32;
-            set_u16(
-                self.heads
-                    .u16(book.entry.fresh + slot / BLOCK, member_offset(slot % BLOCK)),
-                wanted,
-            );
+        for (slot, &index) in (0..).zip(&scratch.heads) {
+            set_u16(self.slot(book.entry.fresh, slot), offset(&offsets, index));
         }
     }
 
@@ -116,7 +114,7 @@ impl Writer<'_> {
                 .u64(block, offset_of!(HeadBlock, hinted))
                 .store(0, Ordering::Relaxed);
             for slot in 0..BLOCK {
-                set_u16(self.heads.u16(block, member_offset(slot)), NO_MEMBER);
+                set_u16(self.slot(block, slot), NO_MEMBER);
             }
         }
     }
@@ -141,21 +139,40 @@ impl Writer<'_> {
 
     /// Offset of the head of a slot, as the kernel sees it.
     pub(super) fn head(self, first: u32, slot: u32) -> u16 {
-        self.heads
-            .u16(first + slot / BLOCK, member_offset(slot % BLOCK))
-            .load(Ordering::Relaxed)
+        self.slot(first, slot).load(Ordering::Relaxed)
+    }
+
+    /// A slot of the head table that starts at block `first`.
+    fn slot(self, first: u32, slot: u32) -> &'t AtomicU16 {
+        let at = offset_of!(HeadBlock, member) + 2 * (slot % BLOCK) as usize;
+        self.heads.u16(first + slot / BLOCK, at)
     }
 }
 
+impl Book {
+    /// Where the pool's chain table starts, if it has one.
+    fn chain(&self) -> Option<u32> {
+        (self.entry.chain != NO_TABLE).then_some(self.entry.chain)
+    }
+
+    /// The offsets of these members, in their order.
+    fn offsets(&self, members: &[Candidate]) -> Vec<u16> {
+        let offset = |member: &Candidate| self.offset(member.tag).unwrap_or(NO_MEMBER);
+        members.iter().map(offset).collect()
+    }
+}
+
+/// The offset of the member at `index`, which is [`NO_MEMBER`] where there is none.
+fn offset(offsets: &[u16], index: u16) -> u16 {
+    offsets.get(usize::from(index)).copied().unwrap_or(NO_MEMBER)
+}
+
 /// All but the stamp. The runner-up and the nodes are words of their own: a packet that sees the new list and the old
-/// runner-up takes a decision that some node's view allows.
+/// runner-up takes a decision that some node's view allows. A packet that reads a list in the nanoseconds in which nodes
+/// change places can miss one of them.
 fn write_chain(chains: &Mapped<ChainSlot>, index: u32, wanted: &ChainSlot) {
     for (at, &node) in wanted.nodes.iter().enumerate() {
         set_u16(chains.u16(index, offset_of!(ChainSlot, nodes) + 2 * at), node);
     }
     set_u16(chains.u16(index, offset_of!(ChainSlot, next)), wanted.next);
-}
-
-pub(super) fn member_offset(slot_in_block: u32) -> usize {
-    offset_of!(HeadBlock, member) + 2 * slot_in_block as usize
 }
