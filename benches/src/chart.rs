@@ -41,7 +41,14 @@ pub fn directory() -> Result<PathBuf> {
 /// Bars in groups with whiskers, and a line at 1 that ratios are read against.
 pub fn ratios(file: &Path, title: &str, groups: &[&str], bars: &[Bars]) -> Result<()> {
     let area = SVGBackend::new(file, SIZE).into_drawing_area();
-    draw(&area, title, groups, bars).map_err(|error| anyhow!("cannot draw {}: {error}", file.display()))
+    draw(&area, title, groups, bars, Some(1.0))
+        .map_err(|error| anyhow!("cannot draw {}: {error}", file.display()))
+}
+
+/// The same of figures that stand for themselves.
+pub fn figures(file: &Path, title: &str, groups: &[&str], bars: &[Bars]) -> Result<()> {
+    let area = SVGBackend::new(file, SIZE).into_drawing_area();
+    draw(&area, title, groups, bars, None).map_err(|error| anyhow!("cannot draw {}: {error}", file.display()))
 }
 
 fn draw(
@@ -49,6 +56,7 @@ fn draw(
     title: &str,
     groups: &[&str],
     bars: &[Bars],
+    line: Option<f64>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let values = bars.iter().flat_map(|bars| bars.values.iter().flatten());
     let top = values.map(|[_, _, highest]| *highest).fold(1.0, f64::max) * 1.15;
@@ -93,10 +101,9 @@ fn draw(
             Text::new(format!("{median:.2}"), at, ("sans-serif", 12))
         }))?;
     }
-    chart.draw_series([PathElement::new(
-        [(0.0, 1.0), (groups.len() as f64, 1.0)],
-        BLACK.mix(0.6),
-    )])?;
+    chart.draw_series(
+        line.map(|at| PathElement::new([(0.0, at), (groups.len() as f64, at)], BLACK.mix(0.6))),
+    )?;
     for (number, group) in groups.iter().enumerate() {
         let (x, y) = chart.backend_coord(&(number as f64 + 0.5, 0.0));
         let style = ("sans-serif", 14).into_text_style(area);

@@ -1,27 +1,34 @@
 //! What `cargo xtask bench packet` puts in front of the programs it measures: BPF_PROG_TEST_RUN does not restore the
-//! packet between repeats, so a program here does, makes it one of another flow, and calls the program under test.
-//! Never loaded by the agent.
+//! packet between repeats, so a program here does, makes it one of another flow, and calls the program under test. And
+//! what `cargo xtask bench path` puts around the paths whose packets it counts. Never loaded by the agent.
 #![cfg_attr(target_arch = "bpf", no_std, no_main)]
 
 #[cfg(not(target_arch = "bpf"))]
 fn main() {
-    eprintln!("portico-bench holds kernel programs; `cargo xtask bench packet` loads them");
+    eprintln!("portico-bench holds kernel programs; `cargo xtask bench packet` and `path` load them");
 }
 
 #[cfg(target_arch = "bpf")]
 mod programs {
-    use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_TX};
+    use aya_ebpf::bindings::xdp_action::{XDP_ABORTED, XDP_DROP, XDP_TX};
     use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT};
-    use aya_ebpf::btf_maps::{Array, ProgramArray};
-    use aya_ebpf::helpers::generated::bpf_xdp_adjust_head;
+    use aya_ebpf::btf_maps::{Array, PerCpuArray, ProgramArray};
+    use aya_ebpf::helpers::generated::{bpf_redirect, bpf_xdp_adjust_head};
     use aya_ebpf::macros::{btf_map, classifier, xdp};
     use aya_ebpf::programs::{TcContext, XdpContext};
     use lb_common::geneve::OVERHEAD;
     use lb_ebpf::frame::{Frame, L3};
-    use lb_ebpf::plan::{HEADERS, Plan};
+    use lb_ebpf::plan::{FRAME, HEADERS, Hop, Plan};
 
     #[btf_map]
     static PLAN: Array<Plan, 1> = Array::new();
+
+    #[btf_map]
+    static HOP: Array<Hop, 1> = Array::new();
+
+    /// Frames that have arrived.
+    #[btf_map]
+    static ARRIVED: PerCpuArray<u64, 1> = PerCpuArray::new();
 
     /// The program under test; an array holds programs of one kind.
     #[btf_map]
@@ -77,6 +84,44 @@ mod programs {
     #[classifier]
     pub fn nothing_tc(_: TcContext) -> i32 {
         TC_ACT_REDIRECT as i32
+    }
+
+    /// Makes a frame and sends it: run with live frames in the name of the device at the beginning of a path. Flows
+    /// differ in the source address and the IPv4 identification, whose words add up to the same: one checksum for all.
+    #[xdp]
+    pub fn generate_xdp(context: XdpContext) -> u32 {
+        let Some(plan) = plan() else { return XDP_ABORTED };
+        let frame = Window(context.data(), context.data_end());
+        let flow = plan.next() as u16;
+        let made = restore(frame, plan, FRAME / 8)
+            .and_then(|()| frame.put(L3 + 4, (!flow).to_be_bytes()))
+            .and_then(|()| frame.put(L3 + 14, flow.to_be_bytes()));
+        if made.is_some() { XDP_TX } else { XDP_ABORTED }
+    }
+
+    /// What a router in XDP does at the least: new Ethernet addresses, and out by another device.
+    #[xdp]
+    pub fn forward_xdp(context: XdpContext) -> u32 {
+        let Some(hop) = HOP.get(0) else { return XDP_ABORTED };
+        let frame = Window(context.data(), context.data_end());
+        if frame.put(0, hop.addresses).is_none() {
+            return XDP_ABORTED;
+        }
+        // SAFETY: takes numbers only.
+        unsafe { bpf_redirect(hop.device, 0) as u32 }
+    }
+
+    /// The end of every path.
+    #[xdp]
+    pub fn arrive_xdp(context: XdpContext) -> u32 {
+        // Heartbeats and the like are none of the frames sent.
+        if context.data_end() - context.data() >= FRAME
+            && let Some(arrived) = ARRIVED.get_ptr_mut(0)
+        {
+            // SAFETY: the element of this CPU, which one program at a time uses.
+            unsafe { *arrived += 1 };
+        }
+        XDP_DROP
     }
 
     #[inline(always)]

@@ -5,6 +5,9 @@ use lb_common::Plain;
 /// Bytes restored, and of every frame: Ethernet, IPv6 and TCP headers, rounded up to words.
 pub const HEADERS: usize = 80;
 
+/// Bytes of the frames that paths carry: the smallest there are on Ethernet.
+pub const FRAME: usize = 64;
+
 /// Value of `PLAN`, one entry.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
@@ -23,6 +26,20 @@ pub struct Plan {
 // SAFETY: repr(C), no padding as the size shows, integers and byte arrays only.
 unsafe impl Plain for Plan {}
 const _: () = assert!(size_of::<Plan>() == 96);
+
+/// Value of `HOP`, one entry: what plain forwarding writes, and where it sends.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct Hop {
+    /// The Ethernet addresses of the next hop and of the device, as they stand in the frame.
+    pub addresses: [u8; 12],
+    /// Index of the device.
+    pub device: u32,
+}
+
+// SAFETY: repr(C), no padding as the size shows, integers and byte arrays only.
+unsafe impl Plain for Hop {}
+const _: () = assert!(size_of::<Hop>() == 16);
 
 impl Plan {
     /// The source address of flow `number`: an IPv4 address, or the end of an IPv6 address.

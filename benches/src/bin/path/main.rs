@@ -1,8 +1,10 @@
-//! A client and a task in namespaces: Portico beside plain routing, nftables DNAT and kernel VXLAN, round by round.
+//! A client and a task in namespaces: Portico beside plain routing, nftables DNAT and kernel VXLAN, round by round. And
+//! the smallest packets, as many as one processor carries, beside plain XDP, the kernel's forwarding and nftables DNAT.
 
 mod contender;
 mod load;
 mod network;
+mod rate;
 mod report;
 
 use std::time::Duration;
@@ -20,6 +22,12 @@ use report::{Report, Row};
 #[derive(Parser, Debug)]
 #[command(name = "cargo xtask bench path")]
 struct Arguments {
+    /// Streams and requests of real sockets, or packets per second
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Packets, Part::Streams])]
+    parts: Vec<Part>,
+    /// Packets that each way carries in its turn
+    #[arg(long, default_value_t = 2_000_000)]
+    packets: u32,
     /// How often each contender has its turn
     #[arg(long, default_value_t = 5)]
     rounds: u32,
@@ -44,6 +52,12 @@ struct Arguments {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Part {
+    Packets,
+    Streams,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Offloads {
     On,
     Off,
@@ -55,7 +69,19 @@ fn main() -> Result<()> {
     if cfg!(debug_assertions) {
         println!("This is a debug build; `cargo xtask bench path` builds with optimisation.");
     }
-    for &offloads in &arguments.offloads {
+    if arguments.parts.contains(&Part::Packets) {
+        // On a thread of its own, which it binds to a processor.
+        let measured = std::thread::scope(|scope| {
+            let runner = scope.spawn(|| rate::measure(arguments.rounds, arguments.packets));
+            runner
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })?;
+        measured.print();
+        measured.save()?;
+    }
+    let streams = arguments.parts.contains(&Part::Streams);
+    for &offloads in arguments.offloads.iter().filter(|_| streams) {
         let report = measure(&arguments, offloads)?;
         report.print();
         report.save()?;
