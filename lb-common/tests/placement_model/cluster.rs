@@ -202,7 +202,6 @@ impl World {
             serves_from: now + WARMING,
             flows: HashMap::new(),
             hints: HashMap::new(),
-            suspects: None,
         };
         self.nodes.insert(tag, node);
     }
@@ -219,13 +218,18 @@ impl World {
         }
     }
 
-    /// A node hears another no more, which is alive all the same.
+    /// A node hears another no more, which is alive all the same; or it hears nobody.
     fn suspect(&mut self, whom: u16, nodes: &[u16]) {
-        let until = self.now + self.random.between(300 * MS, SECOND);
+        // In calm times it is over before the next thing changes.
+        let longest = if self.regime.drastic { 3 * SECOND } else { SECOND };
+        let until = self.now + self.random.between(300 * MS, longest);
+        let all = self.regime.drastic && self.random.percent(20);
         if let Some(by) = self.random.pick(nodes)
             && by != whom
         {
-            self.node(by).suspects = Some((whom, until));
+            let unheard = |&node: &u16| node != by && (all || node == whom);
+            let suspected = nodes.iter().copied().filter(unheard).collect();
+            self.node(by).view.suspect(suspected, until);
         }
     }
 }

@@ -83,7 +83,7 @@ fn needed(instead: Rules, regime: Regime, seeds: u64) {
 fn datagrams_lost(report: &Report) -> u64 {
     [
         Residual::DatagramsBornApart,
-        Residual::DatagramsMoved,
+        Residual::DatagramsDiverted,
         Residual::OldDatagrams,
     ]
     .map(|residual| report.of(Outcome::Lost(residual)))
@@ -103,6 +103,7 @@ fn nothing_is_lost_while_one_thing_changes_at_a_time() {
         (Outcome::Chased, 10_000),
         (Outcome::Hinted, 10_000),
         (Outcome::Moved, 50),
+        (Outcome::Diverted, 500),
     ] {
         assert!(report.of(outcome) > least, "{outcome:?}");
     }
@@ -258,6 +259,23 @@ fn excluders_of_one_node_must_count_once() {
     needed(
         Rules {
             by_node: false,
+            ..TRUE
+        },
+        suspicious,
+        40,
+    );
+}
+
+/// Whom nobody hears may be alive, and have the flow.
+#[test]
+fn suspected_nodes_must_be_asked_too() {
+    let suspicious = Regime {
+        often: Some(Action::Suspect),
+        ..CALM
+    };
+    needed(
+        Rules {
+            ask_suspected: false,
             ..TRUE
         },
         suspicious,

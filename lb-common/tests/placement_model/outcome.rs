@@ -1,7 +1,9 @@
 //! What became of the packets of live flows, and the causes of loss that the rules admit.
 
 use super::rules::{Rules, Time, WARMING};
+use super::world::Chaser;
 use lb_common::placement::{Candidate, State, score};
+use lb_common::table::CHAIN;
 use std::collections::BTreeMap;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -14,6 +16,8 @@ pub enum Outcome {
     Hinted,
     /// A new connection was handed on because its first owner could not take it.
     Moved,
+    /// A packet went around its head, on a node that was suspected.
+    Diverted,
     /// Datagrams of a task that has gone, delivered to another.
     Rescued,
     /// Dropped; the client sends again.
@@ -30,7 +34,7 @@ pub enum Residual {
     TaskGone,
     /// A view that took part had been behind for longer than W.
     Lag,
-    /// More than six nodes could hold it.
+    /// More nodes could hold it than could be asked.
     BeyondSix,
     /// Two members that outranked the holder were passed over at its birth, for different reasons.
     TwoDeviations,
@@ -38,8 +42,8 @@ pub enum Residual {
     NoneActive,
     /// Datagrams: it began while views differed, so that two nodes created it.
     DatagramsBornApart,
-    /// Datagrams: it was deflected at its birth, and the head listens again.
-    DatagramsMoved,
+    /// Datagrams: it was deflected at its birth, or its head was suspected; and the head takes them again.
+    DatagramsDiverted,
     /// Datagrams: the change lies further back than unknown datagrams are chased.
     OldDatagrams,
 }
@@ -50,16 +54,15 @@ pub struct Birth {
     pub at: Time,
     pub view: std::rc::Rc<[Candidate]>,
     pub staleness: Time,
-    /// It was handed on because its first owner could not take it.
-    pub moved: bool,
+    /// It was handed on because its first owner could not take it, or went around one that was suspected.
+    pub diverted: bool,
     /// The set had changed so shortly before that views may have differed.
     pub apart: bool,
 }
 
 /// Who gave up on a flow, and with what view.
 pub struct End<'a> {
-    pub view: &'a [Candidate],
-    pub staleness: Time,
+    pub chaser: &'a Chaser,
     pub slot: u32,
     /// How many nodes could be asked.
     pub room: usize,
@@ -69,16 +72,21 @@ pub struct End<'a> {
 
 /// Whether the rules admit this loss of a flow held by `holder`.
 pub fn judge(holder: u64, birth: &Birth, end: &End) -> Result<Residual, String> {
-    if birth.staleness > WARMING || end.staleness > WARMING {
+    let Chaser {
+        view,
+        staleness,
+        suspected,
+    } = end.chaser;
+    if birth.staleness > WARMING || *staleness > WARMING {
         return Ok(Residual::Lag);
     }
     if birth.view.iter().all(|m| m.state != State::Active) {
         return Ok(Residual::NoneActive);
     }
-    let Some(member) = end.view.iter().find(|m| m.tag == holder) else {
+    let Some(member) = view.iter().find(|m| m.tag == holder) else {
         return Err("the node that gave up had not heard of the holder".into());
     };
-    let excluders = end.rules.excluders(end.slot, end.view, member);
+    let excluders = end.rules.excluders(end.slot, view, member);
     let mut causes: Vec<_> = excluders
         .iter()
         .map(|a| cause(a, member, birth, end.slot))
@@ -89,7 +97,10 @@ pub fn judge(holder: u64, birth: &Birth, end: &End) -> Result<Residual, String> 
     if on_two_nodes && causes.len() > 1 {
         return Ok(Residual::TwoDeviations);
     }
-    let chain = end.rules.unbounded_chain(end.slot, end.view);
+    let mut chain = end.rules.unbounded_chain(end.slot, view);
+    // In the order in which they were asked: of a full list that loses its last this is a suspected one.
+    let listed = chain.len().min(CHAIN);
+    chain[..listed].sort_by_key(|node| suspected.contains(node));
     match chain.iter().position(|&node| node == member.node) {
         Some(at) if at >= end.room => Ok(Residual::BeyondSix),
         at => Err(format!(

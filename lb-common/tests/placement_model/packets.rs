@@ -2,7 +2,7 @@
 
 use super::outcome::{Birth, End, Outcome, Residual, judge};
 use super::rules::{MS, UDP_WINDOW, WARMING};
-use super::world::{Client, Entry, Event, Kind, Node, Packet, World};
+use super::world::{Chaser, Client, Entry, Event, Kind, Node, Packet, World};
 use lb_common::table::CHAIN;
 
 impl World {
@@ -36,33 +36,31 @@ impl World {
             at: now,
             view,
             staleness,
-            moved: false,
+            diverted: false,
             apart: now - self.changed <= WARMING + self.regime.lag + self.regime.outage,
         }
     }
 
     pub fn ingress(&mut self, mut packet: Packet) {
         let (now, slot, at) = (self.now, self.flows[packet.flow].slot, packet.ingress);
-        let node = self.node(at);
-        let suspected: Vec<_> = node
-            .suspects
-            .filter(|&(_, until)| now < until)
-            .map(|(node, _)| node)
-            .into_iter()
-            .collect();
-        let head = if packet.kind == Kind::Syn {
+        let (node, new) = (self.node(at), packet.kind == Kind::Syn);
+        if new {
             node.hints.remove(&packet.flow);
-            node.view.fresh(slot, &suspected, now)
-        } else {
-            node.view.head(slot, now)
-        };
-        let Some((named, owner)) = head else {
+        }
+        let Some((named, owner)) = node.view.choose(slot, new, now) else {
             return self.report.count(Outcome::Dropped);
         };
+        let diverted = node.view.head(slot, now) != Some((named, owner));
         packet.named = named;
         let hint = node.hints.get(&packet.flow).copied();
         packet.hinted = hint.is_some();
-        packet.birth = Some(self.birth(at));
+        packet.birth = Some(Birth {
+            diverted,
+            ..self.birth(at)
+        });
+        if diverted {
+            self.report.count(Outcome::Diverted);
+        }
         self.forward(at, hint.unwrap_or(owner), packet);
     }
 
@@ -106,7 +104,7 @@ impl World {
             Some((tag, node)) if tag != refused => {
                 (packet.named, packet.moved) = (tag, true);
                 if let Some(birth) = &mut packet.birth {
-                    birth.moved = true;
+                    birth.diverted = true;
                 }
                 self.report.count(Outcome::Moved);
                 self.forward(at, node, packet);
@@ -220,14 +218,24 @@ impl World {
                 .filter(|&node| node != at)
                 .collect();
             packet.chased = true;
-            let (candidates, revision) = (view.candidates(now), view.revision.number);
-            packet.chaser = Some((candidates, self.source.staleness(revision, now)));
+            packet.chaser = Some(self.chaser(at));
         }
         if packet.list.is_empty() {
             return self.reset(packet);
         }
         let next = packet.list.remove(0);
         self.forward(at, next, packet);
+    }
+
+    fn chaser(&mut self, at: u16) -> Chaser {
+        let now = self.now;
+        let view = &mut self.node(at).view;
+        let (suspected, revision) = (view.suspected(now).to_vec(), view.revision.number);
+        Chaser {
+            view: view.candidates(now),
+            suspected,
+            staleness: self.source.staleness(revision, now),
+        }
     }
 
     fn reset(&mut self, packet: Packet) {
@@ -239,10 +247,8 @@ impl World {
         if !self.tasks[&holder].alive {
             return self.lose(packet.flow, Residual::TaskGone);
         }
-        let (view, staleness) = packet.chaser.expect("whoever resets has chased");
         let end = End {
-            view: &view,
-            staleness,
+            chaser: &packet.chaser.expect("whoever resets has chased"),
             slot: it.slot,
             room: CHAIN,
             rules: self.rules.unbroken(),
@@ -275,22 +281,17 @@ impl World {
         let quiet = now.saturating_sub(self.nodes[&at].view.changed(slot));
         let judged = match (packet.kind, &packet.chaser) {
             (Kind::Datagram, _) if birth.apart || packet.sent <= birth.at => Ok(Residual::DatagramsBornApart),
-            (Kind::Datagram, _) if birth.moved || packet.moved => Ok(Residual::DatagramsMoved),
+            (Kind::Datagram, _) if birth.diverted || packet.moved => Ok(Residual::DatagramsDiverted),
             (Kind::Datagram, None) if quiet > UDP_WINDOW => Ok(Residual::OldDatagrams),
-            (Kind::Datagram, Some((view, staleness))) => {
-                let (view, staleness) = (view, *staleness);
-                // Whoever creates it in the end takes a place of the list.
-                judge(
-                    holder,
-                    &birth,
-                    &End {
-                        view,
-                        staleness,
-                        slot,
-                        room: CHAIN - 1,
-                        rules: self.rules.unbroken(),
-                    },
-                )
+            (Kind::Datagram, Some(chaser)) => {
+                let end = End {
+                    chaser,
+                    slot,
+                    // Whoever creates it in the end takes a place of the list.
+                    room: CHAIN - 1,
+                    rules: self.rules.unbroken(),
+                };
+                judge(holder, &birth, &end)
             }
             _ => Err("delivered to another task".to_owned()),
         };
@@ -334,8 +335,7 @@ impl World {
                 .collect();
             packet.list.truncate(CHAIN - 1);
             packet.list.push(at);
-            let (candidates, revision) = (node.view.candidates(now), node.view.revision.number);
-            packet.chaser = Some((candidates, self.source.staleness(revision, now)));
+            packet.chaser = Some(self.chaser(at));
         }
         if !packet.list.is_empty() {
             let next = packet.list.remove(0);

@@ -50,6 +50,8 @@ pub struct Rules {
     pub loose_handshake: bool,
     /// A datagram that names another member than the own head is chased as after a change.
     pub chase_disputed: bool,
+    /// Nodes that are suspected stay in the chains.
+    pub ask_suspected: bool,
 }
 
 /// The rules as they are.
@@ -64,6 +66,7 @@ pub const TRUE: Rules = Rules {
     raises_warm: true,
     loose_handshake: false,
     chase_disputed: true,
+    ask_suspected: true,
 };
 
 impl Rules {

@@ -2,7 +2,8 @@
 
 use super::rules::{Asked, Rules, SEED, SLOTS, Time};
 use super::source::{Record, Revision, last};
-use lb_common::placement::{Candidate, State, fill_heads, head, runner_up};
+use lb_common::placement::{Candidate, State, fill_heads, head, put_last, runner_up};
+use lb_common::table::CHAIN;
 use std::collections::HashMap;
 use std::rc::Rc;
 
@@ -36,6 +37,8 @@ pub struct View {
     stale_at: Time,
     heads: Vec<Head>,
     previous: Vec<Head>,
+    /// Nodes that it does not hear, and until when.
+    suspects: (Vec<u16>, Time),
     /// Per slot, when its head last changed or a member above it began to drain.
     changed: Vec<Time>,
 }
@@ -52,6 +55,7 @@ impl View {
             stale_at: 0,
             heads: vec![None; SLOTS],
             previous: vec![None; SLOTS],
+            suspects: (Vec::new(), 0),
             changed: vec![0; SLOTS],
         };
         view.learn(revision, now);
@@ -75,6 +79,7 @@ impl View {
     /// The agent is back. It knows the members that it knew, but not what it has seen of them.
     pub fn thaw(&mut self, now: Time) {
         self.frozen = None;
+        self.suspects = (Vec::new(), 0);
         for learned in self.learned.values_mut() {
             (learned.seen_first, learned.seen_last) = (0, u64::MAX);
         }
@@ -99,23 +104,37 @@ impl View {
         self.changed[slot as usize]
     }
 
-    /// Head for a new connection, with the nodes in `suspected` passed over where that leaves an active member.
-    pub fn fresh(&mut self, slot: u32, suspected: &[u16], now: Time) -> Head {
-        let members = self.candidates(now);
-        let demoted: Vec<_> = members
-            .iter()
-            .map(|m| match m.state {
-                State::Active if suspected.contains(&m.node) => Candidate {
-                    state: State::Draining,
-                    ..*m
-                },
-                _ => *m,
-            })
-            .collect();
-        if demoted.iter().any(|m| m.state == State::Active) {
-            return name(&demoted, head(SEED, slot, &demoted));
+    /// It hears these nodes no more, and all others again.
+    pub fn suspect(&mut self, nodes: Vec<u16>, until: Time) {
+        if self.frozen.is_none() {
+            self.suspects = (nodes, until);
         }
-        self.head(slot, now)
+    }
+
+    /// An agent that is down leaves its suspicions in the tables.
+    pub fn suspected(&self, now: Time) -> &[u16] {
+        let (nodes, until) = &self.suspects;
+        if self.frozen.unwrap_or(now) < *until {
+            nodes
+        } else {
+            &[]
+        }
+    }
+
+    /// Where a packet is sent: to the head, or while nodes are suspected to the head among the others. New connections
+    /// always, later packets where the head is on such a node.
+    pub fn choose(&mut self, slot: u32, new: bool, now: Time) -> Head {
+        let (members, first) = (self.candidates(now), self.head(slot, now));
+        let suspected = self.suspected(now);
+        if suspected.is_empty() || !new && first.is_none_or(|(_, node)| !suspected.contains(&node)) {
+            return first;
+        }
+        let mut others = members.to_vec();
+        others.retain(|m| !suspected.contains(&m.node));
+        match others.iter().any(|m| m.state == State::Active) {
+            true => name(&others, head(SEED, slot, &others)),
+            false => first,
+        }
     }
 
     /// Where a connection goes that `refused` could not take: the best of the others.
@@ -130,7 +149,7 @@ impl View {
     /// The nodes to ask about an unknown flow.
     pub fn chain(&mut self, slot: u32, now: Time) -> Vec<u16> {
         let members = self.candidates(now);
-        match self.rules.asked {
+        let listed: Vec<u16> = match self.rules.asked {
             Asked::Chain => self.rules.chain(slot, &members),
             Asked::CurrentAndPrevious => {
                 let slot = slot as usize;
@@ -140,7 +159,13 @@ impl View {
                     .map(|(_, node)| node)
                     .collect()
             }
-        }
+        };
+        let suspected = |node| self.suspected(now).contains(&node);
+        let mut nodes = [0; CHAIN];
+        nodes[..listed.len()].copy_from_slice(&listed);
+        put_last(&mut nodes, suspected);
+        let asked = |&node: &u16| node != 0 && (self.rules.ask_suspected || !suspected(node));
+        nodes.into_iter().filter(asked).collect()
     }
 
     pub fn knows(&self, tag: u64) -> Option<&Record> {

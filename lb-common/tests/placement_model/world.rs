@@ -24,8 +24,6 @@ pub struct Node {
     pub serves_from: Time,
     pub flows: HashMap<usize, Entry>,
     pub hints: HashMap<usize, u16>,
-    /// Node and until when.
-    pub suspects: Option<(u16, Time)>,
 }
 
 pub struct Task {
@@ -78,8 +76,15 @@ pub struct Packet {
     pub hops: u32,
     /// The view that the packet's way was chosen from last.
     pub birth: Option<Birth>,
-    /// The view that its list was made from.
-    pub chaser: Option<(Rc<[Candidate]>, Time)>,
+    pub chaser: Option<Chaser>,
+}
+
+/// What a packet's list was made from.
+#[derive(Clone)]
+pub struct Chaser {
+    pub view: Rc<[Candidate]>,
+    pub staleness: Time,
+    pub suspected: Vec<u16>,
 }
 
 pub enum Event {
