@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::run::{cargo, line, run};
@@ -24,7 +24,7 @@ pub enum Part {
     Netns,
 }
 
-/// Sets up and runs the parts given, or all of them; stops at the first failure.
+/// Sets up and runs the parts given, or all of them; stops at the first failure, and says how long each step took.
 pub fn test(parts: &[Part], arguments: &[String]) -> Result<()> {
     let parts = if parts.is_empty() {
         Part::value_variants()
@@ -33,28 +33,49 @@ pub fn test(parts: &[Part], arguments: &[String]) -> Result<()> {
     };
     let start = Instant::now();
     setup(Talk::OnlyOfChanges)?;
-    let mut times = Vec::new();
-    for part in parts {
-        let part_start = Instant::now();
-        for mut command in part.commands(arguments) {
-            println!("\n==> {}", line(&command));
-            run(&mut command).with_context(|| {
-                let name = part.name();
-                format!("{name} failed; run this part alone: cargo xtask test {name}")
-            })?;
-        }
-        times.push(format!("{} {}", part.name(), seconds(part_start.elapsed())));
+    let mut steps: Vec<(Part, Command)> = Vec::new();
+    for (number, &part) in parts.iter().enumerate() {
+        let built = parts[..number].contains(&Part::Unit);
+        steps.extend(
+            part.commands(arguments, built)
+                .into_iter()
+                .map(|step| (part, step)),
+        );
     }
-    println!(
-        "\nall passed in {}: {}",
-        seconds(start.elapsed()),
-        times.join(", ")
-    );
+    let count = steps.len();
+    let mut done = Vec::new();
+    for (number, (part, mut step)) in steps.into_iter().enumerate() {
+        let words = line(&step);
+        println!("\n==> {} of {count}: {words}", number + 1);
+        let began = Instant::now();
+        let outcome = run(&mut step);
+        done.push((began.elapsed(), words));
+        if let Err(error) = outcome {
+            println!(
+                "\n{}",
+                summary(&done, start.elapsed(), "the last of these failed")
+            );
+            let name = part.name();
+            return Err(error.context(format!(
+                "{name} failed; run this part alone: cargo xtask test {name}"
+            )));
+        }
+    }
+    println!("\n{}", summary(&done, start.elapsed(), "all passed"));
     Ok(())
 }
 
+/// A line for each step, and one for all.
+fn summary(done: &[(Duration, String)], all: Duration, outcome: &str) -> String {
+    let lines = done
+        .iter()
+        .map(|(time, words)| format!("{:>12}  {words}\n", seconds(*time)));
+    format!("{}{:>12}  {outcome}", lines.collect::<String>(), seconds(all))
+}
+
 impl Part {
-    fn commands(self, arguments: &[String]) -> Vec<Command> {
+    /// `built`: the agent has been built for an earlier part.
+    fn commands(self, arguments: &[String], built: bool) -> Vec<Command> {
         let tests = |what: &[&str]| {
             let mut command = cargo(&[&["test"], what].concat());
             if !arguments.is_empty() {
@@ -68,7 +89,13 @@ impl Part {
                 let deny = ["--", "-D", "warnings"];
                 let all = [&["clippy", "--workspace", "--all-targets"][..], &deny].concat();
                 let bare = [
-                    &["clippy", "-p", "lb-userspace", "--no-default-features"][..],
+                    &[
+                        "clippy",
+                        "-p",
+                        "lb-userspace",
+                        "--no-default-features",
+                        "--all-targets",
+                    ][..],
                     &deny,
                 ]
                 .concat();
@@ -80,11 +107,12 @@ impl Part {
                 vec![doc]
             }
             Self::Unit => vec![tests(&["--workspace", "--exclude", "netns"])],
-            // The agents and tasks of the virtual cluster are the binaries that `cargo build` leaves.
-            Self::Netns => vec![
-                cargo(&["build"]),
-                tests(&["--package", "netns", "--no-fail-fast"]),
-            ],
+            // The agents of the virtual cluster are the binary that `cargo build` leaves, or the tests of its package.
+            Self::Netns => {
+                let agent = (!built).then(|| cargo(&["build", "--package", "lb-userspace"]));
+                let tests = tests(&["--package", "netns", "--no-fail-fast"]);
+                agent.into_iter().chain([tests]).collect()
+            }
         }
     }
 
@@ -107,6 +135,24 @@ fn seconds(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_summary_names_every_step_and_its_time() {
+        let done = [
+            (Duration::from_secs(2), "cargo fmt".to_owned()),
+            (Duration::from_secs(90), "cargo clippy".to_owned()),
+        ];
+        let expected = "       2.0 s  cargo fmt\n  1 min 30 s  cargo clippy\n  1 min 32 s  all passed";
+        assert_eq!(summary(&done, Duration::from_secs(92), "all passed"), expected);
+    }
+
+    #[test]
+    fn the_agent_is_built_once() {
+        let lines = |built| -> Vec<String> { Part::Netns.commands(&[], built).iter().map(line).collect() };
+        let tests = "cargo test --package netns --no-fail-fast";
+        assert_eq!(lines(true), [tests]);
+        assert_eq!(lines(false), ["cargo build --package lb-userspace", tests]);
+    }
 
     #[test]
     fn times_are_given_in_minutes_and_seconds() {
