@@ -16,14 +16,13 @@ use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::model::writer::Stopped;
-use crate::model::{HealthCheck, Snapshot, View, Writer};
+use crate::model::{Snapshot, View, Writer};
 use check::{Check, Finding};
 use judge::Judge;
 
-pub use probe::ProbeError;
 pub use report::{CheckReport, HealthReport};
 
-/// Probes under way at one time, whatever the number of backends: each holds a socket.
+/// Backends asked at one time, whatever their number: each holds a socket, or two.
 const CONCURRENT: usize = 256;
 
 /// Starts checking the backends of `node`. The report is always the latest; ends with the writer.
@@ -85,7 +84,7 @@ impl Supervisor {
 
     /// Starts, replaces and ends checks so that they are those of the snapshot.
     async fn follow(&mut self, snapshot: &Snapshot) -> Result<(), Stopped> {
-        let mut wanted = wanted(&self.node, snapshot);
+        let wanted = wanted(&self.node, snapshot);
         self.running.retain(|tag, running| {
             let stays = wanted.contains_key(tag);
             if !stays {
@@ -93,7 +92,7 @@ impl Supervisor {
             }
             stays
         });
-        for (tag, check) in wanted.drain() {
+        for (tag, check) in wanted {
             match self.running.get_mut(&tag) {
                 Some(running) if running.check == check => {}
                 // What was found out stays true of the same task when only the way of asking changes.
@@ -205,21 +204,13 @@ fn wanted(node: &str, snapshot: &Snapshot) -> HashMap<u64, Check> {
     for service in snapshot.services.values() {
         let Some(how) = &service.health else { continue };
         for backend in service.backends.iter().filter(|backend| *backend.node == *node) {
-            // The first address listed stands for the task.
-            let Some(&address) = backend.addresses.first() else {
-                continue;
+            let check = Check {
+                service: Arc::clone(&service.name),
+                task: Arc::clone(&backend.task),
+                addresses: backend.addresses.clone(),
+                how: how.clone(),
             };
-            let how: HealthCheck = how.clone();
-            let (service, task) = (Arc::clone(&service.name), Arc::clone(&backend.task));
-            wanted.insert(
-                backend.tag,
-                Check {
-                    service,
-                    task,
-                    address,
-                    how,
-                },
-            );
+            wanted.insert(backend.tag, check);
         }
     }
     wanted

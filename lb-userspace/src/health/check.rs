@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::try_join_all;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::AbortHandle;
 use tokio::time::sleep;
@@ -17,16 +18,25 @@ use crate::model::HealthCheck;
 pub struct Check {
     pub service: Arc<str>,
     pub task: Arc<str>,
-    pub address: IpAddr,
+    /// Each of them is asked every time.
+    pub addresses: Vec<IpAddr>,
     pub how: HealthCheck,
 }
 
-/// What one probe found.
+/// What one round of probes found.
 #[derive(Debug)]
 pub struct Finding {
     /// Of the backend.
     pub tag: u64,
-    pub result: Result<(), ProbeError>,
+    /// All addresses answered, or what the first to fail said: each has connections of its own family.
+    pub result: Result<(), Failure>,
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{address}: {error}")]
+pub struct Failure {
+    address: IpAddr,
+    error: ProbeError,
 }
 
 /// The first probe comes within this time: many backends learned at once are not probed all at once.
@@ -40,13 +50,14 @@ impl Check {
     }
 
     async fn run(self, tag: u64, permits: &Semaphore, findings: &mpsc::Sender<Finding>) {
-        let target = SocketAddr::new(self.address, self.how.port);
         sleep(SPREAD.min(self.how.interval).mul_f64(random())).await;
         loop {
             let result = {
                 // Never closed: every check ends before the semaphore does.
                 let _permit = permits.acquire().await;
-                probe(target, &self.how.probe, self.how.timeout).await
+                try_join_all(self.addresses.iter().map(|&address| self.ask(address)))
+                    .await
+                    .map(drop)
             };
             if findings.send(Finding { tag, result }).await.is_err() {
                 return;
@@ -55,6 +66,13 @@ impl Check {
             // "interval × failures" is what people reckon with.
             sleep(self.how.interval.mul_f64(0.9 + 0.1 * random())).await;
         }
+    }
+
+    async fn ask(&self, address: IpAddr) -> Result<(), Failure> {
+        let target = SocketAddr::new(address, self.how.port);
+        probe(target, &self.how.probe, self.how.timeout)
+            .await
+            .map_err(|error| Failure { address, error })
     }
 }
 

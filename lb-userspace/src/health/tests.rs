@@ -5,12 +5,12 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::probe::probe;
+use super::probe::{ProbeError, probe};
 use super::*;
 use crate::model::desired::DEFAULT_SLOTS;
 use crate::model::{
-    Affinity, Desired, DesiredBackend, DesiredNode, DesiredService, Drains, Frontend, Identity, Probe,
-    Protocol, Stamps, Standing,
+    Affinity, Desired, DesiredBackend, DesiredNode, DesiredService, Drains, Frontend, HealthCheck, Identity,
+    Probe, Protocol, Stamps, Standing,
 };
 
 /// A task that answers with a status that can be changed.
@@ -139,10 +139,32 @@ async fn a_failing_backend_of_this_node_is_taken_out_and_returns_when_it_answers
         start.elapsed()
     );
     let report = reports.borrow().clone();
-    assert_eq!(report.checks.values().next().unwrap().last, "answered 503");
+    assert_eq!(
+        report.checks.values().next().unwrap().last,
+        "127.0.0.1: answered 503"
+    );
     assert_eq!(report.unhealthy.len(), 1);
 
     task.status.store(204, Ordering::Relaxed);
+    standing(&mut view, Standing::Active).await;
+}
+
+#[tokio::test]
+async fn a_backend_is_healthy_only_if_it_answers_at_each_of_its_addresses() {
+    let task = Task::start().await;
+    let both = vec!["127.0.0.1".parse().unwrap(), "::1".parse().unwrap()];
+    let mut desired = cluster(&task, Duration::from_millis(50));
+    let web = Arc::make_mut(desired.services.get_mut("web").unwrap());
+    (web.backends[0].addresses, web.health.as_mut().unwrap().probe) = (both, Probe::Tcp);
+    let (writer, _) = Writer::start(Identity::new([0; 32]), ["file".into()], Drains::default());
+    let mut view = writer.view();
+    let (reports, _) = start("node1".into(), writer.clone());
+    writer.source("file".into(), Arc::new(desired)).await.unwrap();
+    standing(&mut view, Standing::Unhealthy).await;
+    let last = reports.borrow().checks.values().next().unwrap().last.clone();
+    assert!(last.starts_with("::1: no connection"), "{last}");
+
+    let _other = TcpListener::bind(("::1", task.address.port())).await.unwrap();
     standing(&mut view, Standing::Active).await;
 }
 
