@@ -1,5 +1,6 @@
-//! Map keys. Everything is in network order, padding is explicit and zero. Flow keys are aligned to 8 bytes: the
-//! verifier accepts no unaligned word on a program's stack.
+//! Map keys. Addresses and ports are in network order, padding is explicit and zero. Flow keys are aligned to 8 bytes: the
+//! verifier accepts no unaligned word on a program's stack. Their protocol is a word of the machine's: with three bytes of
+//! padding beside a single one every key would cost a call that clears them.
 
 use crate::{Address, Plain, V4, V6};
 
@@ -39,8 +40,7 @@ pub struct FlowKey<A> {
     pub front: A,
     pub client_port: [u8; 2],
     pub front_port: [u8; 2],
-    pub protocol: u8,
-    pub pad: [u8; 3],
+    pub protocol: u32,
 }
 
 impl<A: Address> FlowKey<A> {
@@ -51,15 +51,14 @@ impl<A: Address> FlowKey<A> {
             front,
             client_port,
             front_port,
-            protocol,
-            pad: [0; 3],
+            protocol: protocol as u32,
         }
     }
 
     /// The frontend this flow goes to.
     #[inline(always)]
     pub const fn to(&self) -> Front<A> {
-        Front::new(self.front, self.front_port, self.protocol)
+        Front::new(self.front, self.front_port, self.protocol as u8)
     }
 
     /// Both ports as they stand in the packet, for [`flow_hash`](crate::hash::flow_hash).
@@ -79,8 +78,20 @@ pub struct RevKey<A> {
     pub client: A,
     pub task_port: [u8; 2],
     pub client_port: [u8; 2],
-    pub protocol: u8,
-    pub pad: [u8; 3],
+    pub protocol: u32,
+}
+
+impl<A: Address> RevKey<A> {
+    #[inline(always)]
+    pub const fn new(task: A, client: A, task_port: [u8; 2], client_port: [u8; 2], protocol: u8) -> Self {
+        Self {
+            task,
+            client,
+            task_port,
+            client_port,
+            protocol: protocol as u32,
+        }
+    }
 }
 
 /// A fragmented datagram (RFC 791, section 3.2; RFC 8200, section 4.5), the key of `FRAGMENT*`: later fragments have no
@@ -92,8 +103,7 @@ pub struct FragmentKey<A> {
     pub destination: A,
     /// Identification, as it stands in the header; IPv4 has two bytes of it.
     pub id: [u8; 4],
-    pub protocol: u8,
-    pub pad: [u8; 3],
+    pub protocol: u32,
 }
 
 // SAFETY: repr(C), explicit padding as the sizes show, byte arrays only.

@@ -36,4 +36,4 @@ unsafe impl Plain for u32 {}
 // SAFETY: as above.
 unsafe impl Plain for u64 {}
 // SAFETY: as above.
-unsafe impl<const N: usize> Plain for [u8; N] {}
+unsafe impl<T: Plain, const N: usize> Plain for [T; N] {}

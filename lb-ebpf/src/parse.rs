@@ -52,7 +52,23 @@ pub enum Part {
     Later,
 }
 
-impl<A> Packet<A> {
+impl<A: Address> Packet<A> {
+    /// A packet that is nothing special.
+    #[inline(always)]
+    fn new(key: FlowKey<A>, kind: Kind, l4: usize, end: usize) -> Self {
+        Self {
+            key,
+            l4: l4 as u32,
+            end: end as u32,
+            quoted: 0,
+            kind,
+            flags: 0,
+            part: Part::Whole,
+            pad: 0,
+            id: [0; 4],
+        }
+    }
+
     /// Asks for a new connection: SYN without ACK, RST or FIN.
     #[inline(always)]
     pub fn is_new(&self) -> bool {
@@ -210,23 +226,12 @@ pub fn sketch<V: Family, F: Frame>(frame: F) -> Option<Packet<V::Address>> {
         _ => return None,
     };
     let [a, b, c, d]: [u8; 4] = frame.at(l4)?;
+    let key = FlowKey::new(ip.source, ip.destination, [a, b], [c, d], ip.protocol);
     Some(Packet {
-        key: FlowKey {
-            client: ip.source,
-            front: ip.destination,
-            client_port: [a, b],
-            front_port: [c, d],
-            protocol: ip.protocol,
-            pad: [0; 3],
-        },
-        l4: l4 as u32,
-        end: ip.end as u32,
-        quoted: 0,
-        kind,
         flags,
         part: ip.part,
-        pad: 0,
         id: ip.id,
+        ..Packet::new(key, kind, l4, ip.end)
     })
 }
 
@@ -238,23 +243,11 @@ fn sketch_later<A: Address>(ip: &Layer3<A>) -> Option<Packet<A>> {
         key::UDP => Kind::Udp,
         _ => return None,
     };
+    let key = FlowKey::new(ip.source, ip.destination, [0; 2], [0; 2], ip.protocol);
     Some(Packet {
-        key: FlowKey {
-            client: ip.source,
-            front: ip.destination,
-            client_port: [0; 2],
-            front_port: [0; 2],
-            protocol: ip.protocol,
-            pad: [0; 3],
-        },
-        l4: (ip.next & L4_MASK) as u32,
-        end: ip.end as u32,
-        quoted: 0,
-        kind,
-        flags: 0,
         part: Part::Later,
-        pad: 0,
         id: ip.id,
+        ..Packet::new(key, kind, ip.next & L4_MASK, ip.end)
     })
 }
 
@@ -272,23 +265,11 @@ fn sketch_error<V: Family, F: Frame>(frame: F, l4: usize, end: usize) -> Option<
     }
     let quoted_l4 = quoted.next & L4_MASK;
     let [a, b, c, d]: [u8; 4] = frame.at(quoted_l4)?;
+    let (client, front) = (quoted.destination, quoted.source);
+    let key = FlowKey::new(client, front, [c, d], [a, b], quoted.protocol);
     Some(Packet {
-        key: FlowKey {
-            client: quoted.destination,
-            front: quoted.source,
-            client_port: [c, d],
-            front_port: [a, b],
-            protocol: quoted.protocol,
-            pad: [0; 3],
-        },
-        l4: l4 as u32,
-        end: end as u32,
         quoted: quoted_l4 as u32,
-        kind: Kind::IcmpError,
-        flags: 0,
-        part: Part::Whole,
-        pad: 0,
-        id: [0; 4],
+        ..Packet::new(key, Kind::IcmpError, l4, end)
     })
 }
 

@@ -25,6 +25,8 @@ pub struct Case<A> {
     /// The flow's way back, and what is to be kept of it.
     pub back: RevKey<A>,
     pub rev: Rev<A>,
+    /// The device of the task that the packet is for.
+    pub task: u32,
     /// Ticks, see [`lb_common::tick`].
     pub now: u32,
 }
@@ -44,6 +46,23 @@ pub struct Arrival {
     pub list: [u16; CHAIN],
 }
 
+impl Arrival {
+    /// As of a packet that came in by a device of this node.
+    #[inline(always)]
+    fn blank(&mut self, device: u8) {
+        self.member = 0;
+        self.node = self_node();
+        self.device = device;
+        self.flags = 0;
+        let list = (&raw mut self.list).cast::<u32>();
+        for word in 0..CHAIN / 2 {
+            // Stores that LLVM may not join: what it joins becomes a call that goes byte by byte.
+            // SAFETY: within the list, which lies on a word's boundary.
+            unsafe { list.add(word).write_volatile(0) };
+        }
+    }
+}
+
 /// Opens the case of a packet that came in by a device of this node; `None` where it cannot concern us.
 #[inline(always)]
 pub fn open<V: Tables>(skb: Skb, device: u8) -> Option<&'static mut Case<V::Address>> {
@@ -51,13 +70,7 @@ pub fn open<V: Tables>(skb: Skb, device: u8) -> Option<&'static mut Case<V::Addr
     if !read::<V>(skb, &mut case.packet) {
         return None;
     }
-    case.arrival = Arrival {
-        member: 0,
-        node: self_node(),
-        device,
-        flags: 0,
-        list: [0; CHAIN],
-    };
+    case.arrival.blank(device);
     case.now = clock::now();
     Some(case)
 }
@@ -71,4 +84,4 @@ fn read<V: Tables>(skb: Skb, packet: &mut Packet<V::Address>) -> bool {
     packet.part != Part::Later || fragment::complete::<V>(packet)
 }
 
-const _: () = assert!(size_of::<Arrival>() == 24);
+const _: () = assert!(size_of::<Arrival>() == 24 && core::mem::offset_of!(Arrival, list) % 4 == 0);

@@ -110,7 +110,6 @@ fn takes<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>, local:
         task_port: local.port,
         client_port: key.client_port,
         protocol: key.protocol,
-        pad: [0; 3],
     };
     if V::state(skb, &case.back, local.namespace) != 0 {
         if !DRY && local.deaf_since != 0 {
@@ -149,6 +148,7 @@ fn make<V: Path, const DRY: bool>(case: &mut Case<V::Address>, tag: u64, local: 
 /// Fills in the way back, and gives the state of the flow to be.
 #[inline(never)]
 pub fn prepare<V: Path>(case: &mut Case<V::Address>, local: &Local) -> u8 {
+    case.task = local.ifindex;
     let key = &case.packet.key;
     let task = V::Address::narrow(local.address);
     let on_link = V::same_subnet(key.client, task, local.prefix);
@@ -169,7 +169,6 @@ pub fn prepare<V: Path>(case: &mut Case<V::Address>, local: &Local) -> u8 {
         task_port: local.port,
         client_port: key.client_port,
         protocol: key.protocol,
-        pad: [0; 3],
     };
     if on_link { flow_state::TRANSLATED } else { 0 }
 }

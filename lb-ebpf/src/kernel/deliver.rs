@@ -7,12 +7,12 @@ use super::case::Case;
 use super::rewrite::{Ends, rewrite};
 use super::skb::Skb;
 
-/// The packet goes to the task behind the device `ifindex`, which sees it come by the flow's way back, `case.back`.
+/// The packet goes to the task behind the device `case.task`, which sees it come by the flow's way back, `case.back`.
 #[inline(always)]
-pub fn deliver<V: Path>(skb: Skb, case: &mut Case<V::Address>, ifindex: u32) -> Verdict {
+pub fn deliver<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
     case.ends = Ends::towards_task(&case.back);
     match rewrite::<V>(skb, case) {
-        Ok(()) => skb.to_peer(ifindex, Verdict::Delivered),
+        Ok(()) => skb.to_peer(case.task, Verdict::Delivered),
         Err(verdict) => verdict,
     }
 }

@@ -13,7 +13,6 @@ fn key<A: Copy>(packet: &Packet<A>) -> FragmentKey<A> {
         destination: packet.key.front,
         id: packet.id,
         protocol: packet.key.protocol,
-        pad: [0; 3],
     }
 }
 

@@ -18,10 +18,10 @@ const QUOTE: usize = 8;
 /// An error about something the task sent: to the task, as if about what it really sent. The source stays: it is the
 /// router that found the error.
 #[inline(always)]
-pub fn deliver<V: Path>(skb: Skb, case: &mut Case<V::Address>, ifindex: u32) -> Verdict {
+pub fn deliver<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
     case.ends = Ends::towards_task(&case.back);
     match translate::<V>(skb, case, true) {
-        Ok(()) => skb.to_peer(ifindex, Verdict::Delivered),
+        Ok(()) => skb.to_peer(case.task, Verdict::Delivered),
         Err(verdict) => verdict,
     }
 }

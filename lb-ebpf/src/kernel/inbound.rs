@@ -47,7 +47,11 @@ fn uplink4<const DRY: bool>(skb: Skb) -> Verdict {
         return Verdict::NotOurs;
     };
     let key = &case.packet.key;
-    if !DRY && key.protocol == UDP && key.front_port == PORT.to_be_bytes() && key.front == self_address() {
+    if !DRY
+        && key.protocol == UDP as u32
+        && key.front_port == PORT.to_be_bytes()
+        && key.front == self_address()
+    {
         return tunnel::receive(skb);
     }
     conclude::<Four, DRY>(skb, case)
@@ -178,7 +182,6 @@ fn is_host_socket<V: Path>(skb: Skb, case: &mut Case<V::Address>, number: u32) -
         task_port: packet.key.front_port,
         client_port: packet.key.client_port,
         protocol: packet.key.protocol,
-        pad: [0; 3],
     };
     !matches!(V::state(skb, &case.back, OWN_NAMESPACE), 0 | socket::LISTEN)
 }

@@ -168,6 +168,7 @@ fn own_icmp<V: Path, const DRY: bool>(case: &mut Case<V::Address>) -> Verdict {
         Some((flow, local)) => {
             case.back = rev_key::<V>(flow, local, &case.packet);
             case.choice.tag = flow.tag;
+            case.task = local.ifindex;
             Verdict::Delivered
         }
         None => unknown::<V, DRY>(case),
@@ -212,7 +213,6 @@ pub fn rev_key<V: Path>(flow: &Flow, local: &Local, packet: &Packet<V::Address>)
         task_port: local.port,
         client_port: flow.client_port,
         protocol: packet.key.protocol,
-        pad: [0; 3],
     }
 }
 
@@ -240,6 +240,7 @@ fn continue_flow<V: Path, const DRY: bool>(
     if DRY {
         return Verdict::Delivered;
     }
+    case.task = local.ifindex;
     case.back = rev_key::<V>(flow, local, &case.packet);
     let packet = &case.packet;
     if packet.flags & tcp::FIN != 0 {
@@ -283,6 +284,7 @@ fn continue_half<V: Path, const DRY: bool>(
     if DRY {
         return Verdict::Delivered;
     }
+    case.task = local.ifindex;
     case.back = rev_key::<V>(half, local, &case.packet);
     if half.node != case.arrival.node || half.device != case.arrival.device {
         half.node = case.arrival.node;

@@ -37,8 +37,7 @@ fn ask<V: Path>(skb: Skb, probe: &Probe) -> u32 {
         client: V::Address::narrow(probe.client),
         task_port: probe.task_port,
         client_port: probe.client_port,
-        protocol: probe.protocol,
-        pad: [0; 3],
+        protocol: probe.protocol as u32,
     };
     V::state(skb, &key, probe.namespace)
 }

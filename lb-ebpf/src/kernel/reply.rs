@@ -10,7 +10,6 @@ use lb_common::{Address, Verdict, hash};
 use super::Path;
 use super::case::{Arrival, Case};
 use super::choose::Choice;
-use super::clock;
 use super::create;
 use super::fragment;
 use super::globals::self_node;
@@ -35,7 +34,6 @@ pub fn reply<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Option<Verdict> 
         task_port: packet.key.client_port,
         client_port: packet.key.front_port,
         protocol: packet.key.protocol,
-        pad: [0; 3],
     };
     let (rev, half) = match V::revs().get_ptr_mut(&key) {
         Some(rev) => (rev, false),
@@ -55,7 +53,6 @@ pub fn reply<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Option<Verdict> 
         client_port: rev.client_port,
         front_port: rev.front_port,
         protocol: key.protocol,
-        pad: [0; 3],
     };
     // Before anything is moved: a half-open flow's memory may be another's as soon as its entry is removed.
     case.arrival.node = rev.node;
@@ -75,7 +72,7 @@ pub fn reply<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Option<Verdict> 
             return Some(Verdict::Unknown);
         }
     } else {
-        observe::<V>(packet, &flow, rev);
+        observe::<V>(packet, &flow, rev, case.now);
     }
     Some(Verdict::Replied)
 }
@@ -139,8 +136,12 @@ fn answered<V: Path>(
 
 /// Notes what a reply tells of an established flow.
 #[inline(always)]
-fn observe<V: Path>(packet: &Packet<V::Address>, key: &FlowKey<V::Address>, rev: &mut Rev<V::Address>) {
-    let now = clock::now();
+fn observe<V: Path>(
+    packet: &Packet<V::Address>,
+    key: &FlowKey<V::Address>,
+    rev: &mut Rev<V::Address>,
+    now: u32,
+) {
     if rev.tick != now {
         rev.tick = now;
     }
@@ -168,20 +169,19 @@ pub fn send_back<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
         client_port: ends.destination_port,
         front_port: ends.source_port,
         protocol: case.packet.key.protocol,
-        pad: [0; 3],
     };
     let Arrival { node, device, .. } = case.arrival;
     let rehint = case.arrival.flags & flag::REHINT;
     if node == self_node() {
         if rehint != 0 {
-            tunnel::hint::<V>(&flow, self_node());
+            tunnel::hint::<V>(&flow, self_node(), case.now);
         }
         return leave::<V>(skb, &flow.client, device, Verdict::Replied);
     }
     if leaves_here::<V>(&flow, node) {
         return leave::<V>(skb, &flow.client, 0, Verdict::Replied);
     }
-    let entropy = hash::flow_hash(0, flow.client, flow.ports(), flow.protocol) as u16;
+    let entropy = hash::flow_hash(0, flow.client, flow.ports(), flow.protocol as u8) as u16;
     case.choice = Choice {
         tag: 0,
         pool: u32::MAX,

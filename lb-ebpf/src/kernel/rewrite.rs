@@ -12,7 +12,10 @@ use super::skb::Skb;
 use super::tables::settings;
 use crate::frame::{Frame, L3};
 use crate::parse::{Family, Four, Kind, L4_MASK, Part, Six};
-use crate::wire::{self, Ipv4, tcp};
+use crate::wire::{self, tcp};
+
+/// Offset in an IPv4 header of what changes: TTL, with the protocol and the checksum beside it, and the addresses.
+const IPV4_TTL: usize = 8;
 
 /// Source and destination that a packet shall have.
 #[repr(C)]
@@ -76,17 +79,17 @@ impl Rewrite for Four {
 
     #[inline(always)]
     fn readdress(skb: Skb, offset: usize, source: &V4, destination: &V4, hops: u8) -> Result<(), Verdict> {
-        let mut ip: Ipv4 = skb.at(offset).ok_or(Verdict::Truncated)?;
-        if hops != 0 && ip.ttl <= hops {
+        // By words, and no more than changes.
+        let [first, from, to]: [u32; 3] = skb.at(offset + IPV4_TTL).ok_or(Verdict::Truncated)?;
+        let [ttl, protocol, sum @ ..] = first.to_ne_bytes();
+        if hops != 0 && ttl <= hops {
             return Err(Verdict::TtlExpired);
         }
-        let difference = Self::addresses([&ip.source, &ip.destination], [source, destination])
-            .replace2([ip.ttl, ip.protocol], [ip.ttl - hops, ip.protocol]);
-        ip.checksum = difference.apply(ip.checksum);
-        ip.ttl -= hops;
-        ip.source = *source;
-        ip.destination = *destination;
-        skb.put(offset, ip).ok_or(Verdict::Truncated)
+        let [a, b] = Self::addresses([&from.to_ne_bytes(), &to.to_ne_bytes()], [source, destination])
+            .replace2([ttl, protocol], [ttl - hops, protocol])
+            .apply(sum);
+        let changed = [[ttl - hops, protocol, a, b], *source, *destination].map(u32::from_ne_bytes);
+        skb.put(offset + IPV4_TTL, changed).ok_or(Verdict::Truncated)
     }
 
     #[inline(always)]

@@ -1,7 +1,7 @@
 //! The maps. Sizes here are defaults; the loader sets those of the configuration. IPv4 and IPv6 have maps of their
 //! own, so that an IPv4 flow does not pay for IPv6 keys.
 
-use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, bpf_fib_lookup as Fib};
+use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_COMMON_LRU, BPF_F_NO_PREALLOC, bpf_fib_lookup as Fib};
 use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::geneve::Tunnel;
@@ -30,11 +30,14 @@ const FRAGMENTS: usize = 8_192;
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 /// Entries are allocated when made: a million flows cost nothing until they exist.
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+/// Each processor evicts from its own share of the entries: a flood pays a fifth less, and that on one processor leaves
+/// the others' alone.
+const LRU_PER_CPU: usize = BPF_F_NO_COMMON_LRU as usize;
 
 type Fronts<A> = HashMap<Front<A>, u32, FRONTS>;
-type Halves<A> = LruHashMap<FlowKey<A>, Flow, HALVES>;
+type Halves<A> = LruHashMap<FlowKey<A>, Flow, HALVES, LRU_PER_CPU>;
 type Flows<A> = HashMap<FlowKey<A>, Flow, FLOWS, NO_PREALLOC>;
-type HalfRevs<A> = LruHashMap<RevKey<A>, Rev<A>, HALVES>;
+type HalfRevs<A> = LruHashMap<RevKey<A>, Rev<A>, HALVES, LRU_PER_CPU>;
 type Revs<A> = HashMap<RevKey<A>, Rev<A>, FLOWS, NO_PREALLOC>;
 type Fragments<A> = LruHashMap<FragmentKey<A>, [u8; 4], FRAGMENTS>;
 type Hints<A> = LruHashMap<FlowKey<A>, Hint, HINTS>;

@@ -9,7 +9,6 @@ use super::Path;
 use super::act::act;
 use super::case::{self, Case};
 use super::choose::{Choice, slot};
-use super::clock;
 use super::fragment;
 use super::globals::{cookie, self_node};
 use super::owner::own;
@@ -17,7 +16,7 @@ use super::reply::leave;
 use super::skb::Skb;
 use super::tables::{self, HEAD, PEER4, TUNNEL};
 use crate::frame::{Frame, L3};
-use crate::parse::{Four, Packet, Part, Six, verify};
+use crate::parse::{Four, Part, Six, verify};
 use crate::wire::{ETHERTYPE_IPV6, Ipv4};
 
 /// Takes a Geneve packet to this node's underlay address.
@@ -45,7 +44,13 @@ fn open(skb: Skb) -> Result<&'static Tunnel, Verdict> {
     let tunnel = TUNNEL.get_ptr_mut(0).ok_or(Verdict::Failed)?;
     // SAFETY: the element of this CPU, which one program at a time uses.
     let tunnel = unsafe { &mut *tunnel };
-    *tunnel = skb.at(L3 + size_of::<Ipv4>()).ok_or(Verdict::Truncated)?;
+    let words: [u32; size_of::<Tunnel>() / 4] = skb.at(L3 + size_of::<Ipv4>()).ok_or(Verdict::Truncated)?;
+    // SAFETY: as many bytes, in a map value, which lies on a word's boundary.
+    unsafe {
+        (&raw mut *tunnel)
+            .cast::<[u32; size_of::<Tunnel>() / 4]>()
+            .write(words)
+    };
     match tunnel.check(cookie()) {
         Ok(()) => {}
         Err(NotOurs::Cookie) => return Err(Verdict::WrongCookie),
@@ -77,7 +82,7 @@ fn inner<V: Path>(skb: Skb, tunnel: &Tunnel) -> Verdict {
         fragment::keep::<V>(&case.packet);
     }
     if tunnel.flags & flag::REPLY != 0 {
-        return forward::<V>(skb, &case.packet, tunnel);
+        return forward::<V>(skb, case, tunnel);
     }
     if !address::<V>(case, tunnel) {
         return Verdict::NotHere;
@@ -93,7 +98,7 @@ fn address<V: Path>(case: &mut Case<V::Address>, tunnel: &Tunnel) -> bool {
         return false;
     };
     let key = &case.packet.key;
-    let Some((pool, slot, entropy)) = slot::<V>(key.client, key.ports(), key.protocol, number) else {
+    let Some((pool, slot, entropy)) = slot::<V>(key.client, key.ports(), key.protocol as u8, number) else {
         return false;
     };
     // The sender means another pool by this frontend: one of us has yet to learn of a change.
@@ -122,32 +127,31 @@ fn address<V: Path>(case: &mut Case<V::Address>, tunnel: &Tunnel) -> bool {
 
 /// Return rule 2: a reply goes out by the device its client came in on, if it comes from a frontend.
 #[inline(never)]
-fn forward<V: Path>(skb: Skb, packet: &Packet<V::Address>, tunnel: &Tunnel) -> Verdict {
-    let key = &packet.key;
+fn forward<V: Path>(skb: Skb, case: &Case<V::Address>, tunnel: &Tunnel) -> Verdict {
+    let key = &case.packet.key;
     let flow = FlowKey {
         client: key.front,
         front: key.client,
         client_port: key.front_port,
         front_port: key.client_port,
         protocol: key.protocol,
-        pad: [0; 3],
     };
     if tables::front::<V>(&flow.to()).is_none() {
         return Verdict::ForgedReply;
     }
     if tunnel.flags & flag::REHINT != 0 {
-        hint::<V>(&flow, u16::from_be_bytes(tunnel.ingress));
+        hint::<V>(&flow, u16::from_be_bytes(tunnel.ingress), case.now);
     }
     leave::<V>(skb, &flow.client, tunnel.device, Verdict::ReplyForwarded)
 }
 
 /// Rule 7: remembers that `node` holds the flow, although its slot's head is elsewhere.
 #[inline(never)]
-pub fn hint<V: Path>(flow: &FlowKey<V::Address>, node: u16) -> u32 {
+pub fn hint<V: Path>(flow: &FlowKey<V::Address>, node: u16, now: u32) -> u32 {
     let Some(pool) = tables::front::<V>(&flow.to()) else {
         return 0;
     };
-    let Some((pool, slot, _)) = slot::<V>(flow.client, flow.ports(), flow.protocol, pool) else {
+    let Some((pool, slot, _)) = slot::<V>(flow.client, flow.ports(), flow.protocol as u8, pool) else {
         return 0;
     };
     if V::hints()
@@ -156,7 +160,7 @@ pub fn hint<V: Path>(flow: &FlowKey<V::Address>, node: u16) -> u32 {
             &Hint {
                 node,
                 pad: 0,
-                tick: clock::now(),
+                tick: now,
             },
             0,
         )

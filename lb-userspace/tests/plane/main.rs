@@ -137,8 +137,7 @@ fn flows_outlive_a_change_of_the_tables_sizes() {
             front: [192, 0, 2, 1],
             client_port: [4, 0],
             front_port: [31, 144],
-            protocol: TCP,
-            pad: [0; 3],
+            protocol: TCP.into(),
         };
         machine::flows().insert(Raw(key), Raw(flow), 0).unwrap();
         drop(plane);

@@ -11,15 +11,18 @@ pub struct Runs {
     repeats: u32,
     /// An object file to measure in place of the built-in programs.
     programs: Option<Vec<u8>>,
+    /// What the names of the rows to measure contain.
+    rows: String,
 }
 
 impl Runs {
-    /// `[--runs N] [--repeats N] [--programs FILE]`
+    /// `[--runs N] [--repeats N] [--programs FILE] [--rows PART]`
     pub fn from_arguments() -> Result<Self> {
         let mut runs = Self {
             count: 25,
             repeats: 200_000,
             programs: None,
+            rows: String::new(),
         };
         let mut arguments = std::env::args().skip(1);
         while let Some(name) = arguments.next() {
@@ -34,10 +37,16 @@ impl Runs {
                     let read = std::fs::read(&value).with_context(|| format!("cannot read {value}"))?;
                     runs.programs = Some(read);
                 }
-                _ => bail!("unknown argument {name}; there are --runs, --repeats and --programs"),
+                "--rows" => runs.rows = value,
+                _ => bail!("unknown argument {name}; there are --runs, --repeats, --programs and --rows"),
             }
         }
         Ok(runs)
+    }
+
+    /// Whether a row of this name shall be measured.
+    pub fn want(&self, name: &str) -> bool {
+        name.contains(&self.rows)
     }
 
     /// The programs to measure.
@@ -46,12 +55,17 @@ impl Runs {
     }
 
     /// The median of what `run` gives: the time of a number of repeats, in nanoseconds for each.
-    pub fn median(&self, mut run: impl FnMut(u32) -> Result<f64>) -> Result<Median> {
+    pub fn median(&self, run: impl FnMut(u32) -> Result<f64>) -> Result<Median> {
+        self.median_of(self.repeats, run)
+    }
+
+    /// As [`median`](Self::median), for runs of `repeats`.
+    pub fn median_of(&self, repeats: u32, mut run: impl FnMut(u32) -> Result<f64>) -> Result<Median> {
         // Once to have tables and caches as they are later.
-        run(self.repeats)?;
+        run(repeats)?;
         let mut times = Vec::with_capacity(self.count);
         for _ in 0..self.count {
-            times.push(run(self.repeats)?);
+            times.push(run(repeats)?);
         }
         times.sort_by(f64::total_cmp);
         let at = |part: usize| times.get(times.len() * part / 4).copied();

@@ -107,6 +107,9 @@ impl Rig<'_> {
                 "≤ 22",
             ),
         ] {
+            if !self.runs.want(name) {
+                continue;
+            }
             let mut medians = [None; FLOWS.len()];
             for (median, flows) in medians.iter_mut().zip(FLOWS) {
                 *median = Some(self.measure("drive_xdp", program, frame, flows, action)?);
@@ -124,45 +127,81 @@ impl Rig<'_> {
         let nothing = tc(&mut self.harness, "nothing_tc")?.fd()?.try_clone()?;
         let uplink = tc(&mut self.node, "uplink")?.fd()?.try_clone()?;
         let established = frame4(TCP, tables::LOCAL, ACK);
-        let mut medians = [None; FLOWS.len()];
-        for (median, flows) in medians.iter_mut().zip(FLOWS) {
-            *median = Some(self.measure("drive_tc", &nothing, &established, flows, TC_REDIRECT)?);
+        let name = "harness alone (tc)";
+        if self.runs.want(name) {
+            let mut medians = [None; FLOWS.len()];
+            for (median, flows) in medians.iter_mut().zip(FLOWS) {
+                *median = Some(self.measure("drive_tc", &nothing, &established, flows, TC_REDIRECT)?);
+            }
+            rows.push(Row {
+                name,
+                medians,
+                target: "",
+            });
         }
-        rows.push(Row {
-            name: "harness alone (tc)",
-            medians,
-            target: "",
-        });
         tables::task(&mut self.node, -1)?;
-        let mut medians = [None; FLOWS.len()];
-        // Half a million flows and their ways back are what the owner's tables are made for by default.
-        for (median, flows) in medians.iter_mut().zip(FLOWS).take(4) {
-            tables::establish(&mut self.node, flows)?;
-            *median = Some(self.measure("drive_tc", &uplink, &established, flows, TC_REDIRECT)?);
+        let name = "tc owner, established";
+        if self.runs.want(name) {
+            let mut medians = [None; FLOWS.len()];
+            // Half a million flows and their ways back are what the owner's tables are made for by default.
+            for (median, flows) in medians.iter_mut().zip(FLOWS).take(4) {
+                tables::establish(&mut self.node, flows)?;
+                *median = Some(self.measure("drive_tc", &uplink, &established, flows, TC_REDIRECT)?);
+            }
+            rows.push(Row {
+                name,
+                medians,
+                target: "≤ 90; 64k ≤ 180; 512k ≤ 300",
+            });
         }
-        rows.push(Row {
-            name: "tc owner, established",
-            medians,
-            target: "≤ 90; 64k ≤ 180; 512k ≤ 300",
-        });
-        rows.push(self.opening(&uplink, "tc owner, SYN, new entries", "")?);
-        let task = Task::start()?;
-        tables::task(&mut self.node, task.namespace)?;
-        rows.push(self.opening(&uplink, "tc owner, SYN, listen check, new entries", "≤ 600")?);
+        let mut task = None;
+        for (name, listen_check, target) in [
+            ("tc owner, SYN, room in the tables", false, ""),
+            ("tc owner, SYN, listen check, room in the tables", true, "≤ 600"),
+            ("tc owner, SYN flood: tables full", false, ""),
+            ("tc owner, SYN flood, listen check: tables full", true, ""),
+        ] {
+            if !self.runs.want(name) {
+                continue;
+            }
+            let namespace = if listen_check {
+                let task = match &task {
+                    Some(task) => task,
+                    None => task.insert(Task::start()?),
+                };
+                task.namespace
+            } else {
+                -1
+            };
+            tables::task(&mut self.node, namespace)?;
+            let median = self.opening(&uplink, name.contains("flood"))?;
+            let mut medians = [None; FLOWS.len()];
+            let column = if name.contains("flood") { 4 } else { 2 };
+            medians[column] = Some(median);
+            rows.push(Row {
+                name,
+                medians,
+                target,
+            });
+        }
         Ok(())
     }
 
-    /// Every packet opens a connection whose entry is not there, or has been evicted since.
-    fn opening(&mut self, program: &ProgramFd, name: &'static str, target: &'static str) -> Result<Row> {
-        let mut medians = [None; FLOWS.len()];
-        let new = frame4(TCP, tables::LOCAL, SYN);
-        if let (Some(median), Some(&flows)) = (medians.last_mut(), FLOWS.last()) {
-            *median = Some(self.measure("drive_tc", program, &new, flows, TC_REDIRECT)?);
+    /// Every packet opens a connection whose entry is not there: in tables with room for it, or in a flood, which has to
+    /// push out an older one each time.
+    fn opening(&mut self, program: &ProgramFd, flood: bool) -> Result<Median> {
+        let mut new = frame4(TCP, tables::LOCAL, SYN);
+        // None of the established flows.
+        let port = tables::CLIENT_PORT + 1;
+        new[34..36].copy_from_slice(&port.to_be_bytes());
+        if flood {
+            return self.measure("drive_tc", program, &new, FLOWS[4], TC_REDIRECT);
         }
-        Ok(Row {
-            name,
-            medians,
-            target,
+        self.prepare("drive_tc", program, &new, FLOWS[2])?;
+        let runs = self.runs;
+        runs.median_of(tables::ROOM, |repeat| {
+            tables::clear(&mut self.node)?;
+            self.run("drive_tc", &new, repeat, TC_REDIRECT)
         })
     }
 
@@ -175,6 +214,13 @@ impl Rig<'_> {
         flows: u32,
         action: u32,
     ) -> Result<Median> {
+        self.prepare(driver, program, frame, flows)?;
+        let runs = self.runs;
+        runs.median(|repeat| self.run(driver, frame, repeat, action))
+    }
+
+    /// Tells the harness what to call, with which packet, of how many flows.
+    fn prepare(&mut self, driver: &str, program: &ProgramFd, frame: &[u8], flows: u32) -> Result<()> {
         let name = if driver == "drive_xdp" {
             "TEST_XDP"
         } else {
@@ -195,26 +241,27 @@ impl Rig<'_> {
             pad: 0,
             headers,
         };
-        tables::set(&mut self.harness, "PLAN", 0, plan)?;
-        let harness = &mut self.harness;
-        self.runs.median(|repeat| {
-            let options = TestRunOptions {
-                data_in: Some(frame),
-                repeat,
-                ..TestRunOptions::default()
-            };
-            let result = if driver == "drive_xdp" {
-                xdp(harness, driver)?.test_run(options)?
-            } else {
-                tc(harness, driver)?.test_run(options)?
-            };
-            ensure!(
-                result.return_value == action,
-                "{driver} ended with {}, not with {action}: what was measured is something else",
-                result.return_value
-            );
-            Ok(result.duration.as_nanos() as f64)
-        })
+        tables::set(&mut self.harness, "PLAN", 0, plan)
+    }
+
+    /// Nanoseconds for each of so many packets.
+    fn run(&mut self, driver: &str, frame: &[u8], repeat: u32, action: u32) -> Result<f64> {
+        let options = TestRunOptions {
+            data_in: Some(frame),
+            repeat,
+            ..TestRunOptions::default()
+        };
+        let result = if driver == "drive_xdp" {
+            xdp(&mut self.harness, driver)?.test_run(options)?
+        } else {
+            tc(&mut self.harness, driver)?.test_run(options)?
+        };
+        ensure!(
+            result.return_value == action,
+            "{driver} ended with {}, not with {action}: what was measured is something else",
+            result.return_value
+        );
+        Ok(result.duration.as_nanos() as f64)
     }
 }
 

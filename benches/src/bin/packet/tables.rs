@@ -163,8 +163,7 @@ pub fn establish(object: &mut Ebpf, count: u32) -> Result<()> {
             front: FRONT4,
             client_port: CLIENT_PORT.to_be_bytes(),
             front_port: LOCAL.to_be_bytes(),
-            protocol: TCP,
-            pad: [0; 3],
+            protocol: TCP.into(),
         };
         flows.insert(Raw(key), Raw(flow), 0)?;
     }
@@ -176,8 +175,7 @@ pub fn establish(object: &mut Ebpf, count: u32) -> Result<()> {
             client,
             task_port: TASK_PORT.to_be_bytes(),
             client_port: CLIENT_PORT.to_be_bytes(),
-            protocol: TCP,
-            pad: [0; 3],
+            protocol: TCP.into(),
         };
         let rev = Rev {
             front: FRONT4,
@@ -189,6 +187,24 @@ pub fn establish(object: &mut Ebpf, count: u32) -> Result<()> {
             ..Rev::default()
         };
         revs.insert(Raw(key), Raw(rev), 0)?;
+    }
+    Ok(())
+}
+
+/// New connections for which there is room in the tables of half-open ones, by far.
+pub const ROOM: u32 = 16_384;
+
+/// Empties the tables of half-open flows.
+pub fn clear(object: &mut Ebpf) -> Result<()> {
+    let mut halves: HashMap<_, Raw<FlowKey<V4>>, Raw<Flow>> = HashMap::try_from(map(object, "HALF4")?)?;
+    let keys: Vec<_> = halves.keys().collect::<Result<_, _>>()?;
+    for key in keys {
+        halves.remove(&key)?;
+    }
+    let mut revs: HashMap<_, Raw<RevKey<V4>>, Raw<Rev<V4>>> = HashMap::try_from(map(object, "HALFREV4")?)?;
+    let keys: Vec<_> = revs.keys().collect::<Result<_, _>>()?;
+    for key in keys {
+        revs.remove(&key)?;
     }
     Ok(())
 }

@@ -34,6 +34,9 @@ pub enum Kind {
 /// All maps, sized by the configuration.
 pub fn wanted(limits: &Limits) -> Vec<Wanted> {
     use Kind::{Derived, Single, State};
+    // The kernel gives every processor as many, and calls the map that much larger.
+    let cpus = aya::util::nr_cpus().map_or(1, |cpus| cpus as u32);
+    let half_open = limits.half_open.next_multiple_of(cpus);
     let mut maps = vec![
         map::<Front<V4>, u32>("FRONT4", Some(limits.fronts), Derived),
         map::<Front<V6>, u32>("FRONT6", Some(limits.fronts), Derived),
@@ -51,10 +54,10 @@ pub fn wanted(limits: &Limits) -> Vec<Wanted> {
         map::<u32, Trace>("TRACE", None, Single),
     ];
     maps.extend([
-        map::<FlowKey<V4>, Flow>("HALF4", Some(limits.half_open), State),
-        map::<FlowKey<V6>, Flow>("HALF6", Some(limits.half_open), State),
-        map::<RevKey<V4>, Rev<V4>>("HALFREV4", Some(limits.half_open), State),
-        map::<RevKey<V6>, Rev<V6>>("HALFREV6", Some(limits.half_open), State),
+        map::<FlowKey<V4>, Flow>("HALF4", Some(half_open), State),
+        map::<FlowKey<V6>, Flow>("HALF6", Some(half_open), State),
+        map::<RevKey<V4>, Rev<V4>>("HALFREV4", Some(half_open), State),
+        map::<RevKey<V6>, Rev<V6>>("HALFREV6", Some(half_open), State),
         map::<FlowKey<V4>, Flow>("FLOW4", Some(limits.flows), State),
         map::<FlowKey<V6>, Flow>("FLOW6", Some(limits.flows), State),
         map::<RevKey<V4>, Rev<V4>>("REV4", Some(limits.flows), State),

@@ -114,8 +114,7 @@ pub fn flow_key<A: Narrow>(client: SocketAddr, front: SocketAddr, protocol: u8) 
         front: A::of(front.ip()),
         client_port: client.port().to_be_bytes(),
         front_port: front.port().to_be_bytes(),
-        protocol,
-        pad: [0; 3],
+        protocol: protocol.into(),
     }
 }
 
@@ -125,7 +124,6 @@ pub fn rev_key<A: Narrow>(task: SocketAddr, client: SocketAddr, protocol: u8) ->
         client: A::of(client.ip()),
         task_port: task.port().to_be_bytes(),
         client_port: client.port().to_be_bytes(),
-        protocol,
-        pad: [0; 3],
+        protocol: protocol.into(),
     }
 }

@@ -80,13 +80,13 @@ where
         };
         let back = back(&key, &flow, local, mask);
         let mut quiet = tick::elapsed(now(), flow.tick);
-        if age(key.protocol, flow.state, quiet, crowded) != Age::Young
+        if age(key.protocol as u8, flow.state, quiet, crowded) != Age::Young
             && let Some(rev) = maps.rev.get(&back)?
         {
             quiet = quiet.min(tick::elapsed(now(), rev.tick));
         }
         let closing = flow_state::is_closing(flow.state);
-        let over = match age(key.protocol, flow.state, quiet, crowded) {
+        let over = match age(key.protocol as u8, flow.state, quiet, crowded) {
             Age::Young => false,
             Age::Over => true,
             Age::Ask => match questions.ask(&question(&key, &flow, local, mask)) {
@@ -134,7 +134,6 @@ where
             client_port: rev.client_port,
             front_port: rev.front_port,
             protocol: back.protocol,
-            pad: [0; 3],
         };
         if maps.flow.get(&key)?.is_none() {
             maps.rev.remove(&back)?;
@@ -171,7 +170,6 @@ fn back<A: Address>(key: &FlowKey<A>, flow: &Flow, local: &Local, mask: A) -> Re
         task_port: local.port,
         client_port: flow.client_port,
         protocol: key.protocol,
-        pad: [0; 3],
     }
 }
 
@@ -183,7 +181,7 @@ fn question<A: Address>(key: &FlowKey<A>, flow: &Flow, local: &Local, mask: A) -
         task_port: back.task_port,
         client_port: back.client_port,
         family: if size_of::<A>() == 4 { 4 } else { 6 },
-        protocol: key.protocol,
+        protocol: key.protocol as u8,
         pad: [0; 2],
         namespace: local.namespace,
         state: state::UNASKED,

@@ -57,7 +57,7 @@ impl Tables {
 
     fn mark<A: Address + Into<IpAddr>>(&self, key: FlowKey<A>, wanted: &mut HashMap<u32, u64>) {
         let port = u16::from_be_bytes(key.front_port);
-        let Some(number) = self.pool_at(key.front.into(), port, key.protocol) else {
+        let Some(number) = self.pool_at(key.front.into(), port, key.protocol as u8) else {
             return;
         };
         let Ok(pool) = self.maps.pool.get(number) else {
@@ -66,7 +66,7 @@ impl Tables {
         let hash = if pool.flags & pool_flag::CLIENT_AFFINITY != 0 {
             hash::flow_hash(self.seed, key.client, 0, 0)
         } else {
-            hash::flow_hash(self.seed, key.client, key.ports(), key.protocol)
+            hash::flow_hash(self.seed, key.client, key.ports(), key.protocol as u8)
         };
         let slot = hash::slot(hash, pool.slots);
         *wanted.entry(pool.head + slot / BLOCK).or_default() |= 1 << (slot % BLOCK);
