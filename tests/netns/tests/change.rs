@@ -156,7 +156,7 @@ fn an_agent_away_for_three_seconds_diverts_nobody_and_fails_no_request() {
             .node_states(node)
             .is_ok_and(|states| states["node2"] == "away")
     };
-    netns::wait::until("node2's agent is away", Duration::from_secs(2), || {
+    netns::wait::until("node2's agent is away", Duration::from_secs(10), || {
         others.into_iter().all(away)
     })
     .unwrap();
@@ -192,8 +192,8 @@ fn a_node_that_is_cut_off_is_suspected_soon_and_trusted_again() {
         })
         .unwrap()
     };
-    // Half a second, and what a busy machine takes besides.
-    let patience = Duration::from_millis(1000);
+    // Half a second, and what a busy machine takes besides: each question to an agent starts a program.
+    let patience = Duration::from_secs(3);
     cluster.set_wire("node3", 0, false).unwrap();
     let took = until(&cluster, "silent");
     assert!(took < patience, "{took:?}");

@@ -54,7 +54,10 @@ fn counted(cluster: &Cluster, from: &str, payload: &[u8], verdict: &str) {
         geneve::send(&cluster.place(from), node1, payload).unwrap();
     }
     let what = format!("{verdict} is counted for what {from} sent ({before} before)");
-    wait::until(&what, Duration::from_secs(5), || count(verdict) >= before + COUNT).unwrap();
+    wait::until(&what, Duration::from_secs(20), || {
+        count(verdict) >= before + COUNT
+    })
+    .unwrap();
     assert_eq!(count("delivered"), delivered);
 }
 
@@ -125,7 +128,7 @@ fn a_tunnel_packet_cut_at_any_length_harms_nobody() {
         .filter_map(|name| verdicts.get(*name))
         .sum::<u64>()
     };
-    wait::until("every cut packet is counted", Duration::from_secs(5), || {
+    wait::until("every cut packet is counted", Duration::from_secs(20), || {
         counted() >= whole.len() as u64
     })
     .unwrap();

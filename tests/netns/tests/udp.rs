@@ -64,7 +64,8 @@ fn a_flow_stays_with_its_task_while_others_come_and_go() {
         let account = sender.stop().unwrap();
         assert_eq!(account.by_task().len(), 1, "{target}: {:?}", account.by_task());
         assert!(
-            account.lost() * 100 <= account.packets.len(),
+            // One in a hundred, and the last two, whose answers a busy machine may bring too late.
+            account.lost() * 100 <= account.packets.len() + 200,
             "{target}: {} lost",
             account.lost()
         );
