@@ -129,17 +129,40 @@ impl Cluster {
         )
     }
 
+    /// Connections that the task's program says it lost by closing its listeners; none before it is done.
+    pub fn lost_by_closing(&self, name: &str) -> Result<u64> {
+        let log = std::fs::read_to_string(self.task_log(name))?;
+        let account = log
+            .lines()
+            .rev()
+            .find_map(|line| line.rsplit_once("is done, lost="));
+        let (_, lost) = account.with_context(|| format!("{name} gave no account: {log}"))?;
+        Ok(lost.parse()?)
+    }
+
     /// Resets that a task's kernel has sent: connections that it does not know, or that waited in its accept queue when
     /// the listener closed.
     pub fn resets_sent(&self, name: &str) -> Result<u64> {
-        // Two lines that begin with Tcp: (proc(5)), the names of the counters and their values.
+        self.kernel_counted(name, "Tcp: ", "OutRsts")
+    }
+
+    /// Datagrams that a task's program has been given.
+    pub fn datagrams_received(&self, name: &str) -> Result<u64> {
+        let six = self.place(name).proc_net("snmp6")?;
+        let six = six.lines().find_map(|line| line.strip_prefix("Udp6InDatagrams"));
+        let six: u64 = six.context("no counter of datagrams")?.trim().parse()?;
+        Ok(six + self.kernel_counted(name, "Udp: ", "InDatagrams")?)
+    }
+
+    /// A counter of a task's kernel. Its table has two lines that begin alike (proc(5)): names, and values.
+    fn kernel_counted(&self, name: &str, group: &str, counter: &str) -> Result<u64> {
         let table = self.place(name).proc_net("snmp")?;
-        let mut lines = table.lines().filter_map(|line| line.strip_prefix("Tcp: "));
+        let mut lines = table.lines().filter_map(|line| line.strip_prefix(group));
         let (names, values) = (lines.next().unwrap_or_default(), lines.next().unwrap_or_default());
         let column = names
             .split(' ')
-            .position(|name| name == "OutRsts")
-            .context("no counter of resets")?;
+            .position(|name| name == counter)
+            .with_context(|| format!("no counter {counter}"))?;
         Ok(values.split(' ').nth(column).context("no value")?.parse()?)
     }
 

@@ -3,16 +3,32 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use netns::client::raw::Wire;
 use netns::client::raw::tcp::{Segment, Speaker, flag};
+use netns::client::raw::udp::Datagram;
 use netns::client::udp;
 use netns::{Service, address, testing};
 
 /// How long the other nodes go on with the old view.
 const LAG: Duration = Duration::from_secs(5);
+
+/// Sends it until it is answered, which establishes its flow, and gives the task.
+fn establish(wire: &Wire, datagram: &Datagram) -> String {
+    let task = (0..5).find_map(|_| {
+        wire.send(&datagram.frame(wire)).unwrap();
+        wire.receive(Duration::from_secs(1), |frame| {
+            let answer = Datagram::parse(frame)?;
+            let words = String::from_utf8(answer.payload).ok()?;
+            let task = words.strip_prefix("task=")?.split_once(' ')?.0.to_owned();
+            (answer.to == datagram.from).then_some(task)
+        })
+    });
+    task.unwrap_or_else(|| panic!("{datagram:?} was not answered"))
+}
 
 #[test]
 fn a_task_at_a_used_address_never_gets_another_services_payload() {
@@ -38,6 +54,16 @@ fn a_task_at_a_used_address_never_gets_another_services_payload() {
         });
     }
 
+    let datagrams: Vec<Datagram> = (1u8..=60)
+        .zip(targets.iter().cycle())
+        .map(|(number, &to)| {
+            let from = SocketAddr::new(address::silent(number).like(to.ip()), 7001);
+            Datagram::new(from, to, &format!("replayed {number}"))
+        })
+        .collect();
+    let tasks: BTreeSet<String> = datagrams.iter().map(|one| establish(&wire, one)).collect();
+    assert!(tasks.contains("web.2"), "{tasks:?}: the point of this test");
+
     let old = cluster.task("web.2").unwrap().clone();
     cluster.stop_task_unseen("web.2").unwrap();
     let new = cluster.add_task("api", Some("node2")).unwrap();
@@ -54,11 +80,17 @@ fn a_task_at_a_used_address_never_gets_another_services_payload() {
         for segment in &replays {
             wire.send(&segment.frame(&wire)).unwrap();
         }
+        for datagram in &datagrams {
+            wire.send(&datagram.frame(&wire)).unwrap();
+        }
         // Whatever answers the replays on the old frontends must be web, or a segment without words.
         let foreign = wire.receive(Duration::from_millis(100), |frame| {
-            Segment::parse(frame).filter(|seen| {
-                seen.from.port() == 8080 && String::from_utf8_lossy(&seen.payload).contains("\"api\"")
-            })
+            let segment = Segment::parse(frame).map(|seen| (seen.from, seen.payload));
+            let (from, payload) =
+                segment.or_else(|| Datagram::parse(frame).map(|seen| (seen.from, seen.payload)))?;
+            let words = String::from_utf8_lossy(&payload).into_owned();
+            let is_apis = words.contains("\"api\"") || words.starts_with("task=api");
+            (from.port() == 8080 && is_apis).then_some(words)
         });
         assert_eq!(foreign, None);
         for &target in &targets {
@@ -70,6 +102,9 @@ fn a_task_at_a_used_address_never_gets_another_services_payload() {
     }
     lag.over().unwrap();
     cluster.settle().unwrap();
+    // Nobody has asked it over UDP yet: no datagram was given to it, answered or not.
+    let received = cluster.datagrams_received(&new).unwrap();
+    assert_eq!(received, 0, "{new} was given datagrams that are not its own");
     for target in cluster.ports(9090) {
         assert_eq!(
             netns::client::http::ask(&cluster.client(), target).unwrap().task,

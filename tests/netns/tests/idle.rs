@@ -2,11 +2,16 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+#[path = "support/tables.rs"]
+mod tables;
+
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use netns::client::idle::Idle;
-use netns::{Cluster, Service, address, testing};
+use netns::client::raw::Wire;
+use netns::client::raw::tcp::{Segment, Speaker, flag};
+use netns::{Cluster, Service, address, testing, topology, wait};
 
 const COUNT: usize = 300;
 
@@ -29,6 +34,13 @@ fn survive_scaling(cluster: &mut Cluster, targets: &[SocketAddr]) {
         .unwrap_or_else(|dead| panic!("{} of {COUNT} died: {dead:#?}", dead.len()));
     late.prove()
         .unwrap_or_else(|dead| panic!("{} of {} died: {dead:#?}", dead.len(), late.len()));
+}
+
+/// Live flows of a node, as its agent counted them in the last whole round.
+fn reported(cluster: &Cluster, node: &str) -> u64 {
+    let status = cluster.portico_json(node, &["status"]).unwrap();
+    let flows = &status["planes"][0]["report"]["flows"];
+    flows["established"].as_u64().unwrap()
 }
 
 #[test]
@@ -68,14 +80,56 @@ fn a_connection_outlives_its_tasks_drain_and_an_agents_restart() {
     idle.prove().unwrap_or_else(|dead| panic!("{dead:#?}"));
 }
 
+/// A connection whose task's kernel has forgotten it, without a word that a node could have heard: the reset that it is
+/// given comes out of its own device, and is not answered.
+fn forgotten(cluster: &Cluster, wire: &Wire, own: SocketAddr, target: SocketAddr) {
+    let mut speaker = Speaker::connect(wire, own, target, 1000).unwrap();
+    let answer: serde_json::Value =
+        serde_json::from_str(speaker.ask().unwrap().split("\r\n\r\n").nth(1).unwrap()).unwrap();
+    let name = answer["task"].as_str().unwrap();
+    let task = cluster.task(name).unwrap();
+    let port = answer["port"].as_u64().unwrap() as u16;
+    let before = cluster.connections(name).unwrap();
+    let inside = Wire::open(
+        &cluster.place(&task.node),
+        &topology::task_device(name),
+        &cluster.place(name),
+        "eth0",
+    )
+    .unwrap();
+    let reset = Segment {
+        from: SocketAddr::new(own.ip(), port),
+        to: SocketAddr::new(task.address.like(own.ip()), 80),
+        ..speaker.segment(flag::RST, &[])
+    };
+    inside.send(&reset.frame(&inside)).unwrap();
+    wait::until(&format!("{name} forgets {own}"), Duration::from_secs(10), || {
+        cluster.connections(name).unwrap() == before - 1
+    })
+    .unwrap();
+}
+
 /// No test waits an hour: the agents are started again in time namespaces whose clock is an hour ahead, so that every
-/// entry looks that old to them. Timers in the programs count from packets, which come at the end.
+/// entry looks that old to them. Timers in the programs count from packets, which come at the end. That the entries were
+/// looked at at all is shown by those of connections that their tasks have forgotten: these go.
 #[test]
-fn a_connection_idle_longer_than_any_timer_continues() {
+fn a_connection_idle_longer_than_any_timer_continues_and_a_forgotten_one_ends() {
+    const LIVE: usize = 60;
+    const FORGOTTEN: usize = 12;
     let Some(mut cluster) = testing::web("hour", 3).stage() else {
         return;
     };
-    let mut idle = Idle::open(&cluster.client(), &cluster.ports(8080), 60).unwrap();
+    let mut idle = Idle::open(&cluster.client(), &cluster.ports(8080), LIVE).unwrap();
+    let wire = Wire::of_client(&cluster).unwrap();
+    for (number, target) in (1u8..=FORGOTTEN as u8).zip(cluster.ports(8080).into_iter().cycle()) {
+        let own = SocketAddr::new(address::silent(number).like(target.ip()), 6000);
+        forgotten(&cluster, &wire, own, target);
+    }
+    let entries = || {
+        let tables = tables::all(&cluster);
+        (tables.flow, tables.rev)
+    };
+    assert_eq!(entries(), (LIVE + FORGOTTEN, LIVE + FORGOTTEN));
     for node in cluster.nodes() {
         cluster.kill_agent(&node).unwrap();
         cluster
@@ -84,7 +138,20 @@ fn a_connection_idle_longer_than_any_timer_continues() {
     }
     cluster.wait_agents().unwrap();
     cluster.settle().unwrap();
-    // The rounds of expiry are seconds apart; a report of flows comes with each.
-    std::thread::sleep(Duration::from_secs(15));
+    let looked = || {
+        let tables = tables::all(&cluster);
+        tables.flow <= LIVE && tables.rev <= LIVE
+    };
+    wait::until("forgotten connections end", Duration::from_secs(60), looked).unwrap();
+    // A whole round more: whatever else this clock would end has ended.
+    let rounds = || cluster.nodes().iter().all(|node| reported(&cluster, node) > 0);
+    wait::until(
+        "every node has looked through its flows",
+        Duration::from_secs(60),
+        rounds,
+    )
+    .unwrap();
+    let tables = tables::all(&cluster);
+    assert_eq!((tables.flow, tables.rev), (LIVE, LIVE));
     idle.prove().unwrap_or_else(|dead| panic!("{dead:#?}"));
 }

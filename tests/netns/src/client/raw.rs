@@ -1,6 +1,7 @@
 //! Frames written and read by hand, on one device of a namespace.
 
 pub mod tcp;
+pub mod udp;
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

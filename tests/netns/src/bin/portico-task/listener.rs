@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use anyhow::Result;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
 
@@ -22,7 +22,8 @@ pub fn bind(port: u16) -> Result<TcpListener> {
 }
 
 /// Serves connections until told to stop, then closes the listener and waits for the connections to end. Gives the
-/// number of connections that were waiting to be accepted when it closed: their clients are reset.
+/// number of connections that closing cost, exactly: those that waited to be accepted, and handshakes under way, whose
+/// clients have been promised a connection. Both kinds of client are reset.
 pub async fn serve<F>(
     listener: TcpListener,
     mut stopping: watch::Receiver<bool>,
@@ -52,12 +53,42 @@ where
             _ = async { drop(stopping.wait_for(|stop| *stop).await) } => break,
         }
     }
-    let lost = waiting(&listener);
+    freeze(&listener);
+    let lost = waiting(&listener) + promised(&listener);
     drop(listener);
     while open.0.load(Ordering::Relaxed) > 0 {
         open.1.notified().await;
     }
     lost
+}
+
+/// From here on the kernel drops what comes for the listener, so that what is counted stays what it is until it closes.
+/// Clients send again after a second at the earliest.
+fn freeze(listener: &TcpListener) {
+    // Classic BPF (socket(7), SO_ATTACH_FILTER): return 0, which keeps no byte of any packet.
+    let nothing = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
+    if let Err(error) = SockRef::from(listener).attach_filter(&[nothing]) {
+        eprintln!("the listener goes on while it is counted: {error}");
+    }
+}
+
+/// Handshakes that wait for the client's last segment: /proc/net/tcp and tcp6 list them in state 03 (SYN_RECV), under
+/// the listener's port.
+fn promised(listener: &TcpListener) -> u32 {
+    let Ok(local) = listener.local_addr() else {
+        return 0;
+    };
+    let port = format!(":{:04X}", local.port());
+    let waits = |line: &&str| {
+        let mut fields = line.split_ascii_whitespace();
+        let own = fields.nth(1).is_some_and(|own| own.ends_with(&port));
+        own && fields.nth(1) == Some("03")
+    };
+    ["/proc/self/net/tcp", "/proc/self/net/tcp6"]
+        .iter()
+        .filter_map(|table| std::fs::read_to_string(table).ok())
+        .map(|table| table.lines().filter(waits).count() as u32)
+        .sum()
 }
 
 /// Connections in the accept queue: what Linux reports as unacknowledged segments of a listening socket.
