@@ -166,6 +166,33 @@ fn a_reply_without_the_way_it_came_leaves_by_the_routing_table() {
 }
 
 #[test]
+fn a_node_that_does_not_forward_answers_by_the_way_the_client_came_and_by_no_other() {
+    let Some(mut rig) = Rig::new() else { return };
+    crate::rig::shell(
+        "echo 0 > /proc/sys/net/ipv4/ip_forward
+         echo 0 > /proc/sys/net/ipv6/conf/all/forwarding",
+    );
+    for net in BOTH {
+        cluster::locals(&mut rig, net);
+        let (client, front) = (net.client(), net.front(port::HERE));
+        establish(&mut rig, net, client, front);
+        rig.task(&Packet::tcp(net.task(), client, ACK).frame())
+            .sent(Verdict::Replied);
+        // Out of the tunnel, too. The XDP program asks about the device it leaves by, and hears that nothing is forwarded.
+        let reply = Packet::tcp(net.front(port::THERE), client, ACK);
+        let reply = Geneve::reply(rig.wire, &reply).frame();
+        assert_eq!(rig.xdp(&reply).verdict(), Verdict::HandedToTc);
+        rig.uplink(&reply).sent(Verdict::ReplyForwarded);
+        // A task's own way is known to the routing table alone.
+        let mut asking = net.second();
+        asking.set_port(45_000);
+        let syn = Packet::syn(asking, front);
+        let sent = read(&rig.task(&syn.frame()).sent(Verdict::Delivered));
+        rig.task(&answer(net, sent.from).frame()).dropped(Verdict::Failed);
+    }
+}
+
+#[test]
 fn replies_of_a_vip_leave_here_while_their_ingress_is_down() {
     let Some(mut rig) = Rig::new() else { return };
     for net in BOTH {
