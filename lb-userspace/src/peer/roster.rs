@@ -107,6 +107,11 @@ impl Roster {
         }
         peer.echo = heartbeat.boot;
         if same_life.is_none() && heartbeat.echo != self.boot {
+            // An agent that is coming back refuses nothing any more, and is believed only some heartbeats later. One who
+            // records and replays such a heartbeat gains what one who forges a refusal has.
+            if peer.presence == Presence::Away {
+                peer.refused = Some(now);
+            }
             return Heard::Unproven;
         }
         peer.believed = Some((heartbeat.boot, heartbeat.sequence));

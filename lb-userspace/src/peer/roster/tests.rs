@@ -180,6 +180,27 @@ fn an_agent_that_comes_back_is_heard_again_and_its_node_was_never_suspected() {
 }
 
 #[test]
+fn an_agent_that_takes_long_to_be_believed_again_has_its_node_not_suspected() {
+    let (mut roster, start) = acquainted();
+    assert_eq!(
+        refuse_until(&mut roster, start, &[150, 1100], 2500),
+        [Presence::Away]
+    );
+    for sequence in 1..20 {
+        let now = after(2400 + 100 * sequence, start);
+        assert_eq!(roster.hear(&heartbeat(8, sequence, 0), now), Heard::Unproven);
+        assert!(judge_until(&mut roster, now, 100).is_empty());
+    }
+    // A node that was heard and is silent gains nothing by them.
+    let (mut roster, start) = acquainted();
+    for sequence in 1..4 {
+        let now = after(100 * sequence, start);
+        assert_eq!(roster.hear(&heartbeat(8, sequence, 0), now), Heard::Unproven);
+    }
+    assert_eq!(judge_until(&mut roster, start, 350), [Presence::Suspected]);
+}
+
+#[test]
 fn a_refusal_from_before_the_silence_does_not_count() {
     let (mut roster, start) = acquainted();
     roster.refuse("node2", after(50, start));
