@@ -21,7 +21,7 @@ const HEAD_BLOCKS: usize = 16_384;
 const CHAIN_SLOTS: usize = 262_144;
 const MEMBERS: usize = 65_536;
 const LOCALS: usize = 8_192;
-const PEERS: usize = 4_096;
+const PEERS: usize = 65_535;
 const HALVES: usize = 65_536;
 const FLOWS: usize = 1_048_576;
 const HINTS: usize = 65_536;
@@ -57,9 +57,9 @@ pub static MEMBER: Array<Member, MEMBERS> = Array::new();
 #[btf_map]
 pub static NODE: Array<Node, 65_536> = Array::new();
 #[btf_map]
-pub static PEER4: HashMap<V4, u16, PEERS> = HashMap::new();
+pub static PEER4: HashMap<V4, u16, PEERS, NO_PREALLOC> = HashMap::new();
 #[btf_map]
-pub static LOCAL: HashMap<u64, Local, LOCALS> = HashMap::new();
+pub static LOCAL: HashMap<u64, Local, LOCALS, NO_PREALLOC> = HashMap::new();
 #[btf_map]
 pub static UPLINK: Array<Uplink, 256> = Array::new();
 #[btf_map]

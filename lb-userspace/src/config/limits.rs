@@ -21,7 +21,7 @@ pub struct Limits {
     /// Slots of all head tables together (a pool takes its service's `slots:`). 2.1 bytes each, allocated at once.
     #[serde(deserialize_with = "within::<_, 4096, 1_073_741_824>")]
     pub slots: u32,
-    /// Slots of all chain tables together, for pools with a task here. 20 bytes each, allocated at once.
+    /// Slots of all chain tables together, for pools with a task here. 24 bytes each, allocated at once.
     #[serde(deserialize_with = "within::<_, 4096, 134_217_728>")]
     pub hosted_slots: u32,
     /// Pools: one per service, target port and address family. 40 bytes each.

@@ -104,9 +104,21 @@ impl Machine {
 
     /// Starts a plane, with more lines of configuration.
     pub fn start(&self, lines: &str) -> EbpfPlane {
-        let text = format!("node = \"here\"\n[paths]\npins = \"{PINS}\"\nruntime = \"{PINS}-run\"\n{lines}");
+        // What is not in a table comes before those that are.
+        let (first, rest) = match lines.starts_with('[') {
+            true => ("", lines),
+            false => (lines, ""),
+        };
+        let text =
+            format!("node = \"here\"\n{first}[paths]\npins = \"{PINS}\"\nruntime = \"{PINS}-run\"\n{rest}");
         let config = Config::parse(Path::new("portico.toml"), &text).unwrap();
         self.runtime.block_on(EbpfPlane::start(&config)).unwrap()
+    }
+
+    /// Sets a device up.
+    pub fn ip(&self, words: &str) {
+        let status = std::process::Command::new("ip").args(words.split(' ')).status();
+        assert!(status.unwrap().success(), "ip {words}");
     }
 
     /// The pools in the kernel, with their numbers.

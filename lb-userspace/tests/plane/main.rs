@@ -11,6 +11,7 @@ use aya::maps::{HashMap, Map, MapData};
 use lb_common::key::{FlowKey, Front, TCP};
 use lb_common::table::Flow;
 use lb_userspace::model::{Affinity, Shape};
+use lb_userspace::plane::Problem;
 use machine::{Machine, Raw, pinned, services};
 
 #[test]
@@ -92,6 +93,87 @@ fn a_service_without_room_is_refused_and_named_and_the_others_serve() {
             // Room that others leave is used.
             plane.apply(&machine.snapshot(&services(1, 2))).unwrap();
             assert_eq!(machine::refused(&plane), []);
+        },
+    );
+}
+
+#[test]
+fn a_device_that_leads_to_another_node_is_served_without_a_default_route() {
+    machine::run(
+        "a_device_that_leads_to_another_node_is_served_without_a_default_route",
+        |machine| {
+            machine.ip("link add under0 type veth peer name under1");
+            machine.ip("address add 192.0.2.1/24 dev under0");
+            machine.ip("link set under0 up");
+            machine.ip("link set under1 up");
+            let snapshot = machine.snapshot(&services(1, 2));
+            let plane = machine.start("");
+            plane.apply(&snapshot).unwrap();
+            let served = plane.report().interfaces;
+            assert_eq!(served.len(), 1, "{served:?}");
+            assert_eq!((served[0].name.as_str(), served[0].tc), ("under0", true));
+            drop(plane);
+            let plane = machine.start("interfaces = [\"under1\"]\n");
+            plane.apply(&snapshot).unwrap();
+            let problems = plane.report().problems;
+            let left_out =
+                |problem: &Problem| problem.error.starts_with("under0 is not among the interfaces");
+            assert!(problems.iter().any(left_out), "{problems:?}");
+        },
+    );
+}
+
+/// `services` of which the first few are left out.
+fn services_from(first: u32, count: u32, backends: u32) -> String {
+    let text = services(count, backends);
+    let gone = text.find("services:\n").unwrap() + "services:\n".len();
+    let kept = text.find(&format!("  s{first}:")).unwrap();
+    format!("{}{}", &text[..gone], &text[kept..])
+}
+
+#[test]
+fn room_that_a_service_leaves_is_taken_by_one_that_was_refused_in_the_same_breath() {
+    for limits in ["slots = 8192", "members = 64", "fronts = 64"] {
+        machine::run(
+            "room_that_a_service_leaves_is_taken_by_one_that_was_refused_in_the_same_breath",
+            |machine| {
+                let plane = machine.start(&format!("[limits]\n{limits}\n"));
+                // Three tables of 4096 slots; 96 members in rooms of 32; or 90 fronts.
+                let (count, backends) = match limits {
+                    "members = 64" => (3, 32),
+                    "fronts = 64" => (90, 1),
+                    _ => (3, 2),
+                };
+                let enough = count * 2 / 3;
+                plane
+                    .apply(&machine.snapshot(&services(count, backends)))
+                    .unwrap();
+                assert_ne!(machine::refused(&plane), [], "{limits}");
+                let rest = services_from(count - enough, count, backends);
+                plane.apply(&machine.snapshot(&rest)).unwrap();
+                assert_eq!(machine::refused(&plane), [], "{limits}");
+                assert_eq!(machine.pools().len() as u32, enough, "{limits}");
+                assert_eq!(plane.check().unwrap(), [], "{limits}");
+            },
+        );
+    }
+}
+
+#[test]
+fn a_pool_without_room_to_grow_serves_with_the_members_it_has_room_for() {
+    machine::run(
+        "a_pool_without_room_to_grow_serves_with_the_members_it_has_room_for",
+        |machine| {
+            let plane = machine.start("[limits]\nmembers = 64\n");
+            plane.apply(&machine.snapshot(&services(1, 40))).unwrap();
+            assert_eq!(machine::refused(&plane), []);
+            // 65 would need a room of 128.
+            plane.apply(&machine.snapshot(&services(1, 65))).unwrap();
+            assert_eq!(machine::refused(&plane).len(), 1);
+            assert_eq!(plane.check().unwrap(), []);
+            plane.apply(&machine.snapshot(&services(1, 64))).unwrap();
+            assert_eq!(machine::refused(&plane), []);
+            assert_eq!(plane.check().unwrap(), []);
         },
     );
 }

@@ -6,11 +6,12 @@ mod sweep;
 use std::collections::{BTreeMap, HashMap};
 
 use aya::programs::SchedClassifier;
-use lb_common::table::Local;
+use lb_common::key::{FlowKey, RevKey};
+use lb_common::table::{Flow, Local, Rev};
 use lb_common::{Address, V4, V6};
 
 use super::batch::Cursor;
-use super::maps::Maps;
+use super::maps::{Maps, Reader};
 use super::probe::{self, Socket};
 use crate::plane::{EbpfError, FlowReport};
 
@@ -36,6 +37,48 @@ enum Stage {
     Flow6,
     Rev4,
     Rev6,
+}
+
+/// What the next step reads. It is read beside whoever holds the tables, since an apply must not wait for it.
+pub struct Reading {
+    from: From,
+    cursor: Cursor,
+}
+
+enum From {
+    Flow4(Reader<FlowKey<V4>, Flow>),
+    Flow6(Reader<FlowKey<V6>, Flow>),
+    Rev4(Reader<RevKey<V4>, Rev<V4>>),
+    Rev6(Reader<RevKey<V6>, Rev<V6>>),
+}
+
+/// What was read, and where to go on.
+pub struct Batch {
+    entries: Entries,
+    cursor: Cursor,
+}
+
+enum Entries {
+    Flow4(Vec<(FlowKey<V4>, Flow)>),
+    Flow6(Vec<(FlowKey<V6>, Flow)>),
+    Rev4(Vec<(RevKey<V4>, Rev<V4>)>),
+    Rev6(Vec<(RevKey<V6>, Rev<V6>)>),
+}
+
+impl Reading {
+    pub fn read(mut self) -> Result<Batch, EbpfError> {
+        let cursor = &mut self.cursor;
+        let entries = match self.from {
+            From::Flow4(reader) => Entries::Flow4(reader.some(cursor, STEP)?),
+            From::Flow6(reader) => Entries::Flow6(reader.some(cursor, STEP)?),
+            From::Rev4(reader) => Entries::Rev4(reader.some(cursor, STEP)?),
+            From::Rev6(reader) => Entries::Rev6(reader.some(cursor, STEP)?),
+        };
+        Ok(Batch {
+            entries,
+            cursor: self.cursor,
+        })
+    }
 }
 
 /// What the rules need to know besides the tables.
@@ -66,34 +109,36 @@ impl Questions<'_> {
 }
 
 impl Expiry {
+    pub fn next(&self, maps: &Maps) -> Reading {
+        let from = match self.stage {
+            Stage::Flow4 => From::Flow4(maps.v4.flow.reader()),
+            Stage::Flow6 => From::Flow6(maps.v6.flow.reader()),
+            Stage::Rev4 => From::Rev4(maps.v4.rev.reader()),
+            Stage::Rev6 => From::Rev6(maps.v6.rev.reader()),
+        };
+        Reading {
+            from,
+            cursor: self.cursor,
+        }
+    }
+
     /// One step. True at the end of a round through all tables.
-    pub fn step(&mut self, maps: &mut Maps, world: &World) -> Result<bool, EbpfError> {
+    pub fn step(&mut self, batch: Batch, maps: &mut Maps, world: &World) -> Result<bool, EbpfError> {
         let mut questions = Questions {
             world,
             left: QUESTIONS,
         };
         let mut tally = sweep::Tally::default();
-        match self.stage {
-            Stage::Flow4 => {
-                sweep::flows(
-                    &mut maps.v4,
-                    &mut self.cursor,
-                    world.mask4,
-                    &mut questions,
-                    &mut tally,
-                )?;
+        self.cursor = batch.cursor;
+        match batch.entries {
+            Entries::Flow4(entries) => {
+                sweep::flows(entries, &mut maps.v4, world.mask4, &mut questions, &mut tally)?;
             }
-            Stage::Flow6 => {
-                sweep::flows(
-                    &mut maps.v6,
-                    &mut self.cursor,
-                    world.mask6,
-                    &mut questions,
-                    &mut tally,
-                )?;
+            Entries::Flow6(entries) => {
+                sweep::flows(entries, &mut maps.v6, world.mask6, &mut questions, &mut tally)?;
             }
-            Stage::Rev4 => sweep::orphans(&mut maps.v4, &mut self.cursor)?,
-            Stage::Rev6 => sweep::orphans(&mut maps.v6, &mut self.cursor)?,
+            Entries::Rev4(entries) => sweep::orphans(entries, &mut maps.v4)?,
+            Entries::Rev6(entries) => sweep::orphans(entries, &mut maps.v6)?,
         }
         self.counting.established += tally.established;
         self.counting.closing += tally.closing;

@@ -46,7 +46,7 @@ pub fn wanted(limits: &Limits) -> Vec<Wanted> {
         map::<u32, Member>("MEMBER", Some(limits.members), Derived),
         map::<u32, Node>("NODE", None, Single),
         map::<V4, u16>("PEER4", None, Single),
-        map::<u64, Local>("LOCAL", None, Single),
+        map::<u64, Local>("LOCAL", Some(limits.members), Single),
         map::<u32, Uplink>("UPLINK", None, Single),
         map::<u32, Settings>("SETTINGS", None, Single),
         map::<u32, Spent>("LIMIT", None, Single),

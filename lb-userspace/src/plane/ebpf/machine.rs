@@ -134,7 +134,12 @@ impl State {
     }
 
     fn serve_uplinks(&mut self) -> Result<(), EbpfError> {
-        let (uplinks, mut problems) = uplinks::choose(&self.host, &self.interfaces);
+        let underlay = self
+            .tables
+            .applied()
+            .map(|snapshot| uplinks::underlay(&self.host, snapshot, &self.node));
+        let (uplinks, mut problems) =
+            uplinks::choose(&self.host, &self.interfaces, &underlay.unwrap_or_default());
         self.uplinks = uplinks
             .iter()
             .map(|uplink| self.serve_uplink(uplink, &mut problems))

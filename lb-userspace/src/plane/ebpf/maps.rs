@@ -1,6 +1,8 @@
 //! The kernel's maps under their names, typed.
 
+use std::marker::PhantomData;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
 
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
@@ -54,7 +56,14 @@ pub struct Table<K: Plain, V: Plain> {
     name: &'static str,
     map: HashMap<MapData, Raw<K>, Raw<V>>,
     /// For commands aya does not have.
-    fd: OwnedFd,
+    fd: Arc<OwnedFd>,
+}
+
+/// Reads a hash map beside whoever writes it.
+pub struct Reader<K, V> {
+    name: &'static str,
+    fd: Arc<OwnedFd>,
+    entries: PhantomData<(K, V)>,
 }
 
 /// An array.
@@ -113,6 +122,15 @@ impl<K: Plain, V: Plain> Table<K, V> {
             .map_err(failed("write", self.name))
     }
 
+    /// As [`set`](Self::set); false where there is no room.
+    pub fn put(&mut self, key: K, value: V) -> Result<bool, EbpfError> {
+        match self.map.insert(Raw(key), Raw(value), 0) {
+            Ok(()) => Ok(true),
+            Err(error) if errno(&error) == Some(libc::E2BIG) => Ok(false),
+            Err(error) => Err(failed("write", self.name)(error)),
+        }
+    }
+
     /// Writes an entry unless there is one; false where there is, or no room.
     pub fn add(&mut self, key: K, value: V) -> Result<bool, EbpfError> {
         const BPF_NOEXIST: u64 = 1;
@@ -134,30 +152,42 @@ impl<K: Plain, V: Plain> Table<K, V> {
         }
     }
 
-    /// About `room` entries from the cursor on.
-    pub fn some(&self, cursor: &mut Cursor, room: usize) -> Result<Vec<(K, V)>, EbpfError> {
-        let mut entries = Vec::new();
-        batch::lookup(self.fd.as_fd(), cursor, room, &mut entries).map_err(|error| self.unread(&error))?;
-        Ok(entries)
+    pub fn reader(&self) -> Reader<K, V> {
+        Reader {
+            name: self.name,
+            fd: Arc::clone(&self.fd),
+            entries: PhantomData,
+        }
     }
 
     pub fn all(&self) -> Result<Vec<(K, V)>, EbpfError> {
         let (mut entries, mut cursor) = (Vec::new(), Cursor::default());
         loop {
             batch::lookup(self.fd.as_fd(), &mut cursor, 4096, &mut entries)
-                .map_err(|error| self.unread(&error))?;
+                .map_err(|error| unread(self.name, &error))?;
             if cursor.is_at_start() {
                 return Ok(entries);
             }
         }
     }
+}
 
-    fn unread(&self, error: &std::io::Error) -> EbpfError {
-        EbpfError::Map {
-            action: "read",
-            map: self.name,
-            reason: error.to_string(),
-        }
+impl<K: Plain, V: Plain> Reader<K, V> {
+    /// About `room` entries from the cursor on. In an almost empty map of a million buckets the kernel looks for them for
+    /// milliseconds.
+    pub fn some(&self, cursor: &mut Cursor, room: usize) -> Result<Vec<(K, V)>, EbpfError> {
+        let mut entries = Vec::new();
+        batch::lookup(self.fd.as_fd(), cursor, room, &mut entries)
+            .map_err(|error| unread(self.name, &error))?;
+        Ok(entries)
+    }
+}
+
+fn unread(map: &'static str, error: &std::io::Error) -> EbpfError {
+    EbpfError::Map {
+        action: "read",
+        map,
+        reason: error.to_string(),
     }
 }
 
@@ -182,7 +212,7 @@ impl<V: Plain> Row<V> {
 
 fn table<K: Plain, V: Plain>(object: &mut Ebpf, name: &'static str) -> Result<Table<K, V>, EbpfError> {
     let map = taken(object, name)?;
-    let fd = duplicate(&map, name)?;
+    let fd = Arc::new(duplicate(&map, name)?);
     let map = HashMap::try_from(map).map_err(failed("open", name))?;
     Ok(Table { name, map, fd })
 }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::expiry::{Expiry, World};
+use super::expiry::{Batch, Expiry, Reading, World};
 use super::host::Host;
 use super::layout::{self, Wanted};
 use super::links::Links;
@@ -234,8 +234,14 @@ impl State {
         &self.asked
     }
 
+    /// What the next step of expiry looks at; nothing before there are programs.
+    pub fn to_expire(&self) -> Option<Reading> {
+        self.programs.as_ref()?;
+        Some(self.expiry.next(&self.tables.maps))
+    }
+
     /// One step of expiry; true at the end of a round.
-    pub fn expire(&mut self) -> Result<bool, EbpfError> {
+    pub fn expire(&mut self, batch: Batch) -> Result<bool, EbpfError> {
         let Some(loaded) = &mut self.programs else {
             return Ok(true);
         };
@@ -246,6 +252,7 @@ impl State {
         let crowded = counted.established + counted.closing > u64::from(self.limits.flows) / 2;
         let (maps, locals) = self.tables.flows();
         self.expiry.step(
+            batch,
             maps,
             &World {
                 locals,
@@ -267,12 +274,14 @@ impl State {
             self.tables.set_connected(connected)?;
         }
         self.tables.sweep_hints()?;
-        self.tables.drop_old_chains(Instant::now())
+        let now = Instant::now();
+        self.tables.drop_old_chains(now)?;
+        self.tables.retry(now)
     }
 
     pub fn report(&self) -> PlaneReport {
         let mut problems: Vec<Problem> = self.problems.values().flatten().cloned().collect();
-        problems.extend(self.tables.problems().cloned());
+        problems.extend(self.tables.problems());
         PlaneReport {
             generation: self.generation,
             applied_in: self.applied_in,

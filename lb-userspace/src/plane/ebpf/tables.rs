@@ -25,7 +25,6 @@ use super::maps::Maps;
 use super::ranges::Ranges;
 use crate::config::Limits;
 use crate::model::{Pool, Service, Snapshot};
-use crate::plane::Problem;
 
 pub use adopt::shapes;
 pub use locals::Hooked;
@@ -65,8 +64,16 @@ pub struct Tables {
     /// The tables show all of `applied`: the last attempt did not fail half-way.
     whole: bool,
     /// What could not be carried out, by pool.
-    refused: HashMap<u64, Problem>,
+    refused: HashMap<u64, Refused>,
     scratch: slots::Scratch,
+}
+
+/// A pool for which there was no room, wholly or in part. It is tried again whenever something has changed.
+struct Refused {
+    change: apply::Change,
+    /// Key of the configuration, and its value.
+    limit: &'static str,
+    size: u32,
 }
 
 /// What is known of one pool.

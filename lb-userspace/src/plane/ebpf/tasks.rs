@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use futures_util::stream::{Stream, StreamExt};
 
 use super::Shared;
+use crate::plane::EbpfError;
 
 /// The machine is looked at this often even if it says nothing.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -56,13 +57,25 @@ pub async fn beat(shared: Arc<Shared>) {
     }
 }
 
+/// Whoever applies a snapshot waits for no more than what is done to a few entries.
+fn step(shared: &Shared) -> Result<bool, EbpfError> {
+    let reading = shared.state().to_expire();
+    match reading {
+        Some(reading) => {
+            let batch = reading.read()?;
+            shared.state().expire(batch)
+        }
+        None => Ok(true),
+    }
+}
+
 /// Ends flows, a step at a time.
 pub async fn expire(shared: Arc<Shared>) {
     let mut began = Instant::now();
     let mut tidied = Instant::now();
     loop {
         tokio::time::sleep(STEP).await;
-        let stepped = shared.state().expire();
+        let stepped = step(&shared);
         match stepped {
             Ok(true) => {
                 tokio::time::sleep(ROUND.saturating_sub(began.elapsed())).await;

@@ -1,7 +1,10 @@
 //! Which devices are uplinks, and how each shall be served.
 
+use std::collections::BTreeMap;
+
 use super::host::Host;
 use crate::config::{Interfaces, XdpMode};
+use crate::model::Snapshot;
 use crate::plane::Problem;
 
 /// A device clients arrive at.
@@ -25,8 +28,35 @@ pub enum Plan {
     Generic,
 }
 
-/// The uplinks, and the devices that are asked for and not there.
-pub fn choose(host: &Host, config: &Interfaces) -> (Vec<Uplink>, Vec<Problem>) {
+/// The devices at which other nodes' packets arrive, with the reason in words: those that lead to them, and those with
+/// this node's own address.
+pub fn underlay(host: &Host, snapshot: &Snapshot, own: &str) -> BTreeMap<u32, String> {
+    let mut devices = BTreeMap::new();
+    for node in snapshot.nodes.values() {
+        let address = node.address.into();
+        if &*node.name == own {
+            let bearing = host.addresses.iter().filter(|there| there.ip == address);
+            for there in bearing {
+                let why = || format!("it has this node's address {address}");
+                devices.entry(there.device).or_insert_with(why);
+            }
+        } else if let Some(route) = host.routes.get(&address).filter(|route| !route.local) {
+            let why = || format!("it leads to node {}", node.name);
+            devices.entry(route.device).or_insert_with(why);
+        }
+    }
+    // An address on lo is reached through other devices.
+    devices.retain(|index, _| host.devices.get(index).is_some_and(|device| !device.loopback));
+    devices
+}
+
+/// The uplinks, and what is wrong with the choice: devices that are not there, and those of the underlay that a list
+/// leaves out.
+pub fn choose(
+    host: &Host,
+    config: &Interfaces,
+    underlay: &BTreeMap<u32, String>,
+) -> (Vec<Uplink>, Vec<Problem>) {
     let mut uplinks: Vec<Uplink> = Vec::new();
     let mut problems = Vec::new();
     for interface in &config.named {
@@ -48,9 +78,22 @@ pub fn choose(host: &Host, config: &Interfaces) -> (Vec<Uplink>, Vec<Problem>) {
             }
         }
     }
+    for (&index, reason) in underlay {
+        let known = uplinks.iter().any(|uplink| uplink.index == index);
+        let Some(device) = host.devices.get(&index).filter(|_| !known) else {
+            continue;
+        };
+        if config.default_routes {
+            let mut uplink = plan(host, index, config.xdp(&device.name));
+            uplink.why = format!("{reason}; {}", uplink.why);
+            uplinks.push(uplink);
+        } else {
+            problems.push(left_out(&device.name, reason));
+        }
+    }
     if uplinks.is_empty() && problems.is_empty() {
         problems.push(Problem {
-            error: "no device carries a default route".into(),
+            error: "no device carries a default route or leads to another node".into(),
             traffic: "no client is served".into(),
             fix: "name the devices clients arrive at: interfaces = [\"eth0\"] in portico.toml".into(),
         });
@@ -58,6 +101,14 @@ pub fn choose(host: &Host, config: &Interfaces) -> (Vec<Uplink>, Vec<Problem>) {
     uplinks.sort_by_key(|uplink| uplink.index);
     problems.extend(twins(&uplinks));
     (uplinks, problems)
+}
+
+fn left_out(name: &str, reason: &str) -> Problem {
+    Problem {
+        error: format!("{name} is not among the interfaces, and {reason}"),
+        traffic: "connections that other nodes relay here by it are lost".into(),
+        fix: format!("add \"{name}\" to interfaces in portico.toml"),
+    }
 }
 
 fn plan(host: &Host, index: u32, wanted: XdpMode) -> Uplink {
@@ -135,7 +186,7 @@ mod tests {
 
     #[test]
     fn devices_with_a_default_route_are_uplinks_and_virtual_ones_keep_their_offloads() {
-        let (uplinks, problems) = choose(&host(), &Interfaces::default());
+        let (uplinks, problems) = choose(&host(), &Interfaces::default(), &BTreeMap::new());
         let plans: Vec<_> = uplinks.iter().map(|uplink| (uplink.index, uplink.plan)).collect();
         assert_eq!(plans, [(3, Plan::TryNative), (4, Plan::TcOnly)]);
         assert!(problems.is_empty());
@@ -151,9 +202,30 @@ mod tests {
             default_routes: false,
             named: named.into(),
         };
-        let (uplinks, problems) = choose(&host(), &config);
+        let (uplinks, problems) = choose(&host(), &config, &BTreeMap::new());
         assert_eq!((uplinks.len(), uplinks[0].plan), (1, Plan::Native));
         assert!(problems[0].error.contains("eth9"));
+    }
+
+    #[test]
+    fn what_leads_to_other_nodes_is_an_uplink_or_a_problem() {
+        let underlay = [(260, "it leads to node b".to_owned())].into();
+        let (uplinks, problems) = choose(&host(), &Interfaces::default(), &underlay);
+        assert_eq!(uplinks.last().map(|uplink| uplink.index), Some(260));
+        assert!(uplinks[2].why.starts_with("it leads to node b; "), "{uplinks:?}");
+        let left_out = |problem: &Problem| problem.error.contains("not among the interfaces");
+        assert!(!problems.iter().any(left_out), "{problems:?}");
+        let named = vec![Interface {
+            name: "eth0".into(),
+            xdp: XdpMode::Auto,
+        }];
+        let list = Interfaces {
+            default_routes: false,
+            named,
+        };
+        let (uplinks, problems) = choose(&host(), &list, &underlay);
+        assert_eq!(uplinks.len(), 1);
+        assert!(problems[0].error.contains("eth1"), "{problems:?}");
     }
 
     #[test]
@@ -166,7 +238,7 @@ mod tests {
             default_routes: false,
             named: named.into(),
         };
-        let (_, problems) = choose(&host(), &config);
+        let (_, problems) = choose(&host(), &config, &BTreeMap::new());
         assert!(problems[0].error.contains("same byte"), "{problems:?}");
     }
 }

@@ -7,11 +7,10 @@ use lb_common::probe::{Probe, state};
 use lb_common::table::{Flow, Local, Rev, flow_state};
 use lb_common::{Address, Plain, tick};
 
-use super::super::batch::Cursor;
 use super::super::maps::FamilyMaps;
 use super::super::probe::Socket;
 use super::super::tables::tick as now;
-use super::{Questions, STEP, seen};
+use super::{Questions, seen};
 use crate::plane::EbpfError;
 
 const RESET: u32 = tick::from_seconds(10);
@@ -56,8 +55,8 @@ fn age(protocol: u8, state: u8, quiet: u32, crowded: bool) -> Age {
 
 /// Some established flows.
 pub fn flows<A: Address>(
+    entries: Vec<(FlowKey<A>, Flow)>,
     maps: &mut FamilyMaps<A>,
-    cursor: &mut Cursor,
     mask: A,
     questions: &mut Questions,
     tally: &mut Tally,
@@ -69,7 +68,7 @@ where
     Rev<A>: Plain,
 {
     let crowded = questions.world.crowded;
-    for (key, flow) in maps.flow.some(cursor, STEP)? {
+    for (key, flow) in entries {
         let Some(local) = questions.world.locals.get(&flow.tag) else {
             // Without its member the task's side of the key is not known: the orphan sweep takes it.
             // A new connection may have taken the entry meanwhile.
@@ -117,14 +116,17 @@ where
 }
 
 /// Some reverse entries: those whose flow is gone go too.
-pub fn orphans<A: Address>(maps: &mut FamilyMaps<A>, cursor: &mut Cursor) -> Result<(), EbpfError>
+pub fn orphans<A: Address>(
+    entries: Vec<(RevKey<A>, Rev<A>)>,
+    maps: &mut FamilyMaps<A>,
+) -> Result<(), EbpfError>
 where
     lb_common::key::Front<A>: Plain,
     FlowKey<A>: Plain,
     RevKey<A>: Plain,
     Rev<A>: Plain,
 {
-    for (back, rev) in maps.rev.some(cursor, STEP)? {
+    for (back, rev) in entries {
         if tick::elapsed(now(), rev.tick) < ORPHAN {
             continue;
         }

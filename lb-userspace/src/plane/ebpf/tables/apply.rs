@@ -6,8 +6,8 @@ use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::Tables;
 use super::fronts::Fronts;
+use super::{Refused, Tables};
 use crate::model::{Family, Pool, Service, Snapshot};
 use crate::plane::{EbpfError, Problem};
 
@@ -42,25 +42,42 @@ impl Tables {
         }
         let departed = self.departed(first, snapshot, &changed, &gone);
 
-        let mut wanted = Fronts::default();
-        self.put_pools(&changed, now)?;
-        for Change { pool, service } in &changed {
-            // A pool that was refused has no book, and its frontends are left to the node's own stack.
-            if let Some(number) = self.books.get(&pool.id).map(|book| book.number) {
-                self.put_locals(pool, number, service.as_deref())?;
-                self.fronts_of(pool, number, &mut wanted);
-            }
-        }
-        self.add_fronts(&wanted)?;
-
+        let wanted = self.show(&changed, now)?;
         self.remove_fronts(&old, &wanted)?;
         for id in gone {
             self.drop_pool(id, now)?;
         }
         self.remove_locals(departed)?;
         self.applied = Some(Arc::clone(snapshot));
+        // What went has left room.
+        self.retry(now)?;
         self.whole = true;
         Ok(())
+    }
+
+    /// What had no room is tried again.
+    pub fn retry(&mut self, now: Instant) -> Result<(), EbpfError> {
+        let refused = self.refused.values();
+        let mut again: Vec<Change> = refused.map(|refused| refused.change.clone()).collect();
+        again.sort_by(|a, b| key(&a.pool).cmp(&key(&b.pool)));
+        self.show(&again, now).map(drop)
+    }
+
+    /// Pools, their tasks here, and where they answer; returns the last.
+    fn show(&mut self, changes: &[Change], now: Instant) -> Result<Fronts, EbpfError> {
+        let mut wanted = Fronts::default();
+        self.put_pools(changes, now)?;
+        for Change { pool, .. } in changes {
+            // A pool that was refused has no book, and its frontends are left to the node's own stack.
+            let book = self.books.get(&pool.id);
+            let served = book.and_then(|book| Some((book.number, book.pool.clone()?, book.service.clone())));
+            if let Some((number, pool, service)) = served {
+                self.put_locals(&pool, number, service.as_ref())?;
+                self.fronts_of(&pool, number, &mut wanted);
+            }
+        }
+        self.add_fronts(&wanted)?;
+        Ok(wanted)
     }
 
     /// Writes all fronts again, after the node's addresses changed.
@@ -70,7 +87,8 @@ impl Tables {
         }
         let (old, wanted) = (self.present_fronts(), self.wanted_fronts());
         self.add_fronts(&wanted)?;
-        self.remove_fronts(&old, &wanted)
+        self.remove_fronts(&old, &wanted)?;
+        self.retry(Instant::now())
     }
 
     pub(super) fn wanted_fronts(&self) -> Fronts {
@@ -87,9 +105,47 @@ impl Tables {
         self.applied.as_ref()
     }
 
-    /// What does not fit.
-    pub fn problems(&self) -> impl Iterator<Item = &Problem> {
-        self.refused.values()
+    /// What does not fit: one problem for each limit, since it may be thousands of pools.
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut by_limit: BTreeMap<&str, Vec<&Refused>> = BTreeMap::new();
+        for refused in self.refused.values() {
+            by_limit.entry(refused.limit).or_default().push(refused);
+        }
+        by_limit.into_values().filter_map(|all| self.full(&all)).collect()
+    }
+
+    fn full(&self, all: &[&Refused]) -> Option<Problem> {
+        let first = all.iter().min_by_key(|refused| key(&refused.change.pool))?;
+        let (pool, Refused { limit, size, .. }) = (&first.change.pool, first);
+        let others = match all.len() - 1 {
+            0 => String::new(),
+            others => format!(" and {others} more"),
+        };
+        let more: u64 = all
+            .iter()
+            .map(|refused| self.takes(&refused.change.pool, limit))
+            .sum();
+        let enough = u64::from(*size) + more;
+        Some(Problem {
+            error: format!(
+                "no room for port {} of service {}{others}: the kernel's table holds {size} {limit}",
+                pool.target_port, pool.service
+            ),
+            traffic: "these ports are not served as they should be; all others are".into(),
+            fix: format!(
+                "set limits.{limit} in portico.toml to {enough} or more and restart the agent; connections stay. They are tried again when others leave room"
+            ),
+        })
+    }
+
+    /// What a pool takes of a limit.
+    fn takes(&self, pool: &Pool, limit: &str) -> u64 {
+        match limit {
+            "slots" | "hosted_slots" => pool.slots.into(),
+            "members" => pool.members.len().next_power_of_two() as u64,
+            "fronts" => (pool.frontends.len() * (self.addresses.len() + 1)) as u64,
+            _ => 1,
+        }
     }
 
     /// The pool of a number.
@@ -125,8 +181,7 @@ impl Tables {
             let old = old_pools.next_if(|old| Arc::ptr_eq(old, pool) || key(old) == key(pool));
             let same = old.is_some_and(|old| Arc::ptr_eq(old, pool))
                 && service.map(Arc::as_ptr) == old_service.map(Arc::as_ptr);
-            // What had no room may have it now.
-            if !same || turns(pool) || self.refused.contains_key(&pool.id) {
+            if !same || turns(pool) {
                 changed.push(Change {
                     pool: Arc::clone(pool),
                     service: service.cloned(),
@@ -201,6 +256,7 @@ fn key(pool: &Pool) -> (&str, u16, Family) {
 }
 
 /// A pool that is not shown yet, and the service it belongs to.
+#[derive(Clone)]
 pub(super) struct Change {
     pub pool: Arc<Pool>,
     pub service: Option<Arc<Service>>,

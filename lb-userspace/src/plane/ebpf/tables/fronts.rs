@@ -40,8 +40,11 @@ impl Tables {
 
     /// Writes what is wanted.
     pub(super) fn add_fronts(&mut self, wanted: &Fronts) -> Result<(), EbpfError> {
-        add(&mut self.maps.v4.front, &mut self.fronts4, &wanted.v4)?;
-        add(&mut self.maps.v6.front, &mut self.fronts6, &wanted.v6)
+        let mut full = BTreeSet::new();
+        add(&mut self.maps.v4.front, &mut self.fronts4, &wanted.v4, &mut full)?;
+        add(&mut self.maps.v6.front, &mut self.fronts6, &wanted.v6, &mut full)?;
+        self.refuse_fronts(&full);
+        Ok(())
     }
 
     /// Removes those of `old` that are not wanted, unless they lead to another pool by now.
@@ -107,14 +110,19 @@ fn add<F>(
     map: &mut Table<F, u32>,
     book: &mut HashMap<F, u32>,
     wanted: &HashMap<F, u32>,
+    full: &mut BTreeSet<u32>,
 ) -> Result<(), EbpfError>
 where
     F: Plain + Hash + Eq,
 {
     for (&front, &number) in wanted {
-        if book.get(&front) != Some(&number) {
-            map.set(front, number)?;
+        if book.get(&front) == Some(&number) {
+            continue;
+        }
+        if map.put(front, number)? {
             book.insert(front, number);
+        } else {
+            full.insert(number);
         }
     }
     Ok(())

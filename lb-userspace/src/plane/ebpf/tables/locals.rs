@@ -10,6 +10,7 @@ use lb_common::{Address, V4};
 
 use super::super::maps::Maps;
 use super::Tables;
+use super::apply::Change;
 use crate::model::{Member, Pool, Service, Standing};
 use crate::plane::EbpfError;
 
@@ -28,11 +29,12 @@ impl Tables {
     /// Writes the pool's members on this node.
     pub(super) fn put_locals(
         &mut self,
-        pool: &Pool,
+        pool: &Arc<Pool>,
         number: u32,
-        service: Option<&Service>,
+        service: Option<&Arc<Service>>,
     ) -> Result<(), EbpfError> {
         let node = Arc::clone(&self.node);
+        let mut fits = true;
         for member in pool.members.iter().filter(|member| member.node == node) {
             let hooked = self.hooks.get(&member.address);
             let local = Local {
@@ -42,26 +44,35 @@ impl Tables {
                 deaf_since: 0,
                 pool: number,
                 port: pool.target_port.to_be_bytes(),
-                state: state(member, service),
+                state: state(member, service.map(Arc::as_ref)),
                 prefix: hooked.map_or(if member.address.is_ipv4() { 32 } else { 128 }, |hooked| {
                     hooked.prefix
                 }),
             };
-            self.put_local(member.candidate.tag, local)?;
+            fits &= self.put_local(member.candidate.tag, local)?;
             self.homes.insert(member.candidate.tag, member.address);
+        }
+        if !fits {
+            let change = Change {
+                pool: Arc::clone(pool),
+                service: service.cloned(),
+            };
+            self.refuse(&change, "members", self.limits.members);
         }
         Ok(())
     }
 
-    /// The programs own `deaf_since`: it is kept.
-    fn put_local(&mut self, tag: u64, local: Local) -> Result<(), EbpfError> {
+    /// The programs own `deaf_since`: it is kept. False where there is no room.
+    fn put_local(&mut self, tag: u64, local: Local) -> Result<bool, EbpfError> {
         if self.locals.get(&tag) == Some(&local) {
-            return Ok(());
+            return Ok(true);
         }
         let deaf_since = self.maps.local.get(&tag)?.map_or(0, |found| found.deaf_since);
-        self.maps.local.set(tag, Local { deaf_since, ..local })?;
-        self.locals.insert(tag, local);
-        Ok(())
+        let fits = self.maps.local.put(tag, Local { deaf_since, ..local })?;
+        if fits {
+            self.locals.insert(tag, local);
+        }
+        Ok(fits)
     }
 
     /// Removes the members that `wanted` does not have.
@@ -98,7 +109,7 @@ impl Tables {
             .collect();
         self.hooks = hooks;
         for (number, pool, service) in pools {
-            self.put_locals(&pool, number, service.as_deref())?;
+            self.put_locals(&pool, number, service.as_ref())?;
         }
         Ok(())
     }

@@ -54,6 +54,11 @@ impl Tables {
                     book.tags[offset as usize] = 0;
                 }
                 book.tags.truncate(book.entry.room as usize);
+                // As with all tables: what rests is used before its time where nothing else is left.
+                if !book.resting.is_empty() {
+                    book.resting.clear();
+                    return self.place_members(book, pool, now);
+                }
             }
             return Ok(moved);
         }

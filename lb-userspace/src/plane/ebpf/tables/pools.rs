@@ -8,9 +8,9 @@ use lb_common::table::{self, BLOCK, NO_TABLE, pool_flag};
 
 use super::apply::Change;
 use super::slots::Scratch;
-use super::{Book, Tables, tick};
+use super::{Book, Refused, Tables, tick};
 use crate::model::{Affinity, Pool};
-use crate::plane::{EbpfError, Problem};
+use crate::plane::EbpfError;
 
 /// How long a chain table stays after the last member left: its flows may still be asked for.
 const KEEP_CHAIN: Duration = Duration::from_secs(3600);
@@ -21,28 +21,29 @@ const WORTH_THREADS: usize = 64;
 const MOST_THREADS: usize = 8;
 
 impl Tables {
-    /// Makes the kernel's tables show these pools. What does not fit is refused as a whole and leaves the others alone.
+    /// Makes the kernel's tables show these pools. What does not fit is refused and leaves the others alone.
     pub(super) fn put_pools(&mut self, changes: &[Change], now: Instant) -> Result<(), EbpfError> {
         let mut prepared = Vec::with_capacity(changes.len());
         let mut result = Ok(());
         for change in changes {
             match self.prepare(change, now) {
-                Ok(Some(book)) => prepared.push((book, change)),
+                Ok(Some(ready)) => prepared.push(ready),
                 Ok(None) => {}
                 Err(error) => result = Err(error),
             }
         }
         self.write_all(&prepared);
         for (book, change) in prepared {
-            if let Err(error) = self.publish(book, change, now) {
+            if let Err(error) = self.publish(book, &change, now) {
                 result = Err(error);
             }
         }
         result
     }
 
-    /// Everything the pool's slots will lead to. None where there is no room.
-    fn prepare(&mut self, change: &Change, now: Instant) -> Result<Option<Book>, EbpfError> {
+    /// Everything the pool's slots will lead to, and the pool as far as there is room for its members. None where there is
+    /// no room at all.
+    fn prepare(&mut self, change: &Change, now: Instant) -> Result<Option<(Book, Change)>, EbpfError> {
         let pool = &change.pool;
         self.refused.remove(&pool.id);
         let mut book = match self.books.remove(&pool.id) {
@@ -53,22 +54,28 @@ impl Tables {
                 }
                 match self.new_book(pool, now) {
                     Ok(book) => book,
-                    Err(problem) => {
-                        self.refused.insert(pool.id, problem);
+                    Err((limit, size)) => {
+                        self.refuse(change, limit, size);
                         return Ok(None);
                     }
                 }
             }
         };
+        let mut served = change.clone();
         match self.place_members(&mut book, pool, now) {
             Ok(true) => {}
             Ok(false) => {
-                self.refused
-                    .insert(pool.id, self.full(pool, "members", self.limits.members));
-                book.pool = Some(Arc::clone(pool));
-                book.service = change.service.clone();
-                self.books.insert(pool.id, book);
-                return Ok(None);
+                self.refuse(change, "members", self.limits.members);
+                // Those that have a place serve, and those that are gone make room.
+                let mut placed = Pool::clone(pool);
+                placed
+                    .members
+                    .retain(|member| book.offset(member.candidate.tag).is_some());
+                if placed.members.is_empty() {
+                    self.drop_book(book, now)?;
+                    return Ok(None);
+                }
+                served.pool = Arc::new(placed);
             }
             Err(error) => {
                 self.books.insert(pool.id, book);
@@ -78,13 +85,40 @@ impl Tables {
         // Before any slot leads to an offset that the old place does not have.
         let entry = book.entry;
         self.write_entry(&mut book, entry)?;
-        self.host_chain(&mut book, pool, now);
+        self.host_chain(&mut book, change, now);
         self.host_fresh(&mut book, pool, now);
-        Ok(Some(book))
+        Ok(Some((book, served)))
+    }
+
+    pub(super) fn refuse(&mut self, change: &Change, limit: &'static str, size: u32) {
+        let change = change.clone();
+        // What was found first is what most depends on.
+        self.refused
+            .entry(change.pool.id)
+            .or_insert(Refused { change, limit, size });
+    }
+
+    /// Pools whose fronts had no room.
+    pub(super) fn refuse_fronts(&mut self, numbers: &BTreeSet<u32>) {
+        if numbers.is_empty() {
+            return;
+        }
+        let books = self.books.values().filter(|book| numbers.contains(&book.number));
+        let changes: Vec<Change> = books
+            .filter_map(|book| {
+                Some(Change {
+                    pool: book.pool.clone()?,
+                    service: book.service.clone(),
+                })
+            })
+            .collect();
+        for change in changes {
+            self.refuse(&change, "fronts", self.limits.fronts);
+        }
     }
 
     /// Head and chain tables: on all CPUs where there are many, as on the first load.
-    fn write_all(&mut self, prepared: &[(Book, &Change)]) {
+    fn write_all(&mut self, prepared: &[(Book, Change)]) {
         let threads = std::thread::available_parallelism()
             .map_or(1, usize::from)
             .min(MOST_THREADS);
@@ -167,14 +201,15 @@ impl Tables {
         Ok(())
     }
 
-    fn new_book(&mut self, pool: &Pool, now: Instant) -> Result<Book, Problem> {
+    /// Fails with the limit that was reached.
+    fn new_book(&mut self, pool: &Pool, now: Instant) -> Result<Book, (&'static str, u32)> {
         let blocks = pool.slots / BLOCK;
         let Some(head) = self.heads.take(blocks, now) else {
-            return Err(self.full(pool, "slots", self.limits.slots));
+            return Err(("slots", self.limits.slots));
         };
         let Some(number) = self.numbers.take(1, now) else {
             self.heads.give(head, blocks, now);
-            return Err(self.full(pool, "pools", self.limits.pools));
+            return Err(("pools", self.limits.pools));
         };
         self.writer().clear_heads(head, blocks);
         let entry = table::Pool {
@@ -197,7 +232,8 @@ impl Tables {
     }
 
     /// A chain table while a member is here, and an hour longer.
-    fn host_chain(&mut self, book: &mut Book, pool: &Pool, now: Instant) {
+    fn host_chain(&mut self, book: &mut Book, change: &Change, now: Instant) {
+        let pool = &change.pool;
         let hosted = pool.members.iter().any(|member| member.node == self.node);
         match (hosted, book.entry.chain) {
             (true, NO_TABLE) => match self.chains.take(pool.slots, now) {
@@ -205,10 +241,7 @@ impl Tables {
                     self.writer().clear_chains(chain, pool.slots);
                     book.entry.chain = chain;
                 }
-                None => {
-                    let problem = self.full(pool, "hosted_slots", self.limits.hosted_slots);
-                    self.refused.insert(pool.id, problem);
-                }
+                None => self.refuse(change, "hosted_slots", self.limits.hosted_slots),
             },
             (false, chain) if chain != NO_TABLE => {
                 book.unhosted.get_or_insert(now);
@@ -310,16 +343,5 @@ impl Tables {
                 frontends.iter().any(|front| self.connected.contains(&front.port)),
                 pool_flag::HOST_SOCKETS,
             )
-    }
-
-    fn full(&self, pool: &Pool, limit: &str, size: u32) -> Problem {
-        Problem {
-            error: format!(
-                "no room for port {} of service {}: the kernel's table holds {size} {limit}",
-                pool.target_port, pool.service
-            ),
-            traffic: "this port of the service is not served as it should be; all others are".into(),
-            fix: format!("raise limits.{limit} in portico.toml and restart the agent; connections stay"),
-        }
     }
 }
