@@ -30,6 +30,13 @@ impl Sample {
         self.sorted().last().copied().unwrap_or(0.0)
     }
 
+    /// The value below which `percent` of the rounds are; 0 without any.
+    pub fn percentile(&self, percent: usize) -> f64 {
+        let sorted = self.sorted();
+        let at = (sorted.len() * percent / 100).min(sorted.len().saturating_sub(1));
+        sorted.get(at).copied().unwrap_or(0.0)
+    }
+
     /// Round by round over another: what slows the machine for a while slows both alike.
     pub fn over(&self, other: &Self) -> Self {
         let pairs = self.0.iter().zip(&other.0);
@@ -67,6 +74,8 @@ mod tests {
         );
         assert_eq!([1.0, 2.0].into_iter().collect::<Sample>().median(), 1.5);
         assert_eq!(Sample::default().median(), 0.0);
+        let hundred: Sample = (0..100).map(f64::from).collect();
+        assert_eq!((hundred.percentile(50), hundred.percentile(99)), (50.0, 99.0));
     }
 
     #[test]
