@@ -12,7 +12,7 @@ use super::case::Case;
 use super::choose::head;
 use super::globals::self_node;
 use super::note;
-use super::owner::{chain_of, rev_key};
+use super::owner::chain_of;
 use super::skb::Skb;
 use super::tables::{MEMBER, POOL, local};
 use crate::parse::Kind;
@@ -227,22 +227,28 @@ fn claim<A: Address>(holder: Option<&Rev<A>>, rev: &Rev<A>) -> u32 {
     }
 }
 
+/// Whether `case.back` leads back to the flow of the packet. A half-open flow and its way back go by themselves.
+#[inline(never)]
+pub fn has_way_back<V: Path>(case: &Case<V::Address>) -> bool {
+    let key = &case.packet.key;
+    let Some(rev) = V::half_revs().get_ptr(&case.back) else {
+        return false;
+    };
+    // SAFETY: a live map value, read only.
+    let rev = unsafe { &*rev };
+    rev.client == key.client
+        && rev.client_port == key.client_port
+        && rev.front == key.front
+        && rev.front_port == key.front_port
+}
+
 /// Removes a half-open flow, and its way back at `case.back` unless that is another's by now.
 #[inline(never)]
 pub fn forget<V: Path>(case: &Case<V::Address>) -> u32 {
-    let key = &case.packet.key;
-    if let Some(rev) = V::half_revs().get_ptr(&case.back) {
-        // SAFETY: a live map value, read only.
-        let rev = unsafe { &*rev };
-        if rev.client == key.client
-            && rev.client_port == key.client_port
-            && rev.front == key.front
-            && rev.front_port == key.front_port
-        {
-            let _ = V::half_revs().remove(&case.back);
-        }
+    if has_way_back::<V>(case) {
+        let _ = V::half_revs().remove(&case.back);
     }
-    let _ = V::halves().remove(key);
+    let _ = V::halves().remove(&case.packet.key);
     0
 }
 
@@ -266,20 +272,33 @@ fn is_same<A: Address>(a: &Rev<A>, b: &Rev<A>) -> bool {
         && a.front_port == b.front_port
 }
 
-/// Makes a half-open flow an established one. The way back first: a flow without one is worse than none.
+/// Makes a half-open flow an established one, whether or not its way back has stayed.
 #[inline(always)]
 pub fn promote<V: Path>(
     case: &mut Case<V::Address>,
     half: &Flow,
     local: &Local,
 ) -> Result<&'static mut Flow, Verdict> {
-    case.back = rev_key::<V>(half, local, &case.packet);
-    establish::<V>(&case.packet.key, half, &case.back);
+    prepare::<V>(case, local);
+    case.back.client_port = half.client_port;
+    if !replace::<V>(case, half) {
+        return Err(Verdict::FlowTableFull);
+    }
     let flow = V::flows()
         .get_ptr_mut(&case.packet.key)
         .ok_or(Verdict::FlowTableFull)?;
     // SAFETY: as for `owner::established`.
     Ok(unsafe { &mut *flow })
+}
+
+/// The established entries in place of the half-open ones.
+#[inline(never)]
+fn replace<V: Path>(case: &Case<V::Address>, half: &Flow) -> bool {
+    if !keep::<V>(&case.packet.key, half, &case.back, &case.rev) {
+        return false;
+    }
+    forget::<V>(case);
+    true
 }
 
 /// Moves both entries of a half-open flow into the tables that never evict; leaves them where they are when those are

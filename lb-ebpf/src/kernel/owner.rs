@@ -62,10 +62,11 @@ fn own_tcp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> V
     if let Some((half, local)) = half_open::<V>(packet) {
         if new {
             case.back = rev_key::<V>(half, local, packet);
-            if half.state & flow_state::RESET == 0 && has_socket::<V>(skb, &case.back, local.namespace) {
+            let whole = half.state & flow_state::RESET == 0 && create::has_way_back::<V>(case);
+            if whole && has_socket::<V>(skb, &case.back, local.namespace) {
                 return continue_half::<V, DRY>(case, half, local);
             }
-            // Refused, or bound to be: a new connection.
+            // Refused, or bound to be, or the task's answer would find no way back: a new connection.
             if !DRY {
                 create::forget::<V>(case);
             }
@@ -127,7 +128,10 @@ fn own_udp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> V
     if let Some((half, local)) = half_open::<V>(packet)
         && local.state != local_state::UNHEALTHY
     {
-        return continue_half::<V, DRY>(case, half, local);
+        case.back = rev_key::<V>(half, local, packet);
+        if create::has_way_back::<V>(case) {
+            return continue_half::<V, DRY>(case, half, local);
+        }
     }
     // Rule 6: another node may hold the flow if the slot changed hands lately.
     if case.arrival.flags & flag::CHASED == 0 {

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
 use lb_common::Verdict;
-use lb_common::key::TCP;
+use lb_common::key::{TCP, UDP};
 use lb_common::table::{Flow, Rev};
 
 use crate::by_family;
@@ -91,6 +91,57 @@ fn the_acknowledgement_of_a_handshake_that_the_task_remembers_establishes_the_fl
                 .set_linger(Some(std::time::Duration::ZERO))
                 .unwrap();
         }
+    }
+}
+
+/// The two tables forget by themselves: the way back may go first.
+#[test]
+fn a_handshake_goes_on_when_only_its_way_back_was_pushed_out() {
+    let Some(mut rig) = Rig::new() else { return };
+    for net in BOTH {
+        cluster::locals(&mut rig, net);
+        let (client, front) = (net.client(), net.front(port::HERE));
+        let way_back = |rig: &mut Rig| rig.rev("HALFREV", net, net.task(), client, TCP);
+        let forget = |rig: &mut Rig| {
+            by_family!(net, A => {
+                rig.remove::<_, Rev<A>>(&net.map("HALFREV"), cluster::rev_key::<A>(net.task(), client, TCP));
+            });
+        };
+        begin(&mut rig, client, front);
+        forget(&mut rig);
+        // The client repeats its SYN, and the answer finds its way.
+        begin(&mut rig, client, front);
+        assert_eq!(way_back(&mut rig).unwrap().0, front);
+        rig.task(&crate::handshake::answer(net, client).frame())
+            .sent(Verdict::Replied);
+        // It is pushed out once more, after the answer.
+        forget(&mut rig);
+        rig.uplink(&acknowledge(client, front, crate::handshake::ISN.wrapping_add(1)).frame())
+            .sent(Verdict::Delivered);
+        let flow = rig.flow("FLOW", net, client, front, TCP).expect("an entry");
+        assert_eq!((flow.tag, flow.node), (TASK, HERE));
+        let rev = rig.rev("REV", net, net.task(), client, TCP).expect("a way back");
+        assert_eq!(rev, (front, client, HERE, rig.wire as u8, 0));
+        assert_eq!(rig.flow("HALF", net, client, front, TCP), None);
+    }
+}
+
+#[test]
+fn a_datagram_whose_way_back_was_pushed_out_gets_another() {
+    let Some(mut rig) = Rig::new() else { return };
+    for net in BOTH {
+        cluster::locals(&mut rig, net);
+        let (client, front) = (net.client(), net.front(port::HERE));
+        let question = Packet::udp(client, front).frame();
+        rig.uplink(&question).sent(Verdict::Delivered);
+        by_family!(net, A => {
+            rig.remove::<_, Rev<A>>(&net.map("HALFREV"), cluster::rev_key::<A>(net.task(), client, UDP));
+        });
+        rig.uplink(&question).sent(Verdict::Delivered);
+        let rev = rig
+            .rev("HALFREV", net, net.task(), client, UDP)
+            .expect("a way back");
+        assert_eq!(rev, (front, client, HERE, rig.wire as u8, 0));
     }
 }
 
