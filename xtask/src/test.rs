@@ -22,6 +22,8 @@ pub enum Part {
     Unit,
     /// Real traffic through the virtual cluster.
     Netns,
+    /// The lab's guided run, as `cargo xtask lab` has it: every claim must hold.
+    Lab,
 }
 
 /// Sets up and runs the parts given, or all of them; stops at the first failure, and says how long each step took.
@@ -112,6 +114,20 @@ impl Part {
                 let agent = (!built).then(|| cargo(&["build", "--package", "lb-userspace"]));
                 let tests = tests(&["--package", "netns", "--no-fail-fast"]);
                 agent.into_iter().chain([tests]).collect()
+            }
+            Self::Lab => {
+                let build = [
+                    "build",
+                    "--quiet",
+                    "--package",
+                    "lb-userspace",
+                    "--package",
+                    "netns",
+                ];
+                // A prefix of its own: a lab that somebody has brought up stays.
+                let run = ["run", "--quiet", "--package", "netns", "--bin", "portico-lab"];
+                let guided = ["--", "--prefix", "portico-guided"];
+                vec![cargo(&build), cargo(&[&run[..], &guided].concat())]
             }
         }
     }

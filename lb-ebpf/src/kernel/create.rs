@@ -75,6 +75,10 @@ pub fn create<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -
             return make::<V, DRY>(case, tag, local);
         }
     }
+    // Nobody at all, as this node sees it.
+    if first.0 == 0 && local(named).is_none() {
+        return Verdict::NotHere;
+    }
     Verdict::NotListening
 }
 

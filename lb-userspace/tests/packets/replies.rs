@@ -134,6 +134,42 @@ fn a_malformed_reply_is_dropped() {
 }
 
 #[test]
+fn a_reply_cut_at_any_length_is_never_sent_on() {
+    let Some(mut rig) = Rig::new() else { return };
+    for net in BOTH {
+        cluster::locals(&mut rig, net);
+        let (client, front) = (net.client(), net.front(port::HERE));
+        establish(&mut rig, net, client, front);
+        rig.uplink(&Packet::udp(client, front).frame())
+            .sent(Verdict::Delivered);
+        for packet in [
+            Packet::tcp(net.task(), client, ACK).payload(b"data"),
+            answer(net, client),
+            Packet::udp(net.task(), client),
+        ] {
+            let whole = packet.frame();
+            rig.task(&whole).sent(Verdict::Replied);
+            // Of less than an IP header the kernel makes no packet for the program.
+            let least = L3 + if net == Net::Four { 20 } else { 40 };
+            for length in least..whole.len() {
+                let ran = rig.task(&whole[..length]);
+                // With its ports cut off it is nobody's reply, and the node's own stack drops it.
+                if length < whole.len() - packet.payload.len() - packet.options.len()
+                    && ran.action == TC_UNSPEC
+                {
+                    assert_eq!(
+                        (ran.verdict(), &ran.frame[..]),
+                        (Verdict::NotOurs, &whole[..length])
+                    );
+                } else {
+                    ran.dropped(Verdict::Truncated);
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn a_task_reaches_frontends_as_any_client_does() {
     let Some(mut rig) = Rig::new() else { return };
     for net in BOTH {

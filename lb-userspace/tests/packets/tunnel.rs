@@ -173,6 +173,52 @@ fn geneve_for_a_frontend_that_is_not_here_is_dropped() {
     }
 }
 
+/// The frontend is known here, the member named is not, and the pool has no other.
+#[test]
+fn geneve_for_a_backend_that_is_not_here_is_dropped() {
+    const NOWHERE: u64 = 0xeeee_0000_0000_0001;
+    let Some(mut rig) = Rig::new() else { return };
+    for net in BOTH {
+        cluster::locals(&mut rig, net);
+        let front = net.front(port::NOBODY);
+        for packet in [
+            Packet::syn(net.client(), front),
+            Packet::udp(net.client(), front),
+            Packet::tcp(net.client(), front, ACK),
+        ] {
+            let frame = Geneve::to(NOWHERE, &packet).frame();
+            is_left_to_tc(&mut rig, &frame);
+            rig.uplink(&frame).dropped(Verdict::NotHere);
+            let moved = Geneve::to(NOWHERE, &packet).flags(flag::MOVED).frame();
+            rig.uplink(&moved).dropped(Verdict::NotHere);
+        }
+    }
+}
+
+/// The ingress relays a packet as it is, so its owner is the one hop that it makes.
+#[test]
+fn a_relayed_packet_with_no_hop_left_is_dropped_by_its_owner() {
+    let Some(mut rig) = Rig::new() else { return };
+    for net in BOTH {
+        cluster::locals(&mut rig, net);
+        for hops in [0, 1] {
+            let packet = Packet {
+                hops,
+                ..Packet::syn(net.client(), net.front(port::HERE))
+            };
+            rig.uplink(&Geneve::to(TASK, &packet).frame())
+                .dropped(Verdict::TtlExpired);
+            rig.uplink(&packet.frame()).dropped(Verdict::TtlExpired);
+            let packet = Packet {
+                to: net.front(port::THERE),
+                ..packet
+            };
+            let sent = rig.uplink(&packet.frame()).sent(Verdict::Relayed);
+            assert_eq!(crate::frame::open(&sent).inner[L3..], packet.frame()[L3..]);
+        }
+    }
+}
+
 #[test]
 fn a_new_connection_for_a_task_that_is_not_here_is_handed_on_once() {
     let Some(mut rig) = Rig::new() else { return };

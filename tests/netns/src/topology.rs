@@ -73,6 +73,8 @@ pub fn build(state: &State) -> Result<()> {
     }
     tool::ip(None, &wires)?;
 
+    // IPv4 binds any address that a route calls local; IPv6 only with this.
+    client.sysctl(&[("net/ipv6/ip_nonlocal_bind", "1")])?;
     tool::ip(Some(client.name()), &client_lines())?;
     tool::ip(Some(router.name()), &router_lines(state))?;
     for (name, node) in &state.nodes {

@@ -1,6 +1,9 @@
-//! The lab itself, before there is a mesh in it.
+//! The lab itself: its machines before there is a mesh in them, and what is left of everything after it: nothing.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+#[path = "support/objects.rs"]
+mod objects;
 
 use std::process::Command;
 use std::time::Duration;
@@ -10,6 +13,7 @@ use netns::builder::Builder;
 use netns::client::raw::Wire;
 use netns::client::raw::tcp::{Speaker, flag};
 use netns::client::{http, udp};
+use netns::process::Process;
 use netns::state::{Node, State, Task};
 use netns::{Cluster, Namespace, Service, services, supervisor, testing, tool, wait};
 use nix::sys::signal::{Signal, kill};
@@ -90,25 +94,58 @@ fn a_killed_run_leaves_nothing_behind() {
         .spawn()
         .unwrap();
     let cluster = wait::until_some(
-        "the cluster is up",
-        Duration::from_secs(20),
-        || -> anyhow::Result<_> { Ok(Cluster::attach("portico-held").ok()) },
+        "the cluster is up, with its agents",
+        Duration::from_secs(60),
+        || -> anyhow::Result<_> {
+            let up = |cluster: &Cluster| cluster.agents().len() == 3;
+            Ok(Cluster::attach("portico-held").ok().filter(up))
+        },
     )
     .unwrap()
     .0;
+    cluster.wait_agents().unwrap();
+    cluster.settle().unwrap();
     let places: Vec<_> = ["client", "node1", "web.1"]
         .map(|name| cluster.place(name))
         .into();
     assert!(!supervisor::processes(&places).is_empty());
+    let agents = agents(&cluster);
+    let objects = objects::of(&agents);
+    let mounts = mounts();
     kill(Pid::from_raw(holder.id() as i32), Signal::SIGKILL).unwrap();
     holder.wait().unwrap();
-    let gone = || places.iter().all(|place| !place.exists()) && !cluster.state.directory().exists();
+    let gone = || {
+        places.iter().all(|place| !place.exists())
+            && !agents.iter().any(Process::is_alive)
+            && !cluster.state.directory().exists()
+            && supervisor::mounts("portico-held").is_err()
+    };
     wait::until(
-        "namespaces, processes and files go",
-        Duration::from_secs(10),
+        "namespaces, processes, files and the supervisor go",
+        Duration::from_secs(30),
         gone,
     )
     .unwrap();
+    objects.wait_gone();
+    assert_eq!(self::mounts(), mounts);
+}
+
+fn agents(cluster: &Cluster) -> Vec<Process> {
+    let agents: Vec<_> = cluster
+        .state
+        .nodes
+        .values()
+        .filter_map(|node| node.agent)
+        .collect();
+    assert!(agents.iter().all(Process::is_alive));
+    agents
+}
+
+/// /run/netns itself is made a mount by the first namespace that anybody ever makes (ip-netns(8)).
+fn mounts() -> Vec<String> {
+    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
+    let mounts = mounts.lines().filter(|line| !line.contains("/netns"));
+    mounts.map(str::to_owned).collect()
 }
 
 /// What the front end prints; the test fails where it does.
@@ -126,8 +163,8 @@ fn lab(arguments: &[&str]) -> String {
 fn the_front_end_brings_a_cluster_up_changes_it_and_leaves_nothing_behind() {
     let test = "the_front_end_brings_a_cluster_up_changes_it_and_leaves_nothing_behind";
     let Some(_turn) = testing::turn(test) else { return };
-    let mounts = std::fs::read_to_string("/proc/mounts").unwrap();
-    lab(&["up", "--no-agent", "--nodes", "2", "--scale", "web=2"]);
+    let mounts = mounts();
+    lab(&["up", "--nodes", "2", "--scale", "web=2"]);
     assert!(lab(&["exec", "web.2", "--", "ip", "-br", "addr"]).contains("172.18.0.2/16"));
     assert_eq!(lab(&["exec", "node2", "--", "hostname"]), "node2\n");
     lab(&["scale", "web=3"]);
@@ -151,26 +188,28 @@ fn the_front_end_brings_a_cluster_up_changes_it_and_leaves_nothing_behind() {
         .iter()
         .map(|place| Namespace::named(place["namespace"].as_str().unwrap()))
         .collect();
+    // Before one of them is killed with its machine.
+    let agents = agents(&Cluster::attach("portico-front").unwrap());
+    let objects = objects::of(&agents);
     lab(&["stop-task", "web.1"]);
     lab(&["kill-node", "node1"]);
     lab(&["down"]);
+    assert!(!agents.iter().any(Process::is_alive));
+    objects.wait_gone();
     assert!(!namespaces.iter().any(Namespace::exists));
     assert!(!netns::state::directory("portico-front").exists());
     assert!(
         supervisor::mounts("portico-front").is_err(),
         "the supervisor is still there"
     );
-    // /run/netns itself is made a mount by the first namespace that anybody ever makes (ip-netns(8)).
-    let after = std::fs::read_to_string("/proc/mounts").unwrap();
-    let others = |text: &str| text.lines().filter(|line| !line.contains("/netns")).count();
-    assert_eq!(others(&after), others(&mounts));
+    assert_eq!(self::mounts(), mounts);
     lab(&["down"]);
 }
 
 #[test]
 #[ignore = "started by a_killed_run_leaves_nothing_behind, which kills it"]
 fn holder() {
-    let _cluster = machines("held").build().unwrap();
+    let _cluster = testing::web("held", 3).build().unwrap();
     std::thread::sleep(Duration::from_secs(60));
 }
 

@@ -2,24 +2,30 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use lb_common::geneve::{Tunnel, flag};
-use lb_userspace::config::ClusterConfig;
+use lb_common::verdict::{Outcome, Verdict};
+use lb_userspace::config::{self, ClusterConfig};
+use lb_userspace::model::{Family, Identity};
 use netns::client::geneve;
-use netns::{Cluster, address, testing, wait};
+use netns::{Cluster, Service, address, testing, wait};
 
 const COUNT: u64 = 5;
 
-fn cookie(cluster: &Cluster) -> u64 {
+fn keys(cluster: &Cluster) -> config::Cluster {
     let secret = cluster.secret();
     ClusterConfig {
         secret: secret.as_str().into(),
         ..ClusterConfig::default()
     }
     .keys()
-    .cookie
+}
+
+fn cookie(cluster: &Cluster) -> u64 {
+    keys(cluster).cookie
 }
 
 /// The UDP payload: everything of the tunnel after its UDP header, and the inner packet.
@@ -45,27 +51,45 @@ fn from_client(port: u16) -> SocketAddr {
     SocketAddr::new(address::silent(1).v4.into(), port)
 }
 
-/// Sends a packet some times and waits until node1 has counted each under `verdict`; nothing may reach a task.
+/// What a node dropped, by verdict.
+fn drops(cluster: &Cluster, node: &str) -> BTreeMap<String, u64> {
+    let dropped = |name: &String| {
+        let verdict = Verdict::ALL.iter().find(|verdict| verdict.label() == name);
+        verdict.is_some_and(|verdict| verdict.outcome() == Outcome::Dropped)
+    };
+    let mut counted = cluster.verdicts(node).unwrap();
+    counted.retain(|name, _| dropped(name));
+    counted
+}
+
+/// Sends a packet some times and waits until node1 has counted each under `verdict`: each once, nothing under another,
+/// and nothing may reach a task.
 fn counted(cluster: &Cluster, from: &str, payload: &[u8], verdict: &str) {
-    let count = |name: &str| cluster.verdicts("node1").unwrap().get(name).copied().unwrap_or(0);
-    let (before, delivered) = (count(verdict), count("delivered"));
+    let mut expected = drops(cluster, "node1");
+    *expected.entry(verdict.to_owned()).or_default() += COUNT;
+    let delivered = cluster.counted("delivered").unwrap();
     let node1: IpAddr = address::node(0, 1).v4.into();
     for _ in 0..COUNT {
         geneve::send(&cluster.place(from), node1, payload).unwrap();
     }
-    let what = format!("{verdict} is counted for what {from} sent ({before} before)");
+    let what = format!("{verdict} is counted for what {from} sent ({expected:?})");
     wait::until(&what, Duration::from_secs(20), || {
-        count(verdict) >= before + COUNT
+        drops(cluster, "node1") == expected
     })
-    .unwrap();
-    assert_eq!(count("delivered"), delivered);
+    .unwrap_or_else(|error| panic!("{error}: {:?}", drops(cluster, "node1")));
+    assert_eq!(cluster.counted("delivered").unwrap(), delivered);
 }
 
 #[test]
 fn what_is_not_ours_is_dropped_and_counted() {
-    let Some(cluster) = testing::web("tunnel", 3).stage() else {
-        return;
-    };
+    let staged = testing::web("tunnel", 3)
+        .service("none", Service::new(&["9090:80"]), 0)
+        .service("lone", Service::new(&["9091:80"]), 0)
+        .stage();
+    let Some(mut cluster) = staged else { return };
+    cluster.add_task("lone", Some("node3")).unwrap();
+    cluster.publish().unwrap();
+    cluster.settle().unwrap();
     let front = SocketAddr::new(address::node(0, 1).v4.into(), 8080);
     let inner = geneve::inner(from_client(4000), front);
     let ours = Tunnel::new(cookie(&cluster), 0x0800, inner.len() as u16, 7, 0);
@@ -95,6 +119,23 @@ fn what_is_not_ours_is_dropped_and_counted() {
         from_client(4000),
     );
     counted(&cluster, "node2", &payload(&reply, &forged), "forged_reply");
+
+    // A backend that is not here: one of a service that has none, and one of a service that has another elsewhere, to
+    // which a packet that has moved already is not sent.
+    for (service, port, flags, verdict) in [
+        ("none", 9090, 0, "not_here"),
+        ("lone", 9091, flag::MOVED, "not_listening"),
+    ] {
+        let front = SocketAddr::new(address::node(0, 1).v4.into(), port);
+        let inner = geneve::inner(from_client(4000), front);
+        let pool = Identity::new(keys(&cluster).identity).pool(service, 80, Family::V4);
+        let stranger = Tunnel {
+            member: [7; 8],
+            flags,
+            ..Tunnel::new(cookie(&cluster), 0x0800, inner.len() as u16, 7, pool)
+        };
+        counted(&cluster, "node2", &payload(&stranger, &inner), verdict);
+    }
 }
 
 #[test]
@@ -107,6 +148,7 @@ fn a_tunnel_packet_cut_at_any_length_harms_nobody() {
     let ours = Tunnel::new(cookie(&cluster), 0x0800, inner.len() as u16, 7, 0);
     let whole = payload(&ours, &inner);
     let delivered = cluster.counted("delivered").unwrap();
+    let before: u64 = drops(&cluster, "node1").values().sum();
     for length in 0..whole.len() {
         geneve::send(
             &cluster.place("node2"),
@@ -115,22 +157,11 @@ fn a_tunnel_packet_cut_at_any_length_harms_nobody() {
         )
         .unwrap();
     }
-    let counted = || {
-        let verdicts = cluster.verdicts("node1").unwrap();
-        [
-            "truncated",
-            "bad_geneve",
-            "bad_header",
-            "wrong_cookie",
-            "not_here",
-        ]
-        .iter()
-        .filter_map(|name| verdicts.get(*name))
-        .sum::<u64>()
-    };
+    let counted = || drops(&cluster, "node1").values().sum::<u64>() - before;
     wait::until("every cut packet is counted", Duration::from_secs(20), || {
         counted() >= whole.len() as u64
     })
     .unwrap();
+    assert_eq!(counted(), whole.len() as u64);
     assert_eq!(cluster.counted("delivered").unwrap(), delivered);
 }
