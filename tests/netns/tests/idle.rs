@@ -113,7 +113,7 @@ fn forgotten(cluster: &Cluster, wire: &Wire, own: SocketAddr, target: SocketAddr
 /// entry looks that old to them. Timers in the programs count from packets, which come at the end. That the entries were
 /// looked at at all is shown by those of connections that their tasks have forgotten: these go.
 #[test]
-fn a_connection_idle_longer_than_any_timer_continues_and_a_forgotten_one_ends() {
+fn a_connection_idle_longer_than_any_timer_continues() {
     const LIVE: usize = 60;
     const FORGOTTEN: usize = 12;
     let Some(mut cluster) = testing::web("hour", 3).stage() else {
