@@ -18,7 +18,7 @@ pub struct BackendRow {
     pub state: String,
     /// Why it gets no new connections, where it gets none.
     pub reason: Option<String>,
-    /// Its live flows; none for a task on another node, whose agent counts them.
+    /// Its live flows; none for a task on another node, whose agent counts them, and until they have been counted.
     pub live: Option<u64>,
 }
 

@@ -20,8 +20,14 @@ pub struct Progress {
     pub backends: usize,
     /// Those that take no new connections any more.
     pub drained: usize,
-    /// Live flows left on those that are on this node.
-    pub left: u64,
+    /// Those on this node.
+    pub here: usize,
+    /// Live flows left on these; none until they have been counted.
+    pub left: Option<u64>,
+    /// Generation of the snapshot that says the above.
+    pub generation: u64,
+    /// Generation in force when the flows began to be counted: one that is older may lack a flow made before the drain.
+    pub counted: Option<u64>,
     /// Nodes that hold others of them, and count their flows themselves.
     pub elsewhere: Vec<String>,
 }
@@ -67,6 +73,7 @@ pub fn progress(facts: &Facts, object: &DrainObject) -> Progress {
         DrainObject::Node(node) => *row.node == **node,
         DrainObject::Backend { service, task } => *row.service == **service && *row.task == **task,
     });
+    let here: Vec<_> = rows.iter().filter(|row| *row.node == *facts.node).collect();
     let others = rows.iter().filter(|row| *row.node != *facts.node);
     let mut elsewhere: Vec<_> = others.map(|row| row.node.clone()).collect();
     elsewhere.sort();
@@ -83,7 +90,10 @@ pub fn progress(facts: &Facts, object: &DrainObject) -> Progress {
         },
         backends: rows.len(),
         drained: rows.iter().filter(|row| row.state != "active").count(),
-        left: rows.iter().filter_map(|row| row.live).sum(),
+        here: here.len(),
+        left: here.iter().map(|row| row.live).sum(),
+        generation: facts.snapshot.generation,
+        counted: facts.flows.generation,
         elsewhere,
     }
 }
@@ -93,6 +103,7 @@ mod tests {
     use super::*;
     use crate::api::sample;
     use crate::model::Standing;
+    use crate::plane::FlowReport;
 
     fn web_1() -> DrainObject {
         DrainObject::Backend {
@@ -133,11 +144,13 @@ mod tests {
             sample::backend(snapshot, "web.1").standing = Standing::Draining;
         });
         let here = progress(&facts, &web_1());
-        assert_eq!((here.backends, here.drained, here.left), (1, 1, 14));
+        assert_eq!((here.backends, here.drained, here.left), (1, 1, Some(14)));
         assert!(here.elsewhere.is_empty());
         assert_eq!(
             progress(&facts, &DrainObject::Node("node2".into())).elsewhere,
             ["node2"]
         );
+        facts.flows = FlowReport::default();
+        assert_eq!(progress(&facts, &web_1()).left, None);
     }
 }

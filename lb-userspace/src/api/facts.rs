@@ -2,14 +2,14 @@
 //!
 //! Plain data, gathered by `app`, so that every view is a pure function of it.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
 use crate::model::{Identity, Member, Pool, Snapshot};
-use crate::plane::PlaneReport;
+use crate::plane::{FlowReport, PlaneReport};
 
 /// One moment of an agent.
 #[derive(Clone)]
@@ -26,17 +26,28 @@ pub struct Facts {
     pub peers: Vec<Peer>,
     /// Last words of the health check, by backend tag. Only of tasks on this node.
     pub health: HashMap<u64, String>,
-    /// Live flows of tasks on this node, by member tag.
-    pub live: BTreeMap<u64, u64>,
+    /// Flows of tasks on this node.
+    pub flows: FlowReport,
 }
 
 impl Facts {
-    /// Live flows of a task over all its ports and families; none for a task on another node, whose agent counts them.
+    /// Live flows of a task over all its ports and families; none for a task on another node, whose agent counts them, and
+    /// before the first round of counting is complete.
     pub fn live(&self, service: &str, task: &str, node: &str) -> Option<u64> {
         let members = self.pools(service).flat_map(|pool| &pool.members);
         let own = members.filter(|member| &*member.task == task);
-        let live = |member: &Member| self.live.get(&member.candidate.tag).copied();
-        (node == &*self.node).then(|| own.filter_map(live).sum())
+        let live = |member: &Member| self.flows.members.get(&member.candidate.tag).copied();
+        self.counts(node).then(|| own.filter_map(live).sum())
+    }
+
+    /// Live flows of one member on `node`; none as in [`live`](Self::live).
+    pub fn live_of(&self, member: u64, node: &str) -> Option<u64> {
+        self.counts(node)
+            .then(|| self.flows.members.get(&member).copied().unwrap_or(0))
+    }
+
+    fn counts(&self, node: &str) -> bool {
+        node == &*self.node && self.flows.generation.is_some()
     }
 
     /// The service's pools. They stand together, for pools are sorted by service.

@@ -11,7 +11,7 @@ use super::facts::{Peer, Plane, Source};
 use crate::model::{
     Affinity, Backend, Family, Frontend, Identity, Member, Node, Pool, Protocol, Service, Snapshot, Standing,
 };
-use crate::plane::PlaneReport;
+use crate::plane::{FlowReport, PlaneReport};
 
 const TASK: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 18, 0, 2));
 
@@ -21,7 +21,11 @@ pub fn facts() -> Facts {
     Facts {
         node: "node1".into(),
         seed: 7,
-        live: BTreeMap::from([(identity.member("web", "web.1", 80, Family::V4), 14)]),
+        flows: FlowReport {
+            generation: Some(5),
+            members: BTreeMap::from([(identity.member("web", "web.1", 80, Family::V4), 14)]),
+            ..FlowReport::default()
+        },
         identity,
         snapshot: Arc::new(snapshot),
         planes: vec![Plane {

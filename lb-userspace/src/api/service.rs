@@ -16,8 +16,8 @@ pub struct ServiceRow {
     /// Backends that take new connections, of how many.
     pub active: usize,
     pub backends: usize,
-    /// Live flows of its tasks on this node.
-    pub live: u64,
+    /// Live flows of its tasks on this node; none until they have been counted.
+    pub live: Option<u64>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -108,7 +108,7 @@ fn row(facts: &Facts, service: &Service) -> ServiceRow {
             .collect(),
         active: active.count(),
         backends: service.backends.len(),
-        live: here.sum(),
+        live: facts.flows.generation.map(|_| here.sum()),
     }
 }
 
@@ -135,7 +135,11 @@ mod tests {
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].ports, ["*:8080/tcp -> 80"]);
         assert_eq!((rows[0].active, rows[0].backends), (3, 3));
-        assert_eq!(rows[0].live, 14);
+        assert_eq!(rows[0].live, Some(14));
+
+        let mut facts = sample::facts();
+        facts.flows.generation = None;
+        assert_eq!(services(&facts)[0].live, None);
     }
 
     #[test]

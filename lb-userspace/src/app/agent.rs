@@ -77,7 +77,7 @@ impl Agent for Handle {
             seed: self.seed,
             identity: self.identity.clone(),
             snapshot: self.writer.view().current(),
-            live: report.flows.members.clone(),
+            flows: report.flows.clone(),
             planes: vec![Plane {
                 name: "ebpf".into(),
                 problem,

@@ -29,20 +29,24 @@ const PACE: Duration = Duration::from_millis(500);
 pub async fn drain(client: &Client, drain: &Drain, format: Format) -> Result<ExitCode, Problem> {
     let start = Instant::now();
     let mut progress = mark(client, &drain.name, true).await?;
-    let mut shown = None;
-    while !is_done(&progress) && start.elapsed() < drain.timeout {
-        if format != Format::Json && shown != Some(progress.left) {
-            shown = Some(progress.left);
-            println!("{}", text(&progress));
+    let mut wait = Wait::default();
+    let mut done = wait.is_over(&progress);
+    let mut shown = String::new();
+    while !done && start.elapsed() < drain.timeout {
+        let text = text(&progress);
+        if format != Format::Json && shown != text {
+            println!("{text}");
+            shown = text;
         }
         tokio::time::sleep(PACE).await;
         progress = client
             .get(&format!("/v1/drain?name={}", escape(&drain.name)))
             .await?;
+        done = wait.is_over(&progress);
     }
     print(format, &progress, |progress| {
         let mut text = text(progress);
-        if !is_done(progress) {
+        if !done {
             text += &format!(
                 "; not waited longer than {:?}: what is left goes on",
                 drain.timeout
@@ -51,7 +55,7 @@ pub async fn drain(client: &Client, drain: &Drain, format: Format) -> Result<Exi
         text
     })?;
     // Without a wait, setting the mark was all that was asked for.
-    Ok(if is_done(&progress) || drain.timeout.is_zero() {
+    Ok(if done || drain.timeout.is_zero() {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
@@ -70,17 +74,38 @@ async fn mark(client: &Client, name: &str, draining: bool) -> Result<Progress, P
     client.post("/v1/drain", &Mark { name, draining }).await
 }
 
-fn is_done(progress: &Progress) -> bool {
-    progress.drained == progress.backends && progress.left == 0
+/// Knows when a drain is done.
+#[derive(Default)]
+struct Wait {
+    /// The first generation seen with none of the backends taking new connections.
+    since: Option<u64>,
+}
+
+impl Wait {
+    /// Takes the latest progress. Flows counted by a round that began before the drain was in force prove nothing: one made
+    /// between may be missing.
+    fn is_over(&mut self, progress: &Progress) -> bool {
+        if progress.drained < progress.backends {
+            self.since = None;
+            return false;
+        }
+        // An agent that has restarted counts generations from the start.
+        let since = self.since.unwrap_or(progress.generation).min(progress.generation);
+        self.since = Some(since);
+        progress.here == 0 || progress.left == Some(0) && progress.counted >= Some(since)
+    }
 }
 
 fn text(progress: &Progress) -> String {
     let mut text = format!(
-        "{}: {} of {} without new connections, {} left",
+        "{}: {} of {} without new connections, {}",
         progress.name,
         progress.drained,
         count(progress.backends as u64, "backend"),
-        count(progress.left, "flow"),
+        match progress.left {
+            Some(left) => format!("{} left", count(left, "flow")),
+            None => "flows not counted yet".into(),
+        }
     );
     if !progress.elsewhere.is_empty() {
         let nodes = progress.elsewhere.join(", ");
@@ -95,12 +120,54 @@ mod tests {
     use crate::api::drain::progress;
     use crate::api::sample;
     use crate::model::{DrainObject, Standing};
+    use crate::plane::FlowReport;
+
+    fn is_over(progress: &Progress) -> bool {
+        Wait::default().is_over(progress)
+    }
+
+    #[test]
+    fn a_drain_is_done_only_by_a_count_that_began_when_it_was_in_force() {
+        let mut facts = sample::facts();
+        sample::change(&mut facts, |snapshot| {
+            sample::backend(snapshot, "web.1").standing = Standing::Draining;
+        });
+        let node1 = DrainObject::Node("node1".into());
+        facts.flows = FlowReport::default();
+        let mut wait = Wait::default();
+        let nothing_yet = progress(&facts, &node1);
+        assert!(!wait.is_over(&nothing_yet));
+        assert!(text(&nothing_yet).ends_with("without new connections, flows not counted yet"));
+        facts.flows.generation = Some(4);
+        assert!(!wait.is_over(&progress(&facts, &node1)));
+        facts.flows.generation = Some(5);
+        assert!(wait.is_over(&progress(&facts, &node1)));
+    }
+
+    #[test]
+    fn changes_after_the_drain_do_not_delay_its_end_and_an_agents_restart_does_not_prevent_it() {
+        let mut facts = sample::facts();
+        sample::change(&mut facts, |snapshot| {
+            sample::backend(snapshot, "web.1").standing = Standing::Draining;
+        });
+        let node1 = DrainObject::Node("node1".into());
+        facts.flows = FlowReport::default();
+        let mut wait = Wait::default();
+        assert!(!wait.is_over(&progress(&facts, &node1)));
+        sample::change(&mut facts, |snapshot| snapshot.generation = 9);
+        facts.flows.generation = Some(5);
+        assert!(wait.is_over(&progress(&facts, &node1)));
+
+        sample::change(&mut facts, |snapshot| snapshot.generation = 1);
+        facts.flows.generation = Some(1);
+        assert!(wait.is_over(&progress(&facts, &node1)));
+    }
 
     #[test]
     fn a_drain_is_done_when_nothing_is_left_and_says_who_counts_the_rest() {
         let mut facts = sample::facts();
         let node1 = DrainObject::Node("node1".into());
-        assert!(!is_done(&progress(&facts, &node1)));
+        assert!(!is_over(&progress(&facts, &node1)));
         sample::change(&mut facts, |snapshot| {
             sample::backend(snapshot, "web.1").standing = Standing::Draining;
             sample::backend(snapshot, "web.2").standing = Standing::Draining;
@@ -110,9 +177,9 @@ mod tests {
             text(&left),
             "node1: 1 of 1 backend without new connections, 14 flows left"
         );
-        assert!(!is_done(&left));
+        assert!(!is_over(&left));
         let elsewhere = progress(&facts, &DrainObject::Node("node2".into()));
-        assert!(is_done(&elsewhere));
+        assert!(is_over(&elsewhere));
         assert!(
             text(&elsewhere).ends_with(
                 "0 flows left here (those on node2 are counted there: portico backend ls on node2)"

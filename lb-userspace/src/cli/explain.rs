@@ -120,7 +120,7 @@ fn shares(table: &Table) -> String {
         rows,
     );
     if table.shares.iter().any(|share| share.live.is_none()) {
-        text += "(live flows are counted by the node that runs the task; - is another node's)\n";
+        text += "(live flows are counted by the node that runs the task; - is another node's, or not counted yet)\n";
     }
     if table.shares.iter().any(|share| share.slots > 0) {
         text += &format!(

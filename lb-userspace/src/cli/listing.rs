@@ -20,7 +20,7 @@ pub async fn services(client: &Client, format: Format) -> Result<(), Problem> {
                 row.name.clone(),
                 ports,
                 format!("{}/{}", row.active, row.backends),
-                row.live.to_string(),
+                or_dash(row.live),
             ]
         });
         table(["SERVICE", "PORTS", "ACTIVE", "FLOWS HERE"], cells)

@@ -5,7 +5,7 @@ use super::words::{count, or_dash, time};
 use crate::api::facts::{Peer, Plane, Source};
 use crate::api::status::Status;
 use crate::api::{Client, Problem};
-use crate::plane::{InterfaceReport, XdpAttachment};
+use crate::plane::{FlowReport, InterfaceReport, XdpAttachment};
 
 pub async fn status(client: &Client, format: Format) -> Result<(), Problem> {
     let status: Status = client.get("/v1/status").await?;
@@ -48,6 +48,17 @@ fn text(status: &Status, format: Format) -> String {
     text
 }
 
+fn flows(flows: &FlowReport) -> String {
+    match flows.generation {
+        Some(_) => format!(
+            "{} on this node's tasks, {} closing",
+            count(flows.established, "flow"),
+            flows.closing
+        ),
+        None => "this node's flows are not counted yet".into(),
+    }
+}
+
 fn plane_text(plane: &Plane, format: Format) -> String {
     let report = &plane.report;
     if report.generation == 0 && report.interfaces.is_empty() {
@@ -58,11 +69,10 @@ fn plane_text(plane: &Plane, format: Format) -> String {
         };
     }
     let mut text = format!(
-        "generation {} applied in {:.1} ms; {} on this node's tasks, {} closing\n",
+        "generation {} applied in {:.1} ms; {}\n",
         report.generation,
         report.applied_in as f64 / 1000.0,
-        count(report.flows.established, "flow"),
-        report.flows.closing,
+        flows(&report.flows),
     );
     let interfaces = report.interfaces.iter();
     text += &table(

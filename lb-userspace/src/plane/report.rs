@@ -54,6 +54,9 @@ pub struct CounterReport {
 /// Flows of this node's tasks, as the last round of expiry counted them.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FlowReport {
+    /// Generation in force when that round began; none until a round is complete, and then nothing else here says anything.
+    #[serde(default)]
+    pub generation: Option<u64>,
     pub established: u64,
     pub closing: u64,
     /// Live flows by member tag.

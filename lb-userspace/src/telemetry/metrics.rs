@@ -13,6 +13,7 @@ use prometheus_client::registry::Registry;
 use crate::api::backend::state;
 use crate::api::facts::{Facts, Plane};
 use crate::model::Standing;
+use crate::plane::FlowReport;
 
 type Labels = Vec<(&'static str, String)>;
 type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
@@ -80,16 +81,14 @@ fn of_plane(registry: &mut Registry, plane: &Plane) {
     let failed = usize::from(plane.problem.is_some());
     set(&problems, name(), (plane.report.problems.len() + failed) as f64);
     let flows = gauges(registry, "flows", "Flows of this node's tasks");
-    set(
-        &flows,
-        vec![("state", "established".into())],
-        plane.report.flows.established as f64,
-    );
-    set(
-        &flows,
-        vec![("state", "closing".into())],
-        plane.report.flows.closing as f64,
-    );
+    // Zero would be a claim where nobody has counted yet.
+    if plane.report.flows.generation.is_some() {
+        let FlowReport {
+            established, closing, ..
+        } = plane.report.flows;
+        set(&flows, vec![("state", "established".into())], established as f64);
+        set(&flows, vec![("state", "closing".into())], closing as f64);
+    }
 }
 
 fn backends(registry: &mut Registry, facts: &Facts) {

@@ -85,8 +85,7 @@ pub fn shares(facts: &Facts, pool: &Pool, heads: &[u16]) -> Vec<Share> {
                 slots,
                 percent: 100.0 * f64::from(slots) / f64::from(pool.slots.max(1)),
                 fair_percent: 100.0 * fair as f64 / total.max(1) as f64,
-                live: (member.node == facts.node)
-                    .then(|| facts.live.get(&candidate.tag).copied().unwrap_or(0)),
+                live: facts.live_of(candidate.tag, &member.node),
             }
         })
         .collect();

@@ -27,6 +27,8 @@ pub struct Expiry {
     cursor: Cursor,
     counting: FlowReport,
     members: HashMap<u64, u64>,
+    /// Generation in force when the round under way began.
+    began: u64,
     counted: FlowReport,
 }
 
@@ -109,7 +111,12 @@ impl Questions<'_> {
 }
 
 impl Expiry {
-    pub fn next(&self, maps: &Maps) -> Reading {
+    /// What the next step reads, in a round that begins now or goes on. `generation` is the one in force: who waits for a
+    /// change to show in the counts needs a round that began after it.
+    pub fn next(&mut self, maps: &Maps, generation: u64) -> Reading {
+        if self.stage == Stage::Flow4 && self.cursor.is_at_start() {
+            self.began = generation;
+        }
         let from = match self.stage {
             Stage::Flow4 => From::Flow4(maps.v4.flow.reader()),
             Stage::Flow6 => From::Flow6(maps.v6.flow.reader()),
@@ -158,13 +165,14 @@ impl Expiry {
             let members: BTreeMap<u64, u64> = self.members.drain().collect();
             self.counted = FlowReport {
                 members,
+                generation: Some(self.began),
                 ..std::mem::take(&mut self.counting)
             };
         }
         Ok(self.stage == Stage::Flow4)
     }
 
-    /// Flows as the last round counted them.
+    /// Flows as the last complete round counted them.
     pub fn counted(&self) -> &FlowReport {
         &self.counted
     }

@@ -235,9 +235,9 @@ impl State {
     }
 
     /// What the next step of expiry looks at; nothing before there are programs.
-    pub fn to_expire(&self) -> Option<Reading> {
+    pub fn next_to_expire(&mut self) -> Option<Reading> {
         self.programs.as_ref()?;
-        Some(self.expiry.next(&self.tables.maps))
+        Some(self.expiry.next(&self.tables.maps, self.generation))
     }
 
     /// One step of expiry; true at the end of a round.
@@ -314,7 +314,6 @@ impl State {
     }
 }
 
-/// Ports that frontends without an address of their own answer on.
 /// Whether the same ports are published; what the snapshots share is not read.
 fn same_frontends(before: &Snapshot, after: &Snapshot) -> bool {
     let mut pairs = before.services.values().zip(after.services.values());
@@ -322,6 +321,7 @@ fn same_frontends(before: &Snapshot, after: &Snapshot) -> bool {
         && pairs.all(|(before, after)| Arc::ptr_eq(before, after) || before.frontends == after.frontends)
 }
 
+/// Ports that frontends without an address of their own answer on.
 fn published(snapshot: &Snapshot) -> BTreeSet<u16> {
     let frontends = snapshot.services.values().flat_map(|service| &service.frontends);
     frontends

@@ -59,7 +59,7 @@ pub async fn beat(shared: Arc<Shared>) {
 
 /// Whoever applies a snapshot waits for no more than what is done to a few entries.
 fn step(shared: &Shared) -> Result<bool, EbpfError> {
-    let reading = shared.state().to_expire();
+    let reading = shared.state().next_to_expire();
     match reading {
         Some(reading) => {
             let batch = reading.read()?;
