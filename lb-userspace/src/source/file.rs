@@ -8,6 +8,7 @@ mod kept;
 mod ports;
 mod raw;
 mod watch;
+mod writers;
 
 #[cfg(test)]
 mod tests;

@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use notify::{RecommendedWatcher, RecursiveMode, Watcher};
 use tokio::sync::{mpsc, watch};
@@ -11,16 +11,24 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::kept::Kept;
+use super::writers::Writers;
 use super::{Fault, NAME, Refused, parse};
+use crate::model::writer::Stopped;
 use crate::model::{Desired, Writer};
 use crate::source::SourceReport;
 
-/// How long the file must rest before it is read: editors write in several steps.
+/// How long the file must rest before it is read: some open and close it for every step.
 const REST: Duration = Duration::from_millis(50);
-/// The same for a file whose last line is not finished: it looks half-written.
+/// The same where nothing tells whether somebody writes it, for a file whose last line is not finished: it looks
+/// half-written.
 const LONG_REST: Duration = Duration::from_secs(1);
 /// How often to look without being told.
 const POLL: Duration = Duration::from_secs(2);
+/// A writer who takes longer is named as a fault.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How the file is read.
+pub(super) type Read = fn(&Path) -> std::io::Result<Vec<u8>>;
 
 /// Starts following `path`; the report is always the latest. A copy of the last good file is kept in `runtime`, for an
 /// agent that starts beside a bad one.
@@ -28,6 +36,16 @@ pub fn start(
     path: PathBuf,
     runtime: &Path,
     writer: Writer,
+) -> (watch::Receiver<SourceReport>, JoinHandle<()>) {
+    start_reading(path, runtime, writer, |path| std::fs::read(path))
+}
+
+/// The same with another way to read: tests let it fail.
+pub(super) fn start_reading(
+    path: PathBuf,
+    runtime: &Path,
+    writer: Writer,
+    read_file: Read,
 ) -> (watch::Receiver<SourceReport>, JoinHandle<()>) {
     let report = SourceReport {
         name: NAME,
@@ -40,22 +58,29 @@ pub fn start(
     };
     let (report, reports) = watch::channel(report);
     let follower = Follower {
+        writers: Arc::new(Writers::new(path.clone())),
         path,
         kept: Kept::new(runtime),
         writer,
         report,
+        read_file,
         read: None,
+        written: None,
     };
     (reports, tokio::spawn(follower.run()))
 }
 
 struct Follower {
     path: PathBuf,
+    writers: Arc<Writers>,
     kept: Kept,
     writer: Writer,
     report: watch::Sender<SourceReport>,
+    read_file: Read,
     /// What the file was like when it was read last; the outer none: never yet.
     read: Option<Option<Print>>,
+    /// Since when somebody has been seen to write it.
+    written: Option<Instant>,
 }
 
 /// Tells one state of a file from another: inode, length, time of the last change of either content or inode.
@@ -68,7 +93,7 @@ impl Follower {
         loop {
             // The directory may not have been there yet.
             if watcher.is_none() {
-                watcher = watch_directory(&self.path, events.clone());
+                watcher = watch_directory(&self.path, &self.writers, events.clone());
             }
             if self.read != Some(print(&self.path)) && self.load().await.is_err() {
                 return;
@@ -78,30 +103,41 @@ impl Follower {
         }
     }
 
-    /// Waits until the file rests, reads it and hands it over. Fails when the writer has ended.
-    async fn load(&mut self) -> Result<(), crate::model::writer::Stopped> {
-        let mut rest = if self.read.is_none() { Duration::ZERO } else { REST };
+    /// Waits until the file rests, reads it and hands it over; a file that is being written is left for a later look. Fails
+    /// when the writer of snapshots has ended.
+    async fn load(&mut self) -> Result<(), Stopped> {
+        let first = self.read.is_none() && self.written.is_none();
+        let mut rest = if first { Duration::ZERO } else { REST };
         let (before, text) = loop {
             let before = print(&self.path);
             sleep(rest).await;
+            // Asked before reading: a writer who comes afterwards changes what the file is like.
+            let written = self.writers.is_written();
+            if written == Some(true) {
+                return self.wait_for_writers().await;
+            }
             if print(&self.path) != before {
                 rest = rest.max(REST);
                 continue;
             }
-            let text = tokio::fs::read(&self.path).await;
+            let (path, read_file) = (self.path.clone(), self.read_file);
+            let text = tokio::task::spawn_blocking(move || read_file(&path)).await;
+            let text = text.unwrap_or_else(|error| Err(std::io::Error::other(error)));
             if print(&self.path) != before {
                 continue;
             }
             let unfinished = text
                 .as_ref()
                 .is_ok_and(|text| !text.is_empty() && !text.ends_with(b"\n"));
-            if unfinished && rest < LONG_REST {
+            if written.is_none() && unfinished && rest < LONG_REST {
                 rest = LONG_REST;
                 continue;
             }
             break (before, text);
         };
-        self.read = Some(before);
+        self.written = None;
+        // What kept a file that is there from being read may pass without a change of the file.
+        self.read = (text.is_ok() || before.is_none()).then_some(before);
         let (path, kept) = (self.path.clone(), self.kept.clone());
         let parsed = tokio::task::spawn_blocking(move || understand(&path, text, &kept)).await;
         let parsed = parsed.unwrap_or_else(|_| {
@@ -113,21 +149,35 @@ impl Follower {
                 self.accept(&desired, SystemTime::now());
                 self.writer.source(NAME.into(), Arc::new(desired)).await
             }
-            Err(refused) => {
-                let recalled = if self.report.borrow().loaded.is_none() {
-                    self.kept.recall()
-                } else {
-                    None
-                };
-                if let Some((desired, kept)) = &recalled {
-                    self.accept(desired, *kept);
-                }
-                self.refuse(&refused);
-                match recalled {
-                    Some((desired, _)) => self.writer.source(NAME.into(), Arc::new(desired)).await,
-                    None => Ok(()),
-                }
-            }
+            Err(refused) => self.go_on_without(&refused).await,
+        }
+    }
+
+    /// At the start nothing else can be served, and later somebody must be told whose file never ends.
+    async fn wait_for_writers(&mut self) -> Result<(), Stopped> {
+        let since = *self.written.get_or_insert_with(Instant::now);
+        if self.report.borrow().loaded.is_some() && since.elapsed() < PATIENCE {
+            return Ok(());
+        }
+        let fault = Fault::whole(
+            "somebody is still writing it: it is read when every writer has closed it",
+            "see who has it open (fuser -v FILE); write another file and rename it into place",
+        );
+        let refused = Refused::new(&self.path, vec![fault]);
+        self.go_on_without(&refused).await
+    }
+
+    /// What was loaded before serves on; where nothing was, what an agent before this one kept.
+    async fn go_on_without(&self, refused: &Refused) -> Result<(), Stopped> {
+        let loaded = self.report.borrow().loaded.is_some();
+        let recalled = if loaded { None } else { self.kept.recall() };
+        if let Some((desired, kept)) = &recalled {
+            self.accept(desired, *kept);
+        }
+        self.refuse(refused);
+        match recalled {
+            Some((desired, _)) => self.writer.source(NAME.into(), Arc::new(desired)).await,
+            None => Ok(()),
         }
     }
 
@@ -160,8 +210,11 @@ impl Follower {
             "nothing was loaded from this file yet; what the kernel still holds keeps serving"
         };
         let error = format!("{refused}\n  traffic: {traffic}");
-        tracing::error!("services file refused: {error}");
-        self.report.send_modify(|report| report.error = Some(error));
+        // Tried again and again, told once.
+        if self.report.borrow().error.as_ref() != Some(&error) {
+            tracing::error!("services file refused: {error}");
+            self.report.send_modify(|report| report.error = Some(error));
+        }
     }
 }
 
@@ -198,13 +251,21 @@ fn print(path: &Path) -> Option<Print> {
 }
 
 /// Watches the directory, because editors put a new file in the old one's place.
-fn watch_directory(path: &Path, events: mpsc::Sender<()>) -> Option<RecommendedWatcher> {
+fn watch_directory(
+    path: &Path,
+    writers: &Arc<Writers>,
+    events: mpsc::Sender<()>,
+) -> Option<RecommendedWatcher> {
     let directory = path
         .parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."));
     // A full channel means that a look is due anyway.
-    let tell = move |_| {
+    let writers = Arc::clone(writers);
+    let tell = move |event: notify::Result<notify::Event>| {
+        if event.is_ok_and(|event| !writers.hear(&event)) {
+            return;
+        }
         let _ = events.try_send(());
     };
     let mut watcher = notify::recommended_watcher(tell).ok()?;

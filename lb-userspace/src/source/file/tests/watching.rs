@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use super::*;
 use crate::model::{Drains, Identity, Snapshot, View, Writer};
 use crate::source::SourceReport;
+use crate::source::file::watch::start_reading;
 
 const ONE: &str = "services:\n  one: { ports: [80] }\n";
 const TWO: &str = "services:\n  one: { ports: [80] }\n  two: { ports: [81] }\n";
@@ -133,7 +134,70 @@ async fn a_file_written_in_steps_is_read_when_it_is_whole() {
         handle.flush().unwrap();
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+    drop(handle);
     assert_eq!(file.next().await.services.len(), 2);
+    assert_eq!(file.reports.borrow().error, None);
+}
+
+#[tokio::test]
+async fn a_writer_that_pauses_between_whole_lines_takes_nothing_away() {
+    use std::io::Write;
+    let mut file = Watched::start(Some(TWO));
+    file.next().await;
+    let mut handle = fs::File::create(file.directory.path().join("services.yaml")).unwrap();
+    // Each line makes a good file of what came so far.
+    for piece in [ONE, "  two: { ports: [81] }\n", "  three: { ports: [82] }\n"] {
+        handle.write_all(piece.as_bytes()).unwrap();
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(file.view.current().services.len(), 2);
+        assert_eq!(file.view.current().generation, 1);
+    }
+    let kept = file.directory.path().join("services.kept.yaml");
+    assert_eq!(fs::read_to_string(&kept).unwrap(), TWO);
+    drop(handle);
+    assert_eq!(file.next().await.services.len(), 3);
+    assert_eq!(file.reports.borrow().error, None);
+}
+
+#[tokio::test]
+async fn an_agent_that_starts_beside_a_file_being_written_serves_what_was_served_before() {
+    use std::io::Write;
+    let mut before = Watched::start(Some(TWO));
+    before.next().await;
+    let mut handle = fs::File::create(before.directory.path().join("services.yaml")).unwrap();
+    handle.write_all(ONE.as_bytes()).unwrap();
+    let mut after = Watched::start_in(before.directory, None);
+    assert_eq!(after.next().await.services.len(), 2);
+    let complaint = after.complaint().await;
+    assert!(complaint.contains("somebody is still writing it"), "{complaint}");
+    drop(handle);
+    assert_eq!(after.next().await.services.len(), 1);
+    assert_eq!(after.reports.borrow().error, None);
+}
+
+#[tokio::test]
+async fn a_file_that_could_not_be_read_for_once_is_read_again() {
+    use std::sync::atomic::{AtomicU32, Ordering};
+    static READ: AtomicU32 = AtomicU32::new(0);
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("services.yaml");
+    fs::write(&path, ONE).unwrap();
+    let (writer, _) = Writer::start(Identity::new([0; 32]), [NAME.into()], Drains::default());
+    let view = writer.view();
+    let (reports, _) = start_reading(path, directory.path(), writer, |path| {
+        if READ.fetch_add(1, Ordering::Relaxed) == 0 {
+            return Err(std::io::Error::from_raw_os_error(libc::EMFILE));
+        }
+        fs::read(path)
+    });
+    let mut file = Watched {
+        directory,
+        view,
+        reports,
+    };
+    let complaint = file.complaint().await;
+    assert!(complaint.contains("Too many open files"), "{complaint}");
+    assert_eq!(file.next().await.services.len(), 1);
     assert_eq!(file.reports.borrow().error, None);
 }
 
