@@ -2,6 +2,7 @@
 
 mod check;
 mod judge;
+mod lanes;
 mod probe;
 mod report;
 
@@ -12,28 +13,29 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::sync::{mpsc, watch};
 use tokio::task::{AbortHandle, JoinHandle};
 
 use crate::model::writer::Stopped;
 use crate::model::{Snapshot, View, Writer};
 use check::{Check, Finding};
 use judge::Judge;
+use lanes::Lanes;
 
 pub use report::{CheckReport, HealthReport};
 
-/// Backends asked at one time, whatever their number: each holds a socket, or two.
-const CONCURRENT: usize = 256;
+/// Findings that wait to be heard.
+const WAITING: usize = 256;
 
 /// Starts checking the backends of `node`. The report is always the latest; ends with the writer.
 pub fn start(node: Arc<str>, writer: Writer) -> (watch::Receiver<Arc<HealthReport>>, JoinHandle<()>) {
     let (report, reports) = watch::channel(Arc::default());
-    let (findings, inbox) = mpsc::channel(CONCURRENT);
+    let (findings, inbox) = mpsc::channel(WAITING);
     let supervisor = Supervisor {
         node,
         view: writer.view(),
         writer,
-        permits: Arc::new(Semaphore::new(CONCURRENT)),
+        lanes: Arc::new(Lanes::new()),
         findings,
         inbox,
         running: HashMap::new(),
@@ -48,7 +50,7 @@ struct Supervisor {
     node: Arc<str>,
     view: View,
     writer: Writer,
-    permits: Arc<Semaphore>,
+    lanes: Arc<Lanes>,
     findings: mpsc::Sender<Finding>,
     inbox: mpsc::Receiver<Finding>,
     /// By backend tag.
@@ -98,12 +100,12 @@ impl Supervisor {
                 // What was found out stays true of the same task when only the way of asking changes.
                 Some(running) => {
                     running.task.abort();
-                    running.task = check.start(tag, &self.permits, &self.findings);
+                    running.task = check.start(tag, &self.lanes, &self.findings);
                     running.judge.set_thresholds(&check.how);
                     running.check = check;
                 }
                 None => {
-                    let task = check.start(tag, &self.permits, &self.findings);
+                    let task = check.start(tag, &self.lanes, &self.findings);
                     let judge = Judge::new(&check.how);
                     self.running.insert(
                         tag,

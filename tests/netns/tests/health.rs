@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use netns::client::load::Plan;
 use netns::{Cluster, Service, testing, wait};
+use nix::sys::signal::Signal;
 
 /// Long beside what a busy machine adds.
 const INTERVAL: Duration = Duration::from_secs(1);
@@ -60,17 +61,44 @@ fn a_sick_backend_gets_no_connections_within_interval_times_threshold_and_return
 }
 
 #[test]
-fn a_task_that_hangs_is_found_by_a_tcp_check_when_it_no_longer_accepts() {
+fn a_task_that_is_killed_is_found_by_a_tcp_check() {
     let web = Service::new(&["8080:80"]).with("health: { tcp: true, interval: 300ms, failures: 2 }");
     let Some(mut cluster) = testing::cluster("tcpcheck").service("web", web, 3).stage() else {
         return;
     };
-    cluster
-        .signal_task("web.2", nix::sys::signal::Signal::SIGKILL)
-        .unwrap();
+    cluster.signal_task("web.2", Signal::SIGKILL).unwrap();
     everywhere(&cluster, "unhealthy");
     assert_eq!(requests_to_web_2(&cluster), 0);
     cluster.start_task("web.2", &[]).unwrap();
+    everywhere(&cluster, "active");
+    assert!(requests_to_web_2(&cluster) > 0);
+}
+
+#[test]
+fn a_task_that_hangs_is_out_within_interval_times_failures_and_a_timeout_and_returns() {
+    let timeout = INTERVAL;
+    let web = Service::new(&["8080:80"]).with(&format!(
+        "health: {{ http: /healthz, interval: {INTERVAL:?}, timeout: {timeout:?}, failures: {FAILURES} }}"
+    ));
+    let Some(cluster) = testing::cluster("hangs").service("web", web, 3).stage() else {
+        return;
+    };
+    assert!(requests_to_web_2(&cluster) > 0);
+
+    // Its kernel goes on accepting, and nobody ever answers.
+    let began = Instant::now();
+    cluster.signal_task("web.2", Signal::SIGSTOP).unwrap();
+    everywhere(&cluster, "unhealthy");
+    // Beside the bound, a heartbeat and what a busy machine adds: less than probing after each timeout would take, which is
+    // failures × (interval + timeout).
+    let took = began.elapsed();
+    assert!(
+        took < INTERVAL * FAILURES + timeout + INTERVAL,
+        "it took {took:?}"
+    );
+    assert_eq!(requests_to_web_2(&cluster), 0);
+
+    cluster.signal_task("web.2", Signal::SIGCONT).unwrap();
     everywhere(&cluster, "active");
     assert!(requests_to_web_2(&cluster) > 0);
 }

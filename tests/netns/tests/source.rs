@@ -4,7 +4,8 @@
 
 use std::fmt::Write as _;
 use std::fs;
-use std::time::Duration;
+use std::io::Write as _;
+use std::time::{Duration, Instant};
 
 use netns::client::load::Plan;
 use netns::{Cluster, services, testing, wait};
@@ -89,6 +90,42 @@ fn a_bad_file_is_refused_with_its_place_and_reason_and_the_last_good_one_serves_
     .unwrap();
     cluster.settle().unwrap();
     load.stop().unwrap().assert_flawless();
+}
+
+/// The first half makes a good file, whose services lack what comes later.
+#[test]
+fn a_file_half_written_at_a_line_end_changes_nothing_until_it_is_closed() {
+    let Some(cluster) = testing::web("halffile", 3).stage() else {
+        return;
+    };
+    let path = cluster.services_file("node1");
+    let good = fs::read_to_string(&path).unwrap();
+    let halves = good.split_at(good[..good.find("web.2").unwrap()].rfind('\n').unwrap() + 1);
+    let tasks = || cluster.backend_states("node1").unwrap().len();
+    assert_eq!(tasks(), 3);
+    // Connections that are kept: those of a task that the agent thinks gone would be reset.
+    let kept = Plan::keep_alive(&cluster.ports(8080), 100.0).start(&cluster.client());
+    kept.wait_for(100).unwrap();
+
+    let mut file = fs::File::create(&path).unwrap();
+    file.write_all(halves.0.as_bytes()).unwrap();
+    let began = Instant::now();
+    while began.elapsed() < Duration::from_secs(4) {
+        kept.wait_for(20).unwrap();
+        assert_eq!((tasks(), complaint(&cluster)), (3, None));
+    }
+    file.write_all(halves.1.as_bytes()).unwrap();
+    drop(file);
+    kept.wait_for(100).unwrap();
+    assert_eq!((tasks(), complaint(&cluster)), (3, None));
+    kept.stop().unwrap().assert_flawless();
+
+    // It is read when it is closed: what is left out then is meant.
+    fs::write(&path, halves.0).unwrap();
+    wait::until("the shorter file is taken", Duration::from_secs(10), || {
+        tasks() < 3
+    })
+    .unwrap();
 }
 
 #[test]
