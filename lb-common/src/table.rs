@@ -1,4 +1,4 @@
-//! Map values, and the layout of the tables. `docs/tables.md` has the picture.
+//! Map values, and the layout of the tables. `docs/flow-placement.md` says what each is for.
 //!
 //! A *pool* is what one frontend chooses from: the members of a service for one target port and one address family.
 //! A frontend leads to a pool, a slot of the pool's head table to a member, a member to its node.

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod lag;
 pub mod namespace;
 pub mod process;
+pub mod remains;
 pub mod scale;
 pub mod scatter;
 pub mod services;

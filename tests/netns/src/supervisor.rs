@@ -112,13 +112,18 @@ pub fn note(prefix: &str, names: &[String]) -> Result<()> {
     Ok(())
 }
 
+/// The names written down for a cluster.
+pub fn names(prefix: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(list(prefix)).unwrap_or_default();
+    text.lines().map(str::to_owned).collect()
+}
+
 /// Removes a cluster: processes, namespaces (and with them devices and programs), files. Nothing there is no error.
 pub fn sweep(prefix: &str) -> Result<()> {
-    let names: BTreeSet<String> = match fs::read_to_string(list(prefix)) {
-        Ok(text) => text.lines().map(str::to_owned).collect(),
-        Err(_) => return Ok(()),
-    };
-    remove(&names)?;
+    if !list(prefix).exists() {
+        return Ok(());
+    }
+    remove(&names(prefix))?;
     fs::remove_dir_all(directory(prefix))
         .with_context(|| format!("cannot remove {}", directory(prefix).display()))?;
     names::release();
@@ -176,10 +181,16 @@ pub fn processes(namespaces: &[Namespace]) -> Vec<i32> {
         .iter()
         .filter_map(|namespace| Some(namespace.open().ok()?.metadata().ok()?.ino()))
         .collect();
+    inside(&inodes)
+}
+
+/// Processes, but this one, in a namespace for networks or mounts that has one of these inodes.
+pub fn inside(inodes: &BTreeSet<u64>) -> Vec<i32> {
+    let lives = |pid: i32, kind: &str| {
+        fs::metadata(format!("/proc/{pid}/ns/{kind}")).is_ok_and(|file| inodes.contains(&file.ino()))
+    };
     pids()
-        .filter(|pid| {
-            fs::metadata(format!("/proc/{pid}/ns/net")).is_ok_and(|net| inodes.contains(&net.ino()))
-        })
+        .filter(|pid| lives(*pid, "net") || lives(*pid, "mnt"))
         .filter(|pid| *pid != std::process::id() as i32)
         .collect()
 }

@@ -14,6 +14,7 @@ use netns::client::raw::Wire;
 use netns::client::raw::tcp::{Speaker, flag};
 use netns::client::{http, udp};
 use netns::process::Process;
+use netns::remains::{Machine, Traces};
 use netns::state::{Node, State, Task};
 use netns::{Cluster, Namespace, Service, services, supervisor, testing, tool, wait};
 use nix::sys::signal::{Signal, kill};
@@ -81,6 +82,25 @@ fn a_connection_can_be_spoken_by_hand() {
                 .is_some()
         );
     }
+}
+
+#[test]
+fn what_a_cluster_leaves_behind_is_found() {
+    let Some(cluster) = machines("remains").stage() else {
+        return;
+    };
+    let traces = Traces::of(&cluster, Machine::read()).unwrap();
+    let standing = traces.left().join("\n");
+    for what in [
+        "namespace portico-remains-node1",
+        "process ",
+        "the supervisor",
+        "files in ",
+    ] {
+        assert!(standing.contains(what), "{what}: {standing}");
+    }
+    drop(cluster);
+    assert_eq!(traces.left(), Vec::<String>::new());
 }
 
 #[test]

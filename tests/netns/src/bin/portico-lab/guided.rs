@@ -10,6 +10,7 @@ use anyhow::Result;
 use netns::client::idle::Idle;
 use netns::client::load::{Load, Plan};
 use netns::client::udp;
+use netns::remains::{Machine, Traces};
 use netns::{Cluster, address};
 
 use self::claims::Claims;
@@ -24,6 +25,7 @@ pub fn run(prefix: &str) -> Result<ExitCode> {
     let mut claims = Claims::default();
     println!("A client behind a router, three nodes, service web with three tasks on port 8080.");
     println!("Every node has its own 172.18.0.0/16: web.1, web.2 and web.3 are all called 172.18.0.2.\n");
+    let machine = Machine::read();
     let mut cluster = Cluster::builder(prefix).service("web", web(), 3).build()?;
     cluster.masquerade()?;
     cluster.settle()?;
@@ -113,7 +115,14 @@ pub fn run(prefix: &str) -> Result<ExitCode> {
     let proof = idle.prove();
     claims.hold(&words, proof.is_ok(), proof.err().unwrap_or_default().join("; "));
 
+    let traces = Traces::of(&cluster, machine)?;
     drop(cluster);
+    let left = traces.left();
+    claims.hold(
+        "no namespace, process, mount, pin or file is left behind",
+        left.is_empty(),
+        left.join("; "),
+    );
     Ok(claims.verdict())
 }
 
