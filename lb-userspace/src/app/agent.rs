@@ -9,6 +9,7 @@ use crate::api::facts::{Peer, Plane, Source};
 use crate::api::{Agent, Facts, Problem};
 use crate::config::Config;
 use crate::health::HealthReport;
+use crate::model::writer::DrainError;
 use crate::model::{DrainObject, Identity, Writer};
 use crate::peer::{PeerReport, PeerReports, Presence};
 use crate::plane::{Difference, EbpfPlane, PlaneReport, Question, TraceReport};
@@ -95,10 +96,13 @@ impl Agent for Handle {
 
     fn mark(&self, object: &DrainObject, drained: bool) -> Result<(), Problem> {
         let command = self.writer.drain(object.clone(), drained);
-        self.runtime
-            .block_on(command)
-            .map(drop)
-            .map_err(|error| Problem::new(format!("cannot mark {object}")).because(error))
+        self.runtime.block_on(command).map(drop).map_err(|error| {
+            let problem = Problem::new(format!("cannot mark {object}")).because(error);
+            match error {
+                DrainError::Refused(refusal) => problem.fix(refusal.remedy()),
+                DrainError::Stopped(_) => problem,
+            }
+        })
     }
 
     fn differences(&self) -> Result<Vec<Difference>, Problem> {

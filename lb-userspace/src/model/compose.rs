@@ -4,6 +4,7 @@ mod nodes;
 mod service;
 #[cfg(test)]
 mod tests;
+mod unnamed;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::mem;
@@ -15,6 +16,7 @@ use super::merge::{Conflict, merge};
 use super::{Desired, Identity, Pool, Service, Shape, Snapshot};
 use nodes::Nodes;
 use service::Remembered;
+use unnamed::Unnamed;
 
 /// What a snapshot can change by. Sets are complete: the next one of the same kind and origin replaces them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +66,7 @@ pub struct Composer {
     merged: Desired,
     conflicts: Vec<Conflict>,
     marks: Marks,
+    unnamed: Unnamed,
     /// [`Past::active`] and [`Past::shapes`], until the first snapshot.
     active: Option<HashSet<u64>>,
     shapes: HashMap<u64, Shape>,
@@ -106,6 +109,7 @@ impl Composer {
                 drains,
                 ..Marks::default()
             },
+            unnamed: Unnamed::default(),
             active,
             shapes,
             nodes: Nodes::default(),
@@ -127,12 +131,18 @@ impl Composer {
                 self.marks.suspected = silent;
             }
             Event::Drain(mark) => {
+                if self.unnamed.is_stale(&mark, &self.merged) {
+                    return;
+                }
                 self.stale.nodes |= matches!(mark.object, DrainObject::Node(_));
                 self.stale.all |= self.marks.drains.learn(mark);
             }
             // What is forgotten was not in force.
             Event::Clock(now) => {
                 self.marks.drains.expire(now);
+                if self.have_spoken() {
+                    self.unnamed.forget(now, &mut self.marks.drains, &self.merged);
+                }
             }
         }
     }
@@ -176,6 +186,11 @@ impl Composer {
         self.marks.unhealthy.insert(node, unhealthy);
     }
 
+    /// Whether all sources have.
+    fn have_spoken(&self) -> bool {
+        self.sources.iter().all(|(_, desired)| desired.is_some())
+    }
+
     /// When to compose next although nothing happens: the first warm backend.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.warm.first().map(|(when, _)| *when)
@@ -183,7 +198,7 @@ impl Composer {
 
     /// The next snapshot, or nothing where all is as it was or a source is still to be heard for the first time.
     pub fn compose(&mut self, now: Instant) -> Option<Snapshot> {
-        if self.sources.iter().any(|(_, desired)| desired.is_none()) {
+        if !self.have_spoken() {
             return None;
         }
         while let Some((when, name)) = self.warm.pop_first() {

@@ -47,8 +47,36 @@ pub struct Marks {
 /// Most objects remembered, and the longest name: bounds what a peer can make this agent keep and repeat.
 pub const MAX_DRAINS: usize = 1024;
 pub const MAX_NAME: usize = 255;
-/// How long an undrained object is remembered, so that an agent that was away hears of it: one day.
-const TOMBSTONE: u64 = 24 * 3600 * 1000;
+/// How long an undrained object is remembered, so that an agent that was away hears of it, and one that no source names:
+/// one day, in milliseconds.
+pub const DAY: u64 = 24 * 3600 * 1000;
+
+/// Why a mark is not taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    #[error("{MAX_DRAINS} nodes and backends are marked already, which is as many as every agent keeps")]
+    Full,
+    #[error("its name is longer than {MAX_NAME} bytes")]
+    LongName,
+    #[error("an agent has given a later word on it, with a clock that runs ahead")]
+    Superseded,
+}
+
+impl Refusal {
+    /// What an operator can do.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::Full => {
+                "write `state: draining` into the services file; undrain what needs no drain any more (drains.json in the \
+                 runtime directory lists all): it makes room after a day, as do objects that no source names"
+            }
+            Self::LongName => "write `state: draining` into the services file, or give it a shorter name",
+            Self::Superseded => {
+                "set the clocks of the nodes, and write `state: draining` into the services file until then"
+            }
+        }
+    }
+}
 
 impl Drains {
     /// Takes a mark in; tells whether anything changed.
@@ -68,14 +96,25 @@ impl Drains {
 
     /// Whether [`learn`](Self::learn) would change anything.
     pub fn is_news(&self, mark: &DrainMark) -> bool {
+        self.refusal(mark).is_none()
+    }
+
+    /// Why [`learn`](Self::learn) would not take the mark; none where it would.
+    pub fn refusal(&self, mark: &DrainMark) -> Option<Refusal> {
         let word = Word {
             stamp: mark.stamp,
             drained: mark.drained,
         };
         match self.0.get(&mark.object) {
-            Some(known) => *known < word,
-            None => self.0.len() < MAX_DRAINS && mark.object.fits(),
+            Some(known) => (*known >= word).then_some(Refusal::Superseded),
+            None if !mark.object.fits() => Some(Refusal::LongName),
+            None => (self.0.len() >= MAX_DRAINS).then_some(Refusal::Full),
         }
+    }
+
+    /// As if nobody had ever marked it.
+    pub fn forget(&mut self, object: &DrainObject) {
+        self.0.remove(object);
     }
 
     /// The mark for a command given now: later than any word known, even one from a clock that runs ahead.
@@ -99,7 +138,7 @@ impl Drains {
     pub fn expire(&mut self, now: u64) -> bool {
         let before = self.0.len();
         self.0
-            .retain(|_, word| word.drained || word.stamp.saturating_add(TOMBSTONE) > now);
+            .retain(|_, word| word.drained || word.stamp.saturating_add(DAY) > now);
         self.0.len() != before
     }
 
@@ -173,8 +212,8 @@ mod tests {
     #[test]
     fn an_undrained_object_is_forgotten_after_a_day_and_a_drained_one_never() {
         let mut drains = learned([mark("a", false, 1), mark("b", true, 1)]);
-        assert!(!drains.expire(TOMBSTONE));
-        assert!(drains.expire(TOMBSTONE + 1));
+        assert!(!drains.expire(DAY));
+        assert!(drains.expire(DAY + 1));
         assert_eq!(drains.iter().count(), 1);
     }
 
@@ -183,6 +222,16 @@ mod tests {
         let drains = learned((0..2 * MAX_DRAINS).map(|n| mark(&n.to_string(), true, 1)));
         assert_eq!(drains.iter().count(), MAX_DRAINS);
         assert_eq!(learned([mark(&"x".repeat(256), true, 1)]), Drains::default());
+    }
+
+    #[test]
+    fn a_mark_that_is_not_taken_has_a_reason() {
+        let full = learned((0..MAX_DRAINS).map(|n| mark(&n.to_string(), true, 5)));
+        assert_eq!(full.refusal(&mark("new", true, 9)), Some(Refusal::Full));
+        assert_eq!(full.refusal(&mark("7", false, 4)), Some(Refusal::Superseded));
+        assert_eq!(full.refusal(&mark("7", false, 6)), None);
+        let long = mark(&"x".repeat(256), true, 1);
+        assert_eq!(Drains::default().refusal(&long), Some(Refusal::LongName));
     }
 
     proptest! {

@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use super::compose::{Composer, Event, Past};
-use super::marks::{DrainMark, DrainObject, Drains};
+use super::marks::{DrainMark, DrainObject, Drains, Refusal};
 use super::merge::Conflict;
 use super::{Desired, Identity, Snapshot};
 
@@ -38,7 +38,7 @@ enum Message {
     Command {
         object: DrainObject,
         drained: bool,
-        answer: oneshot::Sender<DrainMark>,
+        answer: oneshot::Sender<Result<DrainMark, Refusal>>,
     },
 }
 
@@ -46,6 +46,15 @@ enum Message {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("the agent is stopping")]
 pub struct Stopped;
+
+/// Why a command is not in force.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum DrainError {
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
 
 impl Writer {
     /// Starts the writer. It ends when the last `Writer` is dropped.
@@ -106,7 +115,7 @@ impl Writer {
     }
 
     /// An operator's command; the answer is the mark that all agents will follow.
-    pub async fn drain(&self, object: DrainObject, drained: bool) -> Result<DrainMark, Stopped> {
+    pub async fn drain(&self, object: DrainObject, drained: bool) -> Result<DrainMark, DrainError> {
         let (answer, answered) = oneshot::channel();
         let command = Message::Command {
             object,
@@ -114,7 +123,7 @@ impl Writer {
             answer,
         };
         self.messages.send(command).await.map_err(|_| Stopped)?;
-        answered.await.map_err(|_| Stopped)
+        Ok(answered.await.map_err(|_| Stopped)??)
     }
 
     /// All drain marks, to be repeated to other agents and kept over restarts.
@@ -196,9 +205,15 @@ impl Actor {
                     .marks()
                     .drains
                     .command(object, drained, milliseconds());
-                self.composer.absorb(Event::Drain(mark.clone()));
-                // Nobody waits for the answer: the command holds all the same.
-                let _ = answer.send(mark);
+                let answered = match self.composer.marks().drains.refusal(&mark) {
+                    Some(refusal) => Err(refusal),
+                    None => {
+                        self.composer.absorb(Event::Drain(mark.clone()));
+                        Ok(mark)
+                    }
+                };
+                // Where nobody waits for the answer the command holds all the same.
+                let _ = answer.send(answered);
             }
         }
     }

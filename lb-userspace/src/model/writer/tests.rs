@@ -56,3 +56,18 @@ async fn a_drain_command_is_answered_with_the_mark_and_shown_to_peers() {
     let snapshot = writer.view().changed().await.unwrap();
     assert_eq!(snapshot.services["web"].backends[0].standing, Standing::Draining);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_that_no_agent_has_room_for_is_refused_in_words() {
+    use super::super::marks::MAX_DRAINS;
+    let writer = start();
+    writer.source("file".into(), web_one()).await.unwrap();
+    for number in 0..MAX_DRAINS {
+        let node = DrainObject::Node(number.to_string().into());
+        writer.drain(node, true).await.unwrap();
+    }
+    let one_more = writer.drain(DrainObject::Node("node1".into()), true).await;
+    assert_eq!(one_more, Err(DrainError::Refused(Refusal::Full)));
+    // What is marked can be unmarked.
+    writer.drain(DrainObject::Node("7".into()), false).await.unwrap();
+}
