@@ -17,6 +17,7 @@ pub fn check(desired: Option<&Desired>) -> Vec<Finding> {
     vec![
         clashes(&published, &tcp, &udp),
         ephemeral(&published, &range, &reserved),
+        of_tasks(&published),
     ]
 }
 
@@ -109,6 +110,37 @@ fn ephemeral(published: &Published, range: &str, reserved: &str) -> Finding {
     )
 }
 
+/// What every new network namespace takes ports for its connections from, whatever the node's own range is
+/// (Documentation/networking/ip-sysctl.rst, ip_local_port_range).
+const NAMESPACES: RangeInclusive<u16> = 32768..=60999;
+
+/// Masquerading keeps the port of a connection that a container makes wherever it is free, and asks nobody whether it is
+/// reserved on the node: its answers would be taken for a client's packets.
+fn of_tasks(published: &Published) -> Finding {
+    let mut open: Vec<_> = published.keys().map(|(port, _)| *port).collect();
+    open.dedup();
+    open.retain(|port| NAMESPACES.contains(port));
+    let (low, high) = (NAMESPACES.start(), NAMESPACES.end());
+    if open.is_empty() {
+        return Finding::ok(
+            "tasks' ports",
+            format!("connections that containers make ({low}-{high}) take no published port"),
+        );
+    }
+    let open: Vec<_> = open.iter().map(u16::to_string).collect();
+    let open = open.join(",");
+    Finding::warning(
+        "tasks' ports",
+        format!(
+            "a masqueraded connection of a container may be given a published port ({open}); its answers would go to the \
+             service"
+        ),
+        format!(
+            "publish ports below {low} or above {high}, or start containers with --sysctl net.ipv4.ip_local_reserved_ports={open}"
+        ),
+    )
+}
+
 fn span(text: &str) -> Option<RangeInclusive<u16>> {
     let (low, high) = text.split_once('-').unwrap_or((text, text));
     Some(low.parse().ok()?..=high.parse().ok()?)
@@ -143,6 +175,14 @@ mod tests {
         assert_eq!(finding.state, State::Warning);
         assert!(finding.words.contains("8080/tcp (web)"));
         assert_eq!(clashes(&web(8080), &[], &[8080]).state, State::Ok);
+    }
+
+    #[test]
+    fn a_published_port_that_a_container_may_be_given_is_named_with_the_remedy() {
+        assert_eq!(of_tasks(&web(8080)).state, State::Ok);
+        let finding = of_tasks(&web(40000));
+        assert_eq!(finding.state, State::Warning);
+        assert!(finding.fix.unwrap().ends_with("ip_local_reserved_ports=40000"));
     }
 
     #[test]
