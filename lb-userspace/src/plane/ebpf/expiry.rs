@@ -5,19 +5,19 @@ mod sweep;
 
 use std::collections::{BTreeMap, HashMap};
 
-use aya::programs::SchedClassifier;
 use lb_common::key::{FlowKey, RevKey};
+use lb_common::probe::Probe;
 use lb_common::table::{Flow, Local, Rev};
 use lb_common::{Address, V4, V6};
 
 use super::batch::Cursor;
 use super::maps::{Maps, Reader};
-use super::probe::{self, Socket};
+use super::probe::Socket;
 use crate::plane::{EbpfError, FlowReport};
 
 /// Entries looked at in one step.
 const STEP: usize = 4096;
-/// Sockets asked for in one step.
+/// Sockets asked for in one step; what is left of its entries then is looked at in the next.
 const QUESTIONS: u32 = 400;
 
 /// Where expiry stands.
@@ -25,6 +25,13 @@ const QUESTIONS: u32 = 400;
 pub struct Expiry {
     stage: Stage,
     cursor: Cursor,
+    /// Of the entries read last, those that there were no questions left for.
+    left: Option<Entries>,
+    /// Flows of each family, as far as this round has counted them, and as the last one did.
+    found: [u64; 2],
+    held: [u64; 2],
+    /// The table looked at last was more than half full.
+    crowded: bool,
     counting: FlowReport,
     members: HashMap<u64, u64>,
     /// Generation in force when the round under way began.
@@ -41,6 +48,13 @@ enum Stage {
     Rev6,
 }
 
+impl Stage {
+    /// 0 for IPv4, 1 for IPv6.
+    fn family(self) -> usize {
+        usize::from(matches!(self, Self::Flow6 | Self::Rev6))
+    }
+}
+
 /// What the next step reads. It is read beside whoever holds the tables, since an apply must not wait for it.
 pub struct Reading {
     from: From,
@@ -52,6 +66,7 @@ enum From {
     Flow6(Reader<FlowKey<V6>, Flow>),
     Rev4(Reader<RevKey<V4>, Rev<V4>>),
     Rev6(Reader<RevKey<V6>, Rev<V6>>),
+    Left(Entries),
 }
 
 /// What was read, and where to go on.
@@ -75,6 +90,7 @@ impl Reading {
             From::Flow6(reader) => Entries::Flow6(reader.some(cursor, STEP)?),
             From::Rev4(reader) => Entries::Rev4(reader.some(cursor, STEP)?),
             From::Rev6(reader) => Entries::Rev6(reader.some(cursor, STEP)?),
+            From::Left(entries) => entries,
         };
         Ok(Batch {
             entries,
@@ -86,27 +102,32 @@ impl Reading {
 /// What the rules need to know besides the tables.
 pub struct World<'w> {
     pub locals: &'w HashMap<u64, Local>,
-    pub probe: &'w SchedClassifier,
+    /// Asks for a task's socket.
+    pub ask: &'w dyn Fn(&Probe) -> Socket,
     /// This node's addresses as tasks see them in place of a client's.
     pub mask4: V4,
     pub mask6: V6,
-    /// The table of established flows is more than half full.
-    pub crowded: bool,
+    /// Entries that each family's table of established flows holds.
+    pub room: u32,
 }
 
 /// Asks for sockets until the step's share is used up.
 struct Questions<'w> {
     world: &'w World<'w>,
+    /// The table is more than half full.
+    crowded: bool,
     left: u32,
 }
 
 impl Questions<'_> {
-    fn ask(&mut self, question: &lb_common::probe::Probe) -> Socket {
-        if self.left == 0 {
-            return Socket::Unknown;
+    /// `None` when the share is used up.
+    fn ask(&mut self, question: &Probe) -> Option<Socket> {
+        // Nobody can be asked, which costs nothing.
+        if question.namespace < 0 {
+            return Some(Socket::Unknown);
         }
-        self.left -= 1;
-        probe::ask(self.world.probe, question)
+        self.left = self.left.checked_sub(1)?;
+        Some((self.world.ask)(question))
     }
 }
 
@@ -114,15 +135,16 @@ impl Expiry {
     /// What the next step reads, in a round that begins now or goes on. `generation` is the one in force: who waits for a
     /// change to show in the counts needs a round that began after it.
     pub fn next(&mut self, maps: &Maps, generation: u64) -> Reading {
-        if self.stage == Stage::Flow4 && self.cursor.is_at_start() {
+        if self.stage == Stage::Flow4 && self.cursor.is_at_start() && self.left.is_none() {
             self.began = generation;
         }
-        let from = match self.stage {
+        let left = self.left.take().map(From::Left);
+        let from = left.unwrap_or_else(|| match self.stage {
             Stage::Flow4 => From::Flow4(maps.v4.flow.reader()),
             Stage::Flow6 => From::Flow6(maps.v6.flow.reader()),
             Stage::Rev4 => From::Rev4(maps.v4.rev.reader()),
             Stage::Rev6 => From::Rev6(maps.v6.rev.reader()),
-        };
+        });
         Reading {
             from,
             cursor: self.cursor,
@@ -131,28 +153,34 @@ impl Expiry {
 
     /// One step. True at the end of a round through all tables.
     pub fn step(&mut self, batch: Batch, maps: &mut Maps, world: &World) -> Result<bool, EbpfError> {
+        let family = self.stage.family();
+        self.crowded = self.held[family].max(self.found[family]) > u64::from(world.room) / 2;
         let mut questions = Questions {
             world,
+            crowded: self.crowded,
             left: QUESTIONS,
         };
         let mut tally = sweep::Tally::default();
         self.cursor = batch.cursor;
         match batch.entries {
             Entries::Flow4(entries) => {
-                sweep::flows(entries, &mut maps.v4, world.mask4, &mut questions, &mut tally)?;
+                let left = sweep::flows(entries, &mut maps.v4, world.mask4, &mut questions, &mut tally)?;
+                self.left = (!left.is_empty()).then_some(Entries::Flow4(left));
             }
             Entries::Flow6(entries) => {
-                sweep::flows(entries, &mut maps.v6, world.mask6, &mut questions, &mut tally)?;
+                let left = sweep::flows(entries, &mut maps.v6, world.mask6, &mut questions, &mut tally)?;
+                self.left = (!left.is_empty()).then_some(Entries::Flow6(left));
             }
             Entries::Rev4(entries) => sweep::orphans(entries, &mut maps.v4)?,
             Entries::Rev6(entries) => sweep::orphans(entries, &mut maps.v6)?,
         }
         self.counting.established += tally.established;
         self.counting.closing += tally.closing;
+        self.found[family] += tally.established + tally.closing;
         for (tag, flows) in tally.members {
             *self.members.entry(tag).or_default() += flows;
         }
-        if !self.cursor.is_at_start() {
+        if self.left.is_some() || !self.cursor.is_at_start() {
             return Ok(false);
         }
         self.stage = match self.stage {
@@ -162,6 +190,7 @@ impl Expiry {
             Stage::Rev6 => Stage::Flow4,
         };
         if self.stage == Stage::Rev4 {
+            self.held = std::mem::take(&mut self.found);
             let members: BTreeMap<u64, u64> = self.members.drain().collect();
             self.counted = FlowReport {
                 members,
@@ -170,6 +199,11 @@ impl Expiry {
             };
         }
         Ok(self.stage == Stage::Flow4)
+    }
+
+    /// Whether the table looked at last was more than half full: steps should follow one another sooner.
+    pub fn is_crowded(&self) -> bool {
+        self.crowded
     }
 
     /// Flows as the last complete round counted them.

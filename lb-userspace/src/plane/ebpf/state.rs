@@ -14,7 +14,7 @@ use super::maps::Maps;
 use super::pins::Pins;
 use super::ports::ReservedPorts;
 use super::tables::{self, Tables};
-use super::{connected, counters, migrate, trace};
+use super::{connected, counters, migrate, probe, trace};
 use crate::config::{Cluster, Config, Interfaces, Limits};
 use crate::model::{Shape, Snapshot};
 use crate::plane::{Difference, EbpfError, InterfaceReport, PlaneReport, Problem, Question, TraceReport};
@@ -248,20 +248,23 @@ impl State {
         let mask4 = loaded.identity.address.octets();
         let mask6 = self.tables.source6();
         let probe = loaded.programs.tc("probe")?;
-        let counted = self.expiry.counted();
-        let crowded = counted.established + counted.closing > u64::from(self.limits.flows) / 2;
         let (maps, locals) = self.tables.flows();
         self.expiry.step(
             batch,
             maps,
             &World {
                 locals,
-                probe,
+                ask: &|question| probe::ask(probe, question),
                 mask4,
                 mask6,
-                crowded,
+                room: self.limits.flows,
             },
         )
+    }
+
+    /// Whether a table of flows fills.
+    pub fn is_crowded(&self) -> bool {
+        self.expiry.is_crowded()
     }
 
     /// Hints and chain tables that are needed no more.

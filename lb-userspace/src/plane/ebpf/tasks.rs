@@ -16,6 +16,8 @@ const BEAT: Duration = Duration::from_secs(1);
 const GATHER: Duration = Duration::from_millis(20);
 /// One step of expiry, at most, in this time.
 const STEP: Duration = Duration::from_millis(50);
+/// The same while a table of flows is more than half full.
+const STEP_CROWDED: Duration = Duration::from_millis(5);
 /// A round of expiry begins no sooner than this after the last.
 const ROUND: Duration = Duration::from_secs(2);
 /// Hints and chain tables that nobody needs any more are looked for this often.
@@ -74,7 +76,8 @@ pub async fn expire(shared: Arc<Shared>) {
     let mut began = Instant::now();
     let mut tidied = Instant::now();
     loop {
-        tokio::time::sleep(STEP).await;
+        let crowded = shared.state().is_crowded();
+        tokio::time::sleep(if crowded { STEP_CROWDED } else { STEP }).await;
         let stepped = step(&shared);
         match stepped {
             Ok(true) => {

@@ -15,6 +15,9 @@ use crate::plane::EbpfError;
 
 const RESET: u32 = tick::from_seconds(10);
 const CLOSING: u32 = tick::from_seconds(120);
+/// The same while the table is more than half full: connections of a million strangers a minute must not fill it with
+/// what they leave behind. By then both ends have long had what they sent again.
+const CLOSING_CROWDED: u32 = tick::from_seconds(10);
 const UDP: u32 = tick::from_seconds(180);
 /// The same while the table is more than half full: whoever forges the addresses of queries that a task answers must not
 /// keep connections out of it.
@@ -47,40 +50,73 @@ fn age(protocol: u8, state: u8, quiet: u32, crowded: bool) -> Age {
     }
     let limit = match (state & flow_state::RESET != 0, flow_state::is_closing(state)) {
         (true, _) => RESET,
+        (false, true) if crowded => CLOSING_CROWDED,
         (false, true) => CLOSING,
         (false, false) => IDLE,
     };
     if quiet < limit { Age::Young } else { Age::Ask }
 }
 
-/// Some established flows.
-pub fn flows<A: Address>(
-    entries: Vec<(FlowKey<A>, Flow)>,
-    maps: &mut FamilyMaps<A>,
-    mask: A,
-    questions: &mut Questions,
-    tally: &mut Tally,
-) -> Result<(), EbpfError>
+/// Established flows and their ways back.
+pub trait Flows<A> {
+    fn flow(&self, key: &FlowKey<A>) -> Result<Option<Flow>, EbpfError>;
+    fn set_flow(&mut self, key: FlowKey<A>, flow: Flow) -> Result<(), EbpfError>;
+    fn remove_flow(&mut self, key: &FlowKey<A>) -> Result<(), EbpfError>;
+    fn back(&self, back: &RevKey<A>) -> Result<Option<Rev<A>>, EbpfError>;
+    fn remove_back(&mut self, back: &RevKey<A>) -> Result<(), EbpfError>;
+}
+
+impl<A> Flows<A> for FamilyMaps<A>
 where
     lb_common::key::Front<A>: Plain,
     FlowKey<A>: Plain,
     RevKey<A>: Plain,
     Rev<A>: Plain,
 {
-    let crowded = questions.world.crowded;
-    for (key, flow) in entries {
+    fn flow(&self, key: &FlowKey<A>) -> Result<Option<Flow>, EbpfError> {
+        self.flow.get(key)
+    }
+
+    fn set_flow(&mut self, key: FlowKey<A>, flow: Flow) -> Result<(), EbpfError> {
+        self.flow.set(key, flow)
+    }
+
+    fn remove_flow(&mut self, key: &FlowKey<A>) -> Result<(), EbpfError> {
+        self.flow.remove(key)
+    }
+
+    fn back(&self, back: &RevKey<A>) -> Result<Option<Rev<A>>, EbpfError> {
+        self.rev.get(back)
+    }
+
+    fn remove_back(&mut self, back: &RevKey<A>) -> Result<(), EbpfError> {
+        self.rev.remove(back)
+    }
+}
+
+/// Some established flows. Returns those that there were no questions left for.
+pub fn flows<A: Address>(
+    entries: Vec<(FlowKey<A>, Flow)>,
+    maps: &mut impl Flows<A>,
+    mask: A,
+    questions: &mut Questions,
+    tally: &mut Tally,
+) -> Result<Vec<(FlowKey<A>, Flow)>, EbpfError> {
+    let crowded = questions.crowded;
+    let mut entries = entries.into_iter();
+    while let Some((key, flow)) = entries.next() {
         let Some(local) = questions.world.locals.get(&flow.tag) else {
             // Without its member the task's side of the key is not known: the orphan sweep takes it.
             // A new connection may have taken the entry meanwhile.
-            if maps.flow.get(&key)? == Some(flow) {
-                maps.flow.remove(&key)?;
+            if maps.flow(&key)? == Some(flow) {
+                maps.remove_flow(&key)?;
             }
             continue;
         };
         let back = back(&key, &flow, local, mask);
         let mut quiet = tick::elapsed(now(), flow.tick);
         if age(key.protocol as u8, flow.state, quiet, crowded) != Age::Young
-            && let Some(rev) = maps.rev.get(&back)?
+            && let Some(rev) = maps.back(&back)?
         {
             quiet = quiet.min(tick::elapsed(now(), rev.tick));
         }
@@ -89,21 +125,21 @@ where
             Age::Young => false,
             Age::Over => true,
             Age::Ask => match questions.ask(&question(&key, &flow, local, mask)) {
-                Socket::Gone => true,
-                Socket::Alive if closing => {
+                None => return Ok(std::iter::once((key, flow)).chain(entries).collect()),
+                Some(Socket::Gone) => true,
+                Some(Socket::Alive) => {
                     revive(maps, &key, &flow)?;
                     false
                 }
-                Socket::Alive => false,
                 // A flow that showed its end is over even where nobody can be asked.
-                Socket::Unknown => closing && local.namespace < 0,
+                Some(Socket::Unknown) => closing && local.namespace < 0,
             },
         };
         if over {
             // A new connection may have taken the entry meanwhile.
-            if maps.flow.get(&key)? == Some(flow) {
-                maps.flow.remove(&key)?;
-                maps.rev.remove(&back)?;
+            if maps.flow(&key)? == Some(flow) {
+                maps.remove_flow(&key)?;
+                maps.remove_back(&back)?;
             }
         } else if closing {
             tally.closing += 1;
@@ -112,7 +148,7 @@ where
             *tally.members.entry(flow.tag).or_default() += 1;
         }
     }
-    Ok(())
+    Ok(Vec::new())
 }
 
 /// Some reverse entries: those whose flow is gone go too.
@@ -144,20 +180,19 @@ where
     Ok(())
 }
 
-/// FINs and resets that the task's kernel did not believe were somebody else's.
-fn revive<A: Address>(maps: &mut FamilyMaps<A>, key: &FlowKey<A>, flow: &Flow) -> Result<(), EbpfError>
-where
-    lb_common::key::Front<A>: Plain,
-    FlowKey<A>: Plain,
-    RevKey<A>: Plain,
-    Rev<A>: Plain,
-{
+/// The task has the socket. It is not asked again before the flow has been silent for as long once more, or else flows
+/// that live would be all that is ever asked about; and FINs and resets were not believed by its kernel: somebody else's.
+fn revive<A: Copy>(maps: &mut impl Flows<A>, key: &FlowKey<A>, flow: &Flow) -> Result<(), EbpfError> {
     let ends = flow_state::FIN_CLIENT | flow_state::FIN_TASK | flow_state::RESET;
-    if maps.flow.get(key)? == Some(*flow) {
-        maps.flow.set(
+    let closing = flow_state::is_closing(flow.state);
+    // A packet that came meanwhile says more than the answer.
+    if maps.flow(key)? == Some(*flow) {
+        maps.set_flow(
             *key,
             Flow {
-                state: flow.state & !ends,
+                // One FIN alone is a half-closed connection, which may go on for long.
+                state: if closing { flow.state & !ends } else { flow.state },
+                tick: now(),
                 ..*flow
             },
         )?;
@@ -191,42 +226,4 @@ fn question<A: Address>(key: &FlowKey<A>, flow: &Flow, local: &Local, mask: A) -
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_established_connection_never_ends_by_silence_alone() {
-        assert_eq!(age(TCP, flow_state::ANSWERED, u32::MAX, false), Age::Ask);
-        assert_eq!(
-            age(
-                TCP,
-                flow_state::ANSWERED | flow_state::FIN_CLIENT,
-                IDLE - 1,
-                false
-            ),
-            Age::Young
-        );
-    }
-
-    #[test]
-    fn a_closed_connection_is_translated_for_two_minutes_and_a_reset_one_for_ten_seconds() {
-        let both = flow_state::FIN_CLIENT | flow_state::FIN_TASK;
-        assert_eq!(age(TCP, both, CLOSING - 1, false), Age::Young);
-        assert_eq!(age(TCP, both, CLOSING, false), Age::Ask);
-        assert_eq!(age(TCP, flow_state::RESET, RESET - 1, false), Age::Young);
-        assert_eq!(age(TCP, flow_state::RESET, RESET, false), Age::Ask);
-    }
-
-    #[test]
-    fn a_silent_udp_flow_ends_after_three_minutes() {
-        assert_eq!(age(lb_common::key::UDP, 0, UDP - 1, false), Age::Young);
-        assert_eq!(age(lb_common::key::UDP, 0, UDP, false), Age::Over);
-    }
-
-    #[test]
-    fn where_the_table_fills_silent_udp_flows_make_room_and_connections_stay() {
-        assert_eq!(age(lb_common::key::UDP, 0, UDP_CROWDED - 1, true), Age::Young);
-        assert_eq!(age(lb_common::key::UDP, 0, UDP_CROWDED, true), Age::Over);
-        assert_eq!(age(TCP, flow_state::ANSWERED, IDLE - 1, true), Age::Young);
-    }
-}
+mod tests;
