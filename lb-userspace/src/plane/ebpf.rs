@@ -28,7 +28,9 @@ mod ports;
 mod probe;
 mod ranges;
 mod raw;
+mod refusal;
 mod state;
+mod supervise;
 mod tables;
 mod tasks;
 mod trace;
@@ -36,6 +38,7 @@ mod uplinks;
 mod ways;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
+use std::convert::Infallible;
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -45,7 +48,8 @@ use tokio::task::JoinSet;
 use self::host::Host;
 use self::netlink::Netlink;
 use self::state::State;
-use super::{Difference, EbpfError, PlaneReport, Question, TraceReport};
+use self::supervise::Duty;
+use super::{Difference, EbpfError, PlaneReport, Problem, Question, TraceReport};
 use crate::config::Config;
 use crate::model::{Shape, Snapshot};
 
@@ -73,12 +77,26 @@ impl Shared {
     }
 }
 
+impl Shared {
+    /// The task, begun again whenever it ends; `status` says so.
+    async fn keep<F>(self: Arc<Self>, duty: Duty, task: impl Fn(Arc<Self>) -> F)
+    where
+        F: Future<Output = Result<Infallible, EbpfError>>,
+    {
+        let begin = || task(Arc::clone(&self));
+        let tell = |problem: Option<Problem>| {
+            let problems = problem.into_iter().collect();
+            self.state().problems.insert(duty.name, problems);
+        };
+        supervise::keep(duty, begin, tell).await;
+    }
+}
+
 impl EbpfPlane {
     /// Opens or adopts the maps and looks at the machine. Programs are loaded with the first snapshot, which says who this
     /// node is.
     pub async fn start(config: &Config) -> Result<Self, EbpfError> {
         let netlink = Netlink::connect()?;
-        let changes = Netlink::changes()?;
         let host = netlink.read(&BTreeSet::new()).await?;
         let state = State::open(config, host)?;
         let shared = Arc::new(Shared {
@@ -88,9 +106,9 @@ impl EbpfPlane {
             runtime: tokio::runtime::Handle::current(),
         });
         let mut tasks = JoinSet::new();
-        tasks.spawn(tasks::watch(Arc::clone(&shared), changes));
-        tasks.spawn(tasks::beat(Arc::clone(&shared)));
-        tasks.spawn(tasks::expire(Arc::clone(&shared)));
+        tasks.spawn(Arc::clone(&shared).keep(tasks::WATCH, tasks::watch));
+        tasks.spawn(Arc::clone(&shared).keep(tasks::BEATING, tasks::beat));
+        tasks.spawn(Arc::clone(&shared).keep(tasks::EXPIRY, tasks::expire));
         Ok(Self {
             shared,
             _tasks: Arc::new(tasks),

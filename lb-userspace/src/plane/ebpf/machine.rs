@@ -9,6 +9,7 @@ use lb_common::table::{self, node_flag};
 use super::hooks;
 use super::host::Device;
 use super::links::{Mode, Place};
+use super::refusal::Refusal;
 use super::state::State;
 use super::uplinks::{self, Plan, Uplink};
 use super::ways;
@@ -140,9 +141,10 @@ impl State {
             .map(|snapshot| uplinks::underlay(&self.host, snapshot, &self.node));
         let (uplinks, mut problems) =
             uplinks::choose(&self.host, &self.interfaces, &underlay.unwrap_or_default());
+        let mut refusals = std::mem::take(&mut self.refusals);
         self.uplinks = uplinks
             .iter()
-            .map(|uplink| self.serve_uplink(uplink, &mut problems))
+            .map(|uplink| self.serve_uplink(uplink, refusals.remove(&uplink.index), &mut problems))
             .collect();
         let mut bytes = HashMap::new();
         for uplink in &self.uplinks {
@@ -160,7 +162,13 @@ impl State {
         self.tables.set_uplinks(bytes)
     }
 
-    fn serve_uplink(&mut self, uplink: &Uplink, problems: &mut Vec<Problem>) -> InterfaceReport {
+    /// `before` is why XDP was refused there the last time.
+    fn serve_uplink(
+        &mut self,
+        uplink: &Uplink,
+        before: Option<Refusal>,
+        problems: &mut Vec<Problem>,
+    ) -> InterfaceReport {
         let mut report = InterfaceReport {
             name: uplink.name.clone(),
             index: uplink.index,
@@ -188,29 +196,22 @@ impl State {
             report.xdp = Some(mode.into());
             return report;
         }
-        // What was refused is tried again only when the device changes.
-        if let Some(before) = self.refused_before(uplink) {
-            report.why.clone_from(&before.why);
-            problems.extend(
-                self.problems
-                    .get("uplinks")
-                    .into_iter()
-                    .flatten()
-                    .filter(|p| concerns(p, uplink))
-                    .cloned(),
-            );
-            return report;
-        }
-        match self.attach(place, &uplink.name) {
-            Ok(()) => report.xdp = Some(mode.into()),
-            Err(reason) => {
-                let reason = self.with_rival(uplink.index, &reason);
-                report.why = format!("{}; it was refused: {reason}", uplink.why);
-                if uplink.plan != Plan::TryNative {
-                    problems.push(refused(uplink, mode, &reason));
+        let rival = self.host.devices.get(&uplink.index).and_then(|device| device.xdp);
+        let refusal = match before.filter(|before| before.stands(rival.is_some())) {
+            Some(before) => before,
+            None => match self.attach(place, &uplink.name) {
+                Ok(()) => {
+                    report.xdp = Some(mode.into());
+                    return report;
                 }
-            }
+                Err(reason) => Refusal::new(rival, reason),
+            },
+        };
+        report.why = format!("{}; it was refused: {}", uplink.why, refusal.reason);
+        if uplink.plan != Plan::TryNative {
+            problems.push(refused(uplink, mode, &refusal.reason));
         }
+        self.refusals.insert(uplink.index, refusal);
         report
     }
 
@@ -229,32 +230,6 @@ impl State {
             flags |= node_flag::REDIRECT;
         }
         flags
-    }
-
-    fn refused_before(&self, uplink: &Uplink) -> Option<InterfaceReport> {
-        let before = self.uplinks.iter().find(|report| report.index == uplink.index)?;
-        // Whatever was in the way may have gone.
-        let rival = self
-            .host
-            .devices
-            .get(&uplink.index)
-            .is_some_and(|device| device.xdp.is_some());
-        let freed = before.why.contains("another program") && !rival;
-        (before.why.contains("it was refused") && !freed).then(|| before.clone())
-    }
-
-    /// The reason, and which other program is in the way.
-    fn with_rival(&self, device: u32, reason: &str) -> String {
-        let Some(id) = self.host.devices.get(&device).and_then(|device| device.xdp) else {
-            return reason.to_owned();
-        };
-        let info = aya::programs::loaded_programs()
-            .flatten()
-            .find(|program| program.id() == id);
-        let name = info
-            .and_then(|info| info.name_as_str().map(str::to_owned))
-            .unwrap_or_default();
-        format!("{reason} (another program, id {id} \"{name}\", is attached)")
     }
 
     /// Ends attachments to devices that are gone or have no task any more, and XDP in a mode not wanted.
@@ -324,10 +299,4 @@ fn refused(uplink: &Uplink, mode: Mode, reason: &str) -> Problem {
             "detach what is there (ip link set dev {name} xdp off), or set interfaces.{name}.xdp = \"off\" to silence this"
         ),
     }
-}
-
-fn concerns(problem: &Problem, uplink: &Uplink) -> bool {
-    problem
-        .error
-        .starts_with(&format!("cannot attach XDP to {} ", uplink.name))
 }

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use futures_util::stream::{Stream, StreamExt, TryStreamExt};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressAttribute;
@@ -23,17 +25,18 @@ const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400;
 
 /// A connection to the kernel.
 pub struct Netlink {
-    handle: Handle,
+    /// Replaced after a failure: its connection ends with the first error, and answers nothing from then on.
+    handle: ArcSwap<Handle>,
     /// The kernel gives one listing at a time to a socket and answers a second request with EBUSY.
     turn: Mutex<()>,
 }
 
 impl Netlink {
     pub fn connect() -> Result<Self, EbpfError> {
-        let (connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;
-        tokio::spawn(connection);
-        let turn = Mutex::default();
-        Ok(Self { handle, turn })
+        Ok(Self {
+            handle: ArcSwap::from_pointee(open()?),
+            turn: Mutex::default(),
+        })
     }
 
     /// Something arrives whenever devices, addresses, neighbours or routes change.
@@ -52,10 +55,10 @@ impl Netlink {
     pub async fn read(&self, destinations: &BTreeSet<IpAddr>) -> Result<Host, EbpfError> {
         let _turn = self.turn.lock().await;
         let mut host = Host::default();
-        self.read_devices(&mut host).await.map_err(failed)?;
-        self.read_addresses(&mut host).await.map_err(failed)?;
-        self.read_neighbours(&mut host).await.map_err(failed)?;
-        self.read_defaults(&mut host).await.map_err(failed)?;
+        if let Err(error) = self.read_all(&mut host).await {
+            self.handle.store(Arc::new(open()?));
+            return Err(failed(error));
+        }
         for &destination in destinations {
             // No route is no error.
             if let Some(route) = self.route(destination).await {
@@ -65,14 +68,21 @@ impl Netlink {
         Ok(host)
     }
 
+    async fn read_all(&self, host: &mut Host) -> Result<(), Error> {
+        self.read_devices(host).await?;
+        self.read_addresses(host).await?;
+        self.read_neighbours(host).await?;
+        self.read_defaults(host).await
+    }
+
     /// Has the kernel find out, or confirm, a neighbour's link-layer address. One that leads to no port of its bridge
     /// is forgotten first: the kernel would ask the old owner of the address for seconds before it asks everybody.
     pub async fn resolve(&self, device: u32, address: IpAddr, is_bridged: bool) {
-        let mut request = self.handle.neighbours().add(device, address);
+        let mut request = self.handle.load_full().neighbours().add(device, address);
         if is_bridged {
             let entry = request.message_mut().clone();
             // There may be none.
-            let _ = self.handle.neighbours().del(entry).execute().await;
+            let _ = self.handle.load_full().neighbours().del(entry).execute().await;
         }
         let request = request
             .state(NeighbourState::None)
@@ -84,7 +94,7 @@ impl Netlink {
     }
 
     async fn read_devices(&self, host: &mut Host) -> Result<(), Error> {
-        let mut links = self.handle.link().get().execute();
+        let mut links = self.handle.load().link().get().execute();
         while let Some(link) = links.try_next().await? {
             host.devices.insert(link.header.index, device(&link));
         }
@@ -92,7 +102,7 @@ impl Netlink {
     }
 
     async fn read_addresses(&self, host: &mut Host) -> Result<(), Error> {
-        let mut addresses = self.handle.address().get().execute();
+        let mut addresses = self.handle.load().address().get().execute();
         while let Some(message) = addresses.try_next().await? {
             let (mut near, mut far) = (None, None);
             for attribute in &message.attributes {
@@ -112,11 +122,11 @@ impl Netlink {
     }
 
     async fn read_neighbours(&self, host: &mut Host) -> Result<(), Error> {
-        let mut neighbours = self.handle.neighbours().get().execute();
+        let mut neighbours = self.handle.load().neighbours().get().execute();
         while let Some(message) = neighbours.try_next().await? {
             add_neighbour(host, &message);
         }
-        let mut request = self.handle.neighbours().get();
+        let mut request = self.handle.load_full().neighbours().get();
         request.message_mut().header.family = AddressFamily::Bridge;
         let mut bridged = request.execute();
         while let Some(message) = bridged.try_next().await? {
@@ -129,7 +139,7 @@ impl Netlink {
         for family in [AddressFamily::Inet, AddressFamily::Inet6] {
             let mut question = RouteMessage::default();
             question.header.address_family = family;
-            let mut routes = self.handle.route().get(question).execute();
+            let mut routes = self.handle.load().route().get(question).execute();
             while let Some(route) = routes.try_next().await? {
                 let unicast = route.header.kind == RouteType::Unicast;
                 if route.header.destination_prefix_length != 0 || !unicast {
@@ -171,7 +181,7 @@ impl Netlink {
         question
             .attributes
             .push(RouteAttribute::Destination(destination.into()));
-        let mut answers = self.handle.route().get(question).execute();
+        let mut answers = self.handle.load().route().get(question).execute();
         let answer = answers.try_next().await.ok()??;
         let mut route = Route {
             device: 0,
@@ -269,6 +279,12 @@ fn add_bridged(host: &mut Host, message: &NeighbourMessage) {
     {
         host.bridged.insert((bridge, mac), message.header.ifindex);
     }
+}
+
+fn open() -> Result<Handle, EbpfError> {
+    let (connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;
+    tokio::spawn(connection);
+    Ok(handle)
 }
 
 fn failed(error: impl std::fmt::Display) -> EbpfError {

@@ -13,6 +13,7 @@ use super::loader::{self, Identity, Programs};
 use super::maps::Maps;
 use super::pins::Pins;
 use super::ports::ReservedPorts;
+use super::refusal::Refusal;
 use super::tables::{self, Tables};
 use super::{connected, counters, migrate, probe, trace};
 use crate::config::{Cluster, Config, Interfaces, Limits};
@@ -39,6 +40,8 @@ pub struct State {
     /// The addresses to which `host` has the ways, if there are any.
     asked: BTreeSet<IpAddr>,
     pub(super) uplinks: Vec<InterfaceReport>,
+    /// Why uplinks, by index, are not served by XDP where they should be.
+    pub(super) refusals: BTreeMap<u32, Refusal>,
     ports: ReservedPorts,
     /// Published ports for which the node's own connections have been looked at.
     published: BTreeSet<u16>,
@@ -90,6 +93,7 @@ impl State {
             host,
             asked: BTreeSet::new(),
             uplinks: Vec::new(),
+            refusals: BTreeMap::new(),
             expiry: Expiry::default(),
             problems: BTreeMap::new(),
             generation: 0,

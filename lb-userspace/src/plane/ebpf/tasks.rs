@@ -1,12 +1,15 @@
 //! What the plane does without being asked: watch the machine, end flows.
 
+use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::stream::{Stream, StreamExt};
+use futures_util::stream::StreamExt;
 
 use super::Shared;
-use crate::plane::EbpfError;
+use super::netlink::Netlink;
+use super::supervise::Duty;
+use crate::plane::{EbpfError, Problem};
 
 /// The machine is looked at this often even if it says nothing.
 const REFRESH: Duration = Duration::from_secs(1);
@@ -23,11 +26,27 @@ const ROUND: Duration = Duration::from_secs(2);
 /// Hints and chain tables that nobody needs any more are looked for this often.
 const TIDY: Duration = Duration::from_secs(30);
 
+pub const WATCH: Duty = Duty {
+    name: "watch",
+    traffic: "new devices, addresses and routes are not followed meanwhile; what was programmed before goes on",
+};
+pub const BEATING: Duty = Duty {
+    name: "beat",
+    traffic: "after five seconds the programs trust the tables less",
+};
+pub const EXPIRY: Duty = Duty {
+    name: "expire",
+    traffic: "flows that ended stay in their table meanwhile; once it is full new connections are refused",
+};
+
 /// Keeps the tables in step with devices, addresses, neighbours and routes.
-pub async fn watch(shared: Arc<Shared>, mut changes: impl Stream<Item = ()> + Unpin) {
+pub async fn watch(shared: Arc<Shared>) -> Result<Infallible, EbpfError> {
+    let mut changes = Netlink::changes()?;
     loop {
         tokio::select! {
-            change = changes.next() => if change.is_none() { return },
+            change = changes.next() => if change.is_none() {
+                return Err(EbpfError::Netlink("the kernel's messages ended".into()));
+            },
             () = shared.look.notified() => {}
             () = tokio::time::sleep(REFRESH) => {}
         }
@@ -37,19 +56,30 @@ pub async fn watch(shared: Arc<Shared>, mut changes: impl Stream<Item = ()> + Un
         let destinations = shared.state().destinations();
         match shared.netlink.read(&destinations).await {
             Ok(host) => {
+                shared.state().problems.remove("look");
                 let unresolved = shared.state().look(host, destinations);
                 for (device, address) in unresolved {
                     let is_bridged = shared.state().is_bridge(device);
                     shared.netlink.resolve(device, address, is_bridged).await;
                 }
             }
-            Err(error) => tracing::warn!(%error, "the machine cannot be looked at"),
+            Err(error) => {
+                let problem = Problem {
+                    error: error.to_string(),
+                    traffic: "new devices, addresses and routes are not followed; what was programmed before goes on".into(),
+                    fix: "it is tried again every second".into(),
+                };
+                let before = shared.state().problems.insert("look", vec![problem]);
+                if before.is_none() {
+                    tracing::warn!(%error, "the machine cannot be looked at");
+                }
+            }
         }
     }
 }
 
 /// Tells the programs that there is an agent.
-pub async fn beat(shared: Arc<Shared>) {
+pub async fn beat(shared: Arc<Shared>) -> Result<Infallible, EbpfError> {
     loop {
         tokio::time::sleep(BEAT).await;
         let result = shared.state().tables.beat();
@@ -72,7 +102,7 @@ fn step(shared: &Shared) -> Result<bool, EbpfError> {
 }
 
 /// Ends flows, a step at a time.
-pub async fn expire(shared: Arc<Shared>) {
+pub async fn expire(shared: Arc<Shared>) -> Result<Infallible, EbpfError> {
     let mut began = Instant::now();
     let mut tidied = Instant::now();
     loop {
