@@ -143,8 +143,10 @@ mod programs {
     /// Makes the packet one of the next flow.
     #[inline(always)]
     fn vary(frame: Window, plan: &mut Plan) -> Option<()> {
-        let source = Plan::source(plan.next());
+        let number = plan.next();
+        let source = Plan::source(number);
         if plan.six == 0 {
+            frame.put(L3 + 4, Plan::identification(number))?;
             frame.put(L3 + 12, source)
         } else {
             frame.put(L3 + 8 + 12, source)

@@ -48,6 +48,15 @@ impl Plan {
         (0x0a00_0000 | number).to_be_bytes()
     }
 
+    /// The IPv4 identification that goes with it: the sum of its words and this is the same for every flow, and so is the
+    /// header's checksum.
+    #[inline(always)]
+    pub const fn identification(number: u32) -> [u8; 2] {
+        let [a, b, c, d] = Self::source(number);
+        let sum = u16::from_be_bytes([a, b]) as u32 + u16::from_be_bytes([c, d]) as u32;
+        (!((sum & 0xffff) + (sum >> 16)) as u16).to_be_bytes()
+    }
+
     /// Number of the next flow (Knuth's line 26: a full period for any power of two).
     #[inline(always)]
     pub const fn next(&mut self) -> u32 {

@@ -15,8 +15,8 @@ use super::skb::Skb;
 use super::tables::{self, POOL};
 use super::{Path, clock, fragment, note, reply, socket, too_big, tunnel};
 use crate::frame::{Frame, L3};
-use crate::parse::{Four, Kind, Part, Six, verify};
-use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, tcp};
+use crate::parse::{Four, Kind, Part, Six, is_summed, verify};
+use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, tcp};
 
 /// A pool without members drops what comes for this long, then it resets: its tasks may be on their way.
 const EMPTY: u32 = tick::from_seconds(10);
@@ -129,6 +129,9 @@ fn front<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> Ver
         return own::<V, DRY>(skb, case);
     }
     note::step::<DRY>(Step::Sent, case.choice.node as u32);
+    if V::HEADER == size_of::<Ipv4>() && !is_summed(skb) {
+        return Verdict::BadHeader;
+    }
     Verdict::Relayed
 }
 

@@ -18,7 +18,7 @@ use super::globals::{cookie, self_address, self_node};
 use super::relay::{headers, outer_tos};
 use super::tables::{self, FIB, NODE, PEER4, UPLINK};
 use crate::frame::{Frame, L3};
-use crate::parse::{Four, Part, Six};
+use crate::parse::{Four, Part, Six, is_summed};
 use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, tcp};
 
 /// A frame in an XDP program, its bounds read once: nothing here is reached after the frame has been moved.
@@ -190,6 +190,9 @@ fn plain<V: Path>(window: Window) -> Option<Plain<V::Address>> {
 #[inline(always)]
 fn is_sound<V: Path>(window: Window, plain: &Plain<V::Address>) -> bool {
     let l4 = L3 + V::HEADER;
+    if V::HEADER == size_of::<Ipv4>() && !is_summed(window) {
+        return false;
+    }
     if plain.to.protocol == TCP {
         let Some([words, flags]) = window.at::<[u8; 2]>(l4 + 12) else {
             return false;

@@ -55,3 +55,44 @@ fn header_fields_that_cannot_be_are_dropped_under_their_reason() {
         }
     }
 }
+
+/// No device has looked at it, and no stack sees a relayed packet before its task's. That one looks at what is delivered.
+#[test]
+fn a_packet_with_a_wrong_ipv4_header_checksum_is_not_sent_to_another_node() {
+    let Some(mut rig) = Rig::new() else { return };
+    let net = Net::Four;
+    cluster::locals(&mut rig, net);
+    let client = net.client();
+    let damages = [(L3 + 10, 1), (L3 + 11, 0x80), (L3 + 8, 2)];
+    let damaged = |frame: &[u8], (at, bit): (usize, u8)| {
+        let mut wrong = frame.to_vec();
+        wrong[at] ^= bit;
+        wrong
+    };
+    let front = net.front(port::THERE);
+    for packet in [
+        Packet::syn(client, front),
+        Packet::tcp(client, front, ACK).payload(b"data"),
+        Packet::udp(client, front),
+    ] {
+        let good = packet.frame();
+        let with_options = crate::frame::with_options(&good, &[1; 40]);
+        for frame in [good, with_options] {
+            assert_eq!(put_in(&mut rig, &frame), Verdict::Relayed);
+            for damage in damages {
+                let wrong = damaged(&frame, damage);
+                assert_eq!(put_in(&mut rig, &wrong), Verdict::BadHeader, "{damage:?}");
+            }
+        }
+    }
+    let syn = Packet::syn(client, net.front(port::HERE)).frame();
+    for damage in damages {
+        let sent = rig.uplink(&damaged(&syn, damage)).sent(Verdict::Delivered);
+        let (header, _) = etherparse::Ipv4Header::from_slice(&sent[L3..]).unwrap();
+        assert_ne!(
+            header.header_checksum,
+            header.calc_header_checksum(),
+            "{damage:?}"
+        );
+    }
+}
