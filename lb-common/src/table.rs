@@ -5,7 +5,9 @@
 
 use crate::{Plain, V4, V6, tick};
 
-/// Layout version of all maps; pinned maps of another version are migrated, never reinterpreted.
+/// Layout version of all maps, which are pinned under it. There has been no other yet. Whoever changes the layout raises it:
+/// maps of another version are never reinterpreted, so the new programs start with empty ones beside them, and connections are
+/// lost unless the flows are copied, which is then to be written (`plane/ebpf/migrate.rs` copies within a version only).
 pub const LAYOUT: u32 = 1;
 
 /// No member, in a head table; no table, as [`Pool::chain`].

@@ -5,7 +5,7 @@
 //! /sys/fs/bpf/portico/v1/NAME-old      a map of another size, until its entries are copied
 //! /sys/fs/bpf/portico/v1/links/...     an attachment
 //! ```
-//! `v1` is the version of the maps' layout: another version starts with maps of its own beside them.
+//! `v1` is the version of the maps' layout: another version starts with maps of its own beside them, and says so.
 
 use std::fs;
 use std::io;
@@ -16,7 +16,7 @@ use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::layout::{Kind, Wanted};
-use crate::plane::EbpfError;
+use crate::plane::{EbpfError, Problem};
 
 /// Where bpffs is mounted on every system that has one.
 const USUAL: &str = "/sys/fs/bpf";
@@ -59,6 +59,22 @@ impl Pins {
     /// Where a map waits whose entries are still to be copied; bpffs allows no dots.
     pub fn old(&self, name: &str) -> PathBuf {
         self.directory.join(format!("{name}-old"))
+    }
+
+    /// What agents of other versions left pinned.
+    pub fn problems(&self) -> Vec<Problem> {
+        let left = self.directory.parent().map(others).unwrap_or_default();
+        left.iter()
+            .map(|path| Problem {
+                error: format!("{} holds tables and programs of another version of Portico", path.display()),
+                traffic: "its programs are still attached beside these and go by tables that nobody keeps up to date".into(),
+                fix: format!(
+                    "when the connections they carry may end: rm -r {}; to go back to that version instead, stop this agent and remove {}",
+                    path.display(),
+                    self.directory.display()
+                ),
+            })
+            .collect()
     }
 
     /// Puts maps aside that are not of the size wanted. What is put aside goes on serving the programs that use it.
@@ -105,6 +121,22 @@ impl Pins {
     }
 }
 
+/// A directory of another version's pins: its programs, if links are among them, see every packet as ours do.
+fn others(root: &Path) -> Vec<PathBuf> {
+    let own = format!("v{}", lb_common::table::LAYOUT);
+    let entries = fs::read_dir(root).into_iter().flatten().flatten();
+    let mut found: Vec<PathBuf> = entries
+        .filter(|entry| {
+            let name = entry.file_name();
+            let version = name.to_str().and_then(|name| name.strip_prefix('v'));
+            name != *own && version.is_some_and(|version| version.parse::<u32>().is_ok())
+        })
+        .map(|entry| entry.path())
+        .collect();
+    found.sort();
+    found
+}
+
 fn is_bpffs(path: &Path) -> bool {
     let existing = path.ancestors().find(|ancestor| ancestor.exists());
     existing
@@ -123,4 +155,26 @@ fn mount_bpffs(point: &Path) -> io::Result<()> {
         Some("mode=0700"),
     )
     .map_err(io::Error::from)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pins_of_another_version_are_a_problem_until_they_are_removed() {
+        let root = tempfile::tempdir().unwrap();
+        let own = format!("v{}", lb_common::table::LAYOUT);
+        for name in [own.as_str(), "v99", "venue"] {
+            fs::create_dir(root.path().join(name)).unwrap();
+        }
+        let pins = Pins {
+            directory: root.path().join(own),
+        };
+        let problems = pins.problems();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].fix.contains("/v99;"));
+        fs::remove_dir(root.path().join("v99")).unwrap();
+        assert!(pins.problems().is_empty());
+    }
 }

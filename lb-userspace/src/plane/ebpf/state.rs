@@ -289,6 +289,7 @@ impl State {
     pub fn report(&self) -> PlaneReport {
         let mut problems: Vec<Problem> = self.problems.values().flatten().cloned().collect();
         problems.extend(self.tables.problems());
+        problems.extend(self.pins.problems());
         PlaneReport {
             generation: self.generation,
             applied_in: self.applied_in,
