@@ -5,11 +5,11 @@
 //! heard again; `adoption` the same snapshot after a restart of the agent. It needs root, and works in a network namespace and
 //! on a bpf file system of its own.
 
-use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use benches::input::{HERE, SERVICE, SERVICES, TASK, services_file};
 use criterion::{Criterion, criterion_group, criterion_main};
 use lb_userspace::config::Config;
 use lb_userspace::model::compose::{Composer, Event};
@@ -17,34 +17,7 @@ use lb_userspace::model::{Drains, Identity, Snapshot};
 use lb_userspace::plane::EbpfPlane;
 use lb_userspace::source::file;
 
-const SERVICES: u32 = 10_000;
-const BACKENDS: u32 = 10;
-const NODES: u32 = 100;
 const PINS: &str = "/tmp/portico-bench-apply";
-
-fn services_file(slots: u32) -> String {
-    let mut text = String::from("nodes:\n");
-    for node in 1..=NODES {
-        let _ = writeln!(text, "  node{node}: 192.0.2.{node}");
-    }
-    text.push_str("services:\n");
-    for service in 0..SERVICES {
-        let port = 10_000 + service;
-        let _ = writeln!(
-            text,
-            "  s{service}:\n    ports: [\"{port}:80/tcp\"]\n    slots: {slots}"
-        );
-        text.push_str("    health: { tcp: true }\n    backends:\n");
-        for backend in 1..=BACKENDS {
-            let node = (service + backend) % NODES + 1;
-            let _ = writeln!(
-                text,
-                "      - {{ node: node{node}, address: 172.18.0.{backend}, task: t{backend} }}"
-            );
-        }
-    }
-    text
-}
 
 /// The desired state as snapshots, one backend failing and recovering.
 struct Source {
@@ -58,8 +31,7 @@ impl Source {
     fn new(slots: u32) -> (Self, Arc<Snapshot>) {
         let desired = file::parse(Path::new("services.yaml"), &services_file(slots)).expect("a good file");
         let identity = Identity::new([0; 32]);
-        // Service s7's backend t1 runs on node9.
-        let failing = identity.backend("s7", "t1");
+        let failing = identity.backend(SERVICE, TASK);
         let mut composer = Composer::new(identity, ["file".into()], Drains::default());
         composer.absorb(Event::Source {
             source: "file".into(),
@@ -82,7 +54,7 @@ impl Source {
         self.fails = !self.fails;
         let unhealthy = self.fails.then_some(self.failing).into_iter().collect();
         self.composer.absorb(Event::Health {
-            node: "node9".into(),
+            node: HERE.into(),
             unhealthy,
         });
         Arc::new(self.composer.compose(self.now).expect("a change"))
@@ -91,7 +63,7 @@ impl Source {
 
 fn config(slots: u32) -> Config {
     let text = format!(
-        "node = \"node9\"\n[paths]\npins = \"{PINS}\"\nruntime = \"{PINS}-run\"\n\
+        "node = \"{HERE}\"\n[paths]\npins = \"{PINS}\"\nruntime = \"{PINS}-run\"\n\
          [limits]\nslots = {}\nhosted_slots = {}\npools = 16384\nmembers = 262144\n",
         SERVICES * slots,
         SERVICES / 10 * slots,

@@ -16,7 +16,7 @@ pub mod writer;
 
 pub use compose::Past;
 pub use desired::{Desired, DesiredBackend, DesiredNode, DesiredService, Stamps};
-pub use diff::{Change, Diff, PoolChange};
+pub use diff::{Change, Diff};
 pub use identity::Identity;
 pub use marks::{DrainMark, DrainObject, Drains};
 pub use snapshot::{

@@ -70,7 +70,7 @@ pub struct Tables {
 
 /// A pool for which there was no room, wholly or in part. It is tried again whenever something has changed.
 struct Refused {
-    change: apply::Change,
+    change: crate::model::Change,
     /// Key of the configuration, and its value.
     limit: &'static str,
     size: u32,

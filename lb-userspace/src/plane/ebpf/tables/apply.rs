@@ -1,14 +1,14 @@
 //! A snapshot, carried out by difference and in the order that never leads a packet into nothing: what is pointed to
 //! comes before what points, and goes after it.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet, btree_map};
-use std::iter::Peekable;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
 use super::fronts::Fronts;
 use super::{Refused, Tables};
-use crate::model::{Family, Pool, Service, Snapshot};
+use crate::model::diff::key;
+use crate::model::{Change, Diff, Pool, Snapshot};
 use crate::plane::{EbpfError, Problem};
 
 impl Tables {
@@ -157,38 +157,12 @@ impl Tables {
             .as_ref()
     }
 
-    /// Pools that are not shown as they should be, and ids of those that should not be shown at all. Both snapshots are in
-    /// one order, and what they share is known by its address: nothing else is read of it, unless nodes `turned`, to being
-    /// suspected or from it: the tables of every pool with a member there say so.
+    /// Pools that are not shown as they should be, and ids of those that should not be shown at all.
     fn difference(&mut self, snapshot: &Arc<Snapshot>, turned: &BTreeSet<u16>) -> (Vec<Change>, Vec<u64>) {
-        let turns = |pool: &Pool| {
-            let mut nodes = pool.members.iter().map(|member| member.candidate.node);
-            !turned.is_empty() && nodes.any(|node| turned.contains(&node))
-        };
         // After a failure nobody knows how far it came.
         let applied = self.applied.clone().filter(|_| self.whole);
         let before = applied.as_deref().unwrap_or(&NOTHING);
-        let mut old_services = before.services.iter().peekable();
-        let mut new_services = snapshot.services.iter().peekable();
-        let mut old_pools = before.pools.iter().peekable();
-        let (mut changed, mut gone) = (Vec::new(), Vec::new());
-        for pool in &snapshot.pools {
-            let service = named(&mut new_services, &pool.service);
-            let old_service = named(&mut old_services, &pool.service);
-            while let Some(old) = old_pools.next_if(|old| key(old) < key(pool)) {
-                gone.push(old.id);
-            }
-            let old = old_pools.next_if(|old| Arc::ptr_eq(old, pool) || key(old) == key(pool));
-            let same = old.is_some_and(|old| Arc::ptr_eq(old, pool))
-                && service.map(Arc::as_ptr) == old_service.map(Arc::as_ptr);
-            if !same || turns(pool) {
-                changed.push(Change {
-                    pool: Arc::clone(pool),
-                    service: service.cloned(),
-                });
-            }
-        }
-        gone.extend(old_pools.map(|old| old.id));
+        let Diff { changed, mut gone } = Diff::between(before, snapshot, turned);
         if applied.is_none() {
             // Pools that were found pinned.
             let present: HashSet<u64> = snapshot.pools.iter().map(|pool| pool.id).collect();
@@ -235,29 +209,3 @@ static NOTHING: Snapshot = Snapshot {
     services: BTreeMap::new(),
     pools: Vec::new(),
 };
-
-type Services<'s> = Peekable<btree_map::Iter<'s, Arc<str>, Arc<Service>>>;
-
-/// The service of this name, from services that are asked for in their order.
-fn named<'s>(services: &mut Services<'s>, name: &Arc<str>) -> Option<&'s Arc<Service>> {
-    while services
-        .next_if(|&(other, _)| !Arc::ptr_eq(other, name) && **other < **name)
-        .is_some()
-    {}
-    services
-        .peek()
-        .filter(|&&(other, _)| other == name)
-        .map(|&(_, service)| service)
-}
-
-/// The order of pools in a snapshot.
-fn key(pool: &Pool) -> (&str, u16, Family) {
-    (&pool.service, pool.target_port, pool.family)
-}
-
-/// A pool that is not shown yet, and the service it belongs to.
-#[derive(Clone)]
-pub(super) struct Change {
-    pub pool: Arc<Pool>,
-    pub service: Option<Arc<Service>>,
-}

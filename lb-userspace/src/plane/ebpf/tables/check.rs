@@ -9,7 +9,7 @@ use lb_common::{Plain, placement};
 
 use super::super::maps::Table;
 use super::Tables;
-use super::apply::Change;
+use crate::model::Change;
 use crate::plane::{Difference, EbpfError};
 
 impl Tables {

@@ -10,8 +10,7 @@ use lb_common::{Address, V4};
 
 use super::super::maps::Maps;
 use super::Tables;
-use super::apply::Change;
-use crate::model::{Member, Pool, Service, Standing};
+use crate::model::{Change, Member, Pool, Service, Standing};
 use crate::plane::EbpfError;
 
 /// Where a task is reached.

@@ -6,10 +6,9 @@ use std::time::{Duration, Instant};
 
 use lb_common::table::{self, BLOCK, NO_TABLE, pool_flag};
 
-use super::apply::Change;
 use super::slots::Scratch;
 use super::{Book, Refused, Tables, tick};
-use crate::model::{Affinity, Pool};
+use crate::model::{Affinity, Change, Pool};
 use crate::plane::EbpfError;
 
 /// How long a chain table stays after the last member left: its flows may still be asked for.
