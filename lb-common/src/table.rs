@@ -163,7 +163,7 @@ pub struct Flow {
     pub tag: u64,
     /// First sequence number of the task's SYN-ACK, valid with [`flow_state::ANSWERED`].
     pub isn: u32,
-    /// Tick of the last packet from the client.
+    /// Tick of the last packet from the client, or of the task's last word that it still has the socket.
     pub tick: u32,
     /// The port that the task sees the client under.
     pub client_port: [u8; 2],
