@@ -1,2 +1,24 @@
-//! Portico's name server: answers for the services of a [directory](https://en.wikipedia.org/wiki/Directory_service)
-//! and forwards the rest. Nothing is served yet; the crate holds the place that `lb-userspace` will depend on.
+//! Portico's name server: answers for the names of a [`Directory`], and forwards the rest.
+
+mod answer;
+mod config;
+mod directory;
+mod encode;
+mod forward;
+mod handler;
+mod limit;
+mod listen;
+mod name;
+mod server;
+mod service;
+mod statistics;
+mod wire;
+
+pub use config::{Config, ConfigError, ForwardConfig, LimitConfig, TcpConfig};
+pub use directory::{
+    Directory, Entry, Host, Lookup, Pointer, Port, Reverse, Subject, Target, Transport, Zone,
+};
+pub use handler::Handler;
+pub use name::Grammar;
+pub use server::{Server, StartError};
+pub use statistics::{Counter, Latency, Statistics};

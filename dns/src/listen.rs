@@ -1,0 +1,5 @@
+//! Sockets.
+
+mod batch;
+pub(crate) mod tcp;
+pub(crate) mod udp;

@@ -1,0 +1,93 @@
+//! UDP: several sockets per address, each read in batches.
+
+use std::io;
+use std::mem;
+use std::net::SocketAddr;
+use std::os::fd::AsFd;
+use std::sync::Arc;
+use std::time::Instant;
+
+use hickory_server::net::xfer::Protocol;
+use socket2::{Domain, Socket, Type};
+use tokio::io::Interest;
+use tokio::net::UdpSocket;
+
+use super::batch::{BATCH, Batch, want_destination};
+use crate::service::{Outcome, Service};
+
+/// Queries wait here while the tasks of all sockets are busy.
+const BUFFER: usize = 4 << 20;
+
+/// The kernel spreads clients over sockets that share an address.
+pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
+    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), None)?;
+    socket.set_reuse_port(true)?;
+    if address.is_ipv6() {
+        // The IPv4 wildcard is an address of its own.
+        socket.set_only_v6(true)?;
+    }
+    // As much as the system allows.
+    let _ = socket.set_recv_buffer_size(BUFFER);
+    let _ = socket.set_send_buffer_size(BUFFER);
+    if address.ip().is_unspecified() {
+        want_destination(&socket, address.is_ipv6())?;
+    }
+    socket.bind(&address.into())?;
+    UdpSocket::from_std(socket.into())
+}
+
+/// Serves one socket until it fails for good.
+pub(crate) async fn serve(service: Arc<Service>, socket: Arc<UdpSocket>) -> io::Result<()> {
+    let mut batch = Batch::new();
+    loop {
+        socket.readable().await?;
+        let mut count = 0;
+        let received = socket.try_io(Interest::READABLE, || {
+            count = batch.receive(socket.as_fd())?;
+            // Less than was asked for: there is no more, and no need to ask. One that has come since wakes us again.
+            if count < BATCH {
+                Err(io::ErrorKind::WouldBlock.into())
+            } else {
+                Ok(())
+            }
+        });
+        match received {
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
+                // What became of answers that were sent before, as ICMP reports it, says nothing of what is to come.
+                tracing::debug!(%error, "receiving queries");
+            }
+            _ => answer(&service, &socket, &mut batch, count),
+        }
+    }
+}
+
+fn answer(service: &Arc<Service>, socket: &Arc<UdpSocket>, batch: &mut Batch, count: usize) {
+    if count == 0 {
+        return;
+    }
+    let start = Instant::now();
+    service.statistics.received_udp.add(count as u64);
+    for datagram in batch.datagrams() {
+        let Some(client) = datagram.client() else { continue };
+        let mut out = mem::take(&mut datagram.answer);
+        match service.respond(datagram.query(), client, Protocol::Udp, &mut out) {
+            Outcome::Ready | Outcome::Nothing => {}
+            Outcome::Later(pending) => {
+                let (socket, service) = (Arc::clone(socket), Arc::clone(service));
+                let mut path = datagram.path();
+                // As many of these as may wait for upstreams.
+                tokio::spawn(async move {
+                    let mut answer = Vec::with_capacity(512);
+                    pending.finish(&mut answer).await;
+                    if path.send(socket.as_fd(), &answer).is_err() {
+                        service.statistics.send_failed.increment();
+                    }
+                });
+            }
+        }
+        datagram.answer = out;
+    }
+    let lost = batch.send(socket.as_fd());
+    service.statistics.send_failed.add(lost as u64);
+    service.statistics.here.add(count as u64, start.elapsed());
+}
