@@ -35,13 +35,6 @@ impl Reply {
     }
 }
 
-#[derive(Debug)]
-pub(crate) enum Answer {
-    Here(Reply),
-    /// The name is not one of ours.
-    Elsewhere,
-}
-
 /// What the directory has at a name.
 enum Finding {
     Found(Arc<Entry>),
@@ -85,27 +78,28 @@ impl Names {
         self.zones.apex(Zone::Domain)
     }
 
-    pub(crate) fn answer(&self, query: &Query, client: IpAddr) -> Answer {
+    /// `None`: the name is not one of ours.
+    pub(crate) fn answer(&self, query: &Query, client: IpAddr) -> Option<Reply> {
         if query.query_class() != DNSClass::IN {
             // CHAOS `version.bind` among them: what runs here is nobody's business.
-            return Answer::Here(Reply::code(ResponseCode::Refused));
+            return Some(Reply::code(ResponseCode::Refused));
         }
         match query.query_type() {
-            RecordType::AXFR | RecordType::IXFR => return Answer::Here(Reply::code(ResponseCode::Refused)),
+            RecordType::AXFR | RecordType::IXFR => return Some(Reply::code(ResponseCode::Refused)),
             RecordType::ANY => {}
             // A question for OPT or TSIG asks for nothing (RFC 6891 §6.1.1, RFC 8945 §4.2); 128 to 254 are questions we
             // do not know (RFC 6895 §3.1).
-            RecordType::OPT | RecordType::TSIG => return Answer::Here(Reply::code(ResponseCode::FormErr)),
+            RecordType::OPT | RecordType::TSIG => return Some(Reply::code(ResponseCode::FormErr)),
             other if (128..=254).contains(&u16::from(other)) => {
-                return Answer::Here(Reply::code(ResponseCode::NotImp));
+                return Some(Reply::code(ResponseCode::NotImp));
             }
             _ => {}
         }
         let text = Text::new(query.name());
         let name = text.as_str();
         match self.grammar.place(name) {
-            Place::Apex(zone) => Answer::Here(self.apex(query, zone)),
-            Place::Within { zone, relative } => Answer::Here(self.within(query, client, zone, relative)),
+            Place::Apex(zone) => Some(self.apex(query, zone)),
+            Place::Within { zone, relative } => Some(self.within(query, client, zone, relative)),
             Place::Address(address) => self.reverse(query, client, address),
             Place::Elsewhere => self.elsewhere(query, client, name),
         }
@@ -151,30 +145,32 @@ impl Names {
         }
     }
 
-    fn elsewhere(&self, query: &Query, client: IpAddr, name: &str) -> Answer {
+    fn elsewhere(&self, query: &Query, client: IpAddr, name: &str) -> Option<Reply> {
         let special = special(name).filter(|_| !self.is_routed(name));
         if special == Some(Special::Localhost) {
-            return Answer::Here(self.localhost(query));
+            return Some(self.localhost(query));
         }
         for unqualified in self.grammar.unqualified(name) {
+            // A whole name that a resolver has tried with its search list: `web.portico.internal.corp.example`.
+            if let Place::Within { zone, relative } = self.grammar.place(unqualified) {
+                return Some(self.within(query, client, zone, relative));
+            }
             let (service, owner) = service_of(unqualified);
             match self.find(client, Zone::Domain, owner) {
-                Finding::Found(entry) => return Answer::Here(self.entry(query, None, &entry, service)),
-                Finding::Hidden => return Answer::Here(self.nxdomain(query, None)),
+                Finding::Found(entry) => return Some(self.entry(query, None, &entry, service)),
+                Finding::Hidden => return Some(self.nxdomain(query, None)),
                 Finding::Unknown => {}
             }
         }
         match special {
             Some(Special::Nothing { zone }) => {
-                Answer::Here(self.negative(ResponseCode::NXDomain, zone::absolute(zone)))
+                Some(self.negative(ResponseCode::NXDomain, zone::absolute(zone)))
             }
-            Some(Special::Empty { zone }) => {
-                Answer::Here(self.negative(ResponseCode::NoError, zone::absolute(zone)))
-            }
+            Some(Special::Empty { zone }) => Some(self.negative(ResponseCode::NoError, zone::absolute(zone))),
             _ if self.keeps_to_itself(query, name) => {
-                Answer::Here(self.negative(ResponseCode::NXDomain, Name::root()))
+                Some(self.negative(ResponseCode::NXDomain, Name::root()))
             }
-            _ => Answer::Elsewhere,
+            _ => None,
         }
     }
 
@@ -263,8 +259,8 @@ impl Names {
         records
     }
 
-    fn reverse(&self, query: &Query, client: IpAddr, address: IpAddr) -> Answer {
-        Answer::Here(match self.directory.reverse(client, address) {
+    fn reverse(&self, query: &Query, client: IpAddr, address: IpAddr) -> Option<Reply> {
+        Some(match self.directory.reverse(client, address) {
             Reverse::Found(pointer) => match query.query_type() {
                 RecordType::PTR => {
                     let rdata = RData::PTR(PTR(self.zones.host(&pointer.host)));
@@ -287,7 +283,7 @@ impl Names {
                 )])
             }
             Reverse::Unknown if local_reverse(address) => self.nxdomain(query, None),
-            Reverse::Unknown => return Answer::Elsewhere,
+            Reverse::Unknown => return None,
         })
     }
 

@@ -85,6 +85,8 @@ fn write(
     let mut encoder = BinEncoder::new(out);
     encoder.set_max_size(room.body());
     response.destructive_emit(&mut encoder)?;
+    // The beginning of a record that did not fit is still there.
+    encoder.trim();
     Ok(())
 }
 

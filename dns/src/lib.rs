@@ -19,6 +19,9 @@ pub use directory::{
     Directory, Entry, Host, Lookup, Pointer, Port, Reverse, Subject, Target, Transport, Zone,
 };
 pub use handler::Handler;
+/// Types of this crate's interface are hickory's.
+pub use hickory_server::{self as hickory, proto};
 pub use name::Grammar;
 pub use server::{Server, StartError};
+pub use service::Source;
 pub use statistics::{Counter, Latency, Statistics};

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use governor::clock::DefaultClock;
 use governor::state::keyed::HashMapStateStore;
-use governor::{Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 
 use crate::config::LimitConfig;
 
@@ -19,6 +19,8 @@ const LOOK: usize = 1 << 16;
 
 pub(crate) struct Limit {
     limiter: RateLimiter<Key, HashMapStateStore<Key>, DefaultClock>,
+    /// Truncated answers cost as much as others: all clients together get as many as one gets of those.
+    truncated: DefaultDirectRateLimiter,
     clients: usize,
     checks: AtomicUsize,
     refusals: AtomicUsize,
@@ -50,6 +52,7 @@ impl Limit {
         let quota = Quota::per_second(number(config.per_second)).allow_burst(number(config.burst));
         Self {
             limiter: RateLimiter::hashmap(quota),
+            truncated: RateLimiter::direct(quota),
             clients: config.clients,
             checks: AtomicUsize::new(0),
             refusals: AtomicUsize::new(0),
@@ -71,7 +74,7 @@ impl Limit {
             return Verdict::Answer;
         }
         match self.refusals.fetch_add(1, Ordering::Relaxed) % 2 {
-            0 => Verdict::Truncate,
+            0 if self.truncated.check().is_ok() => Verdict::Truncate,
             _ => Verdict::Drop,
         }
     }

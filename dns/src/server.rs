@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 
 use crate::config::{Config, ConfigError};
 use crate::directory::Directory;
+use crate::handler::Handler;
 use crate::listen::tcp::{self, Connections};
 use crate::listen::udp;
 use crate::service::Service;
@@ -78,6 +79,11 @@ impl Server {
     /// In the order of [`Config::listen`], with the ports that were taken.
     pub fn addresses(&self) -> &[SocketAddr] {
         &self.addresses
+    }
+
+    /// Answers as this server does, with the same memory and counters, without its sockets.
+    pub fn handler(&self) -> Handler {
+        Handler::of(&self.service)
     }
 
     pub fn statistics(&self) -> Arc<Statistics> {

@@ -10,7 +10,7 @@ use hickory_server::proto::serialize::binary::{BinDecodable, BinDecoder};
 use hickory_server::server::Request;
 use tokio::task::JoinSet;
 
-use crate::answer::{Answer, Names, Reply};
+use crate::answer::{Names, Reply};
 use crate::config::{Config, ConfigError};
 use crate::directory::Directory;
 use crate::encode::{Room, bare, encode, room, truncated};
@@ -30,11 +30,26 @@ pub(crate) struct Service {
 /// What became of a query.
 pub(crate) enum Outcome {
     /// The answer has been written.
-    Ready,
+    Ready(Source),
     /// There is nothing to say.
     Nothing,
     /// An upstream is being asked.
-    Later(Pending),
+    Later(Box<Pending>),
+}
+
+/// Where an answer comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// What the directory says, or what every server says about itself and about special names.
+    Here,
+    /// An upstream's, remembered.
+    Memory,
+    /// An upstream's, remembered for longer than it said, because none answers now.
+    Stale,
+    /// An upstream's.
+    Upstream,
+    /// Nobody's: an error of the query, or that upstreams are missing or silent.
+    Nobody,
 }
 
 /// A query that waits for an upstream.
@@ -85,7 +100,7 @@ impl Service {
                 Verdict::Truncate => {
                     self.statistics.limited_truncated.increment();
                     truncated(packet, out);
-                    return Outcome::Ready;
+                    return Outcome::Ready(Source::Nobody);
                 }
                 Verdict::Drop => {
                     self.statistics.limited_dropped.increment();
@@ -96,7 +111,7 @@ impl Service {
         let refuse = |code, out: &mut Vec<u8>| {
             self.statistics.invalid.increment();
             bare(&header.metadata, code, out);
-            Outcome::Ready
+            Outcome::Ready(Source::Nobody)
         };
         if header.op_code != OpCode::Query {
             return refuse(ResponseCode::NotImp, out);
@@ -119,15 +134,15 @@ impl Service {
                 opt.code = ResponseCode::BADVERS.high();
             }
             self.write(&request, &Reply::code(ResponseCode::BADVERS), room, out);
-            return Outcome::Ready;
+            return Outcome::Ready(Source::Nobody);
         }
         match self.names.answer(query.original(), canonical(client.ip())) {
-            Answer::Here(reply) => {
+            Some(reply) => {
                 self.count(&reply);
                 self.write(&request, &reply, room, out);
-                Outcome::Ready
+                Outcome::Ready(Source::Here)
             }
-            Answer::Elsewhere => self.forward(request, room, out),
+            None => self.forward(request, room, out),
         }
     }
 
@@ -135,21 +150,27 @@ impl Service {
         let start = Instant::now();
         let code = match self.ask(&request, room) {
             Asked::Known(packed, age) => {
-                match age {
-                    Age::Fresh(_) => self.statistics.cached.increment(),
-                    Age::Stale => self.statistics.stale.increment(),
-                }
+                let source = match age {
+                    Age::Fresh(_) => {
+                        self.statistics.cached.increment();
+                        Source::Memory
+                    }
+                    Age::Stale => {
+                        self.statistics.stale.increment();
+                        Source::Stale
+                    }
+                };
                 self.write_packed(&request, &packed, age, room, out);
-                return Outcome::Ready;
+                return Outcome::Ready(source);
             }
             Asked::Later(wait) => {
-                return Outcome::Later(Pending {
+                return Outcome::Later(Box::new(Pending {
                     service: Arc::clone(self),
                     request,
                     room,
                     wait,
                     start,
-                });
+                }));
             }
             Asked::Failed => {
                 self.statistics.forwarded_failed.increment();
@@ -165,7 +186,7 @@ impl Service {
             }
         };
         self.write(&request, &Reply::code(code), room, out);
-        Outcome::Ready
+        Outcome::Ready(Source::Nobody)
     }
 
     pub(crate) fn ask(&self, request: &Request, room: Room) -> Asked {
@@ -235,24 +256,30 @@ pub(crate) fn canonical(address: IpAddr) -> IpAddr {
 
 impl Pending {
     /// Writes the answer to `out`, which is empty.
-    pub(crate) async fn finish(self, out: &mut Vec<u8>) {
+    pub(crate) async fn finish(self: Box<Self>, out: &mut Vec<u8>) -> Source {
         let Self {
             service,
             request,
             room,
             wait,
             start,
-        } = self;
-        match wait.answer().await {
+        } = *self;
+        let source = match wait.answer().await {
             Ok((packed, age)) => {
                 service.statistics.forwarded_answered.increment();
                 service.write_packed(&request, &packed, age, room, out);
+                match age {
+                    Age::Fresh(_) => Source::Upstream,
+                    Age::Stale => Source::Stale,
+                }
             }
             Err(_) => {
                 service.statistics.forwarded_failed.increment();
                 service.write(&request, &Reply::code(ResponseCode::ServFail), room, out);
+                Source::Nobody
             }
-        }
+        };
         service.statistics.forwarded.add(1, start.elapsed());
+        source
     }
 }

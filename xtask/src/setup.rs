@@ -27,6 +27,19 @@ const TOOLS: &[(&str, &str)] = &[
     ("tcpdump", "`lab exec PLACE -- tcpdump`"),
     ("iperf3", "bulk load"),
     ("wrk", "request load"),
+    (
+        "bind9-dnsutils",
+        "dig: what names resolve to, as BIND's client sees it",
+    ),
+    ("knot-dnsutils", "kdig: the same, as Knot's client sees it"),
+    ("ldnsutils", "drill: the same, as NLnet Labs' client sees it"),
+    ("python3-dnspython", "the same, as Python's client sees it"),
+    (
+        "musl-tools",
+        "getaddrinfo of the C library that static programs have",
+    ),
+    ("dnsperf", "load of questions"),
+    ("dnsmasq-base", "the name server to compare with"),
 ];
 
 /// Installs what is missing and says what and why before it does.

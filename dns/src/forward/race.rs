@@ -14,6 +14,8 @@ use super::upstream::{Group, Upstream};
 
 /// Datagrams are lost: everyone is asked so often.
 const ROUNDS: u32 = 3;
+/// After so long the first question may have been lost, and all are asked again; twice as long the next time.
+const AGAIN: Duration = Duration::from_millis(400);
 
 /// The first answer that says something; failing that, what an upstream said about not being able to; `None` if none
 /// said anything. Ends in its own time, which the caller limits.
@@ -21,15 +23,20 @@ pub(super) async fn race(group: &Group, question: &Question, manner: &Manner<'_>
     let order = group.order();
     let mut plan = VecDeque::new();
     for round in 0..ROUNDS {
-        plan.extend(order.iter().map(|upstream| (round, *upstream)));
+        let last = order.len().saturating_sub(1);
+        let asked = order.iter().enumerate();
+        plan.extend(asked.map(|(at, upstream)| match at == last {
+            true => (*upstream, AGAIN * 2u32.pow(round)),
+            false => (*upstream, patience(upstream)),
+        }));
     }
     let mut running = FuturesUnordered::new();
     let mut excuse = None;
     loop {
         let patience = match plan.pop_front() {
-            Some((round, upstream)) => {
+            Some((upstream, patience)) => {
                 running.push(ask(upstream, question, manner));
-                patience(upstream, round)
+                patience
             }
             None if running.is_empty() => return excuse,
             None => manner.attempt,
@@ -37,26 +44,20 @@ pub(super) async fn race(group: &Group, question: &Question, manner: &Manner<'_>
         let has_next = !plan.is_empty();
         let waiting = sleep(patience);
         tokio::pin!(waiting);
-        loop {
-            tokio::select! {
-                Some(result) = running.next() => match result {
-                    Ok(packed) if packed.is_conclusive() => return Some(packed),
-                    Ok(packed) => {
-                        excuse = Some(packed);
-                        break;
-                    }
-                    Err(_) => break,
-                },
-                () = &mut waiting, if has_next => break,
-                else => break,
-            }
+        tokio::select! {
+            Some(result) = running.next() => match result {
+                Ok(packed) if packed.is_conclusive() => return Some(packed),
+                Ok(packed) => excuse = Some(packed),
+                Err(_) => {}
+            },
+            () = &mut waiting, if has_next => {}
         }
     }
 }
 
 /// How long one is waited for before another is asked as well. A server that has to find out takes longer than it takes
-/// on the average, so this is generous where it is fast, and doubles with each round.
-fn patience(upstream: &Upstream, round: u32) -> Duration {
+/// on the average, so this is generous where it is fast.
+fn patience(upstream: &Upstream) -> Duration {
     let usual = upstream.smoothed() * 2 + Duration::from_millis(20);
-    usual.clamp(Duration::from_millis(50), Duration::from_millis(400)) * 2u32.pow(round)
+    usual.clamp(Duration::from_millis(50), Duration::from_millis(400))
 }

@@ -139,7 +139,7 @@ async fn converse(
             service.statistics.received_tcp.increment();
             let mut answer = Vec::with_capacity(512);
             match service.respond(query, client, Protocol::Tcp, &mut answer) {
-                Outcome::Ready => put(&answer, &mut output),
+                Outcome::Ready(_) => put(&answer, &mut output),
                 Outcome::Later(waiting) => pending.push(async move {
                     waiting.finish(&mut answer).await;
                     answer

@@ -71,7 +71,7 @@ fn answer(service: &Arc<Service>, socket: &Arc<UdpSocket>, batch: &mut Batch, co
         let Some(client) = datagram.client() else { continue };
         let mut out = mem::take(&mut datagram.answer);
         match service.respond(datagram.query(), client, Protocol::Udp, &mut out) {
-            Outcome::Ready | Outcome::Nothing => {}
+            Outcome::Ready(_) | Outcome::Nothing => {}
             Outcome::Later(pending) => {
                 let (socket, service) = (Arc::clone(socket), Arc::clone(service));
                 let mut path = datagram.path();
