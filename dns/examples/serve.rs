@@ -157,7 +157,7 @@ fn main() -> Result<()> {
     }
     runtime.enable_all().build()?.block_on(async {
         let server = Server::start(&config, names)?;
-        println!("listening on {:?}", server.addresses());
+        println!("listening on {:?}", server.addresses().collect::<Vec<_>>());
         loop {
             tokio::time::sleep(Duration::from_secs(60)).await;
         }

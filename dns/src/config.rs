@@ -10,7 +10,8 @@ pub use validate::ConfigError;
 /// Everything has a default but the addresses; [`Config::validate`] is called by [`crate::Server::start`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Config {
-    /// UDP and TCP. A wildcard address answers from the address that was asked.
+    /// UDP and TCP, from the start; [`crate::Server::listen`] adds others. A wildcard address answers from the address that
+    /// was asked.
     pub listen: Vec<SocketAddr>,
     /// UDP sockets per address, each served by a task of its own. 0: as many as there are CPUs.
     pub sockets: usize,

@@ -21,7 +21,6 @@ pub use directory::{
 pub use handler::Handler;
 /// Types of this crate's interface are hickory's.
 pub use hickory_server::{self as hickory, proto};
-pub use name::Grammar;
 pub use server::{Server, StartError};
 pub use service::Source;
 pub use statistics::{Counter, Latency, Statistics};

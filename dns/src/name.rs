@@ -3,8 +3,7 @@
 mod grammar;
 mod special;
 
-pub use grammar::Grammar;
-pub(crate) use grammar::{Place, Service, below, readings, service_of};
+pub(crate) use grammar::{Grammar, Place, Service, below, readings, service_of};
 pub(crate) use special::{Special, local_reverse, special};
 
 use std::str;

@@ -19,8 +19,17 @@ use crate::statistics::Statistics;
 /// A running server; dropping it stops it.
 pub struct Server {
     service: Arc<Service>,
-    addresses: Vec<SocketAddr>,
-    tasks: JoinSet<()>,
+    config: Config,
+    connections: Arc<Connections>,
+    listeners: Vec<Listener>,
+    /// Looks after the upstreams; stops when dropped.
+    _watch: JoinSet<()>,
+}
+
+/// What serves one address; stops when dropped.
+struct Listener {
+    address: SocketAddr,
+    _tasks: JoinSet<()>,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -36,49 +45,77 @@ pub enum StartError {
 }
 
 impl Server {
-    /// Binds all addresses, then serves them in tasks of the current tokio runtime. Port 0 takes a free port.
+    /// Binds all addresses, then serves them in tasks of the current tokio runtime.
     ///
     /// # Errors
     /// The configuration is wrong, or an address cannot be bound; then nothing is served.
     pub fn start(config: &Config, directory: Arc<dyn Directory>) -> Result<Self, StartError> {
         let service = Arc::new(Service::new(config, directory)?);
+        let mut watch = JoinSet::new();
+        service.watch_upstreams(&mut watch);
         let mut server = Self {
             service,
-            addresses: Vec::new(),
-            tasks: JoinSet::new(),
+            config: config.clone(),
+            connections: Arc::new(Connections::new(config.tcp)),
+            listeners: Vec::new(),
+            _watch: watch,
         };
-        server.service.watch_upstreams(&mut server.tasks);
-        let connections = Arc::new(Connections::new(config.tcp));
         for address in &config.listen {
-            let sockets = bind(*address, sockets(config))?;
-            server.addresses.push(sockets.address);
-            server.serve(sockets, &connections);
+            server.listen(*address)?;
         }
         Ok(server)
     }
 
-    fn serve(&mut self, sockets: Sockets, connections: &Arc<Connections>) {
+    /// Serves one address more, a bridge's that has just come, say; returns it with the port that was taken, which is any
+    /// free one for port 0.
+    ///
+    /// # Errors
+    /// An upstream has this address, or it cannot be bound.
+    pub fn listen(&mut self, address: SocketAddr) -> Result<SocketAddr, StartError> {
+        let config = Config {
+            listen: vec![address],
+            ..self.config.clone()
+        };
+        config.validate()?;
+        let listener = self.serve(bind(address, sockets(&self.config))?);
+        let address = listener.address;
+        self.listeners.push(listener);
+        Ok(address)
+    }
+
+    /// Stops serving an address; whether it was served.
+    pub fn unlisten(&mut self, address: SocketAddr) -> bool {
+        let before = self.listeners.len();
+        self.listeners.retain(|listener| listener.address != address);
+        self.listeners.len() < before
+    }
+
+    fn serve(&self, sockets: Sockets) -> Listener {
         let Sockets {
             address,
             datagrams,
             listener,
         } = sockets;
+        let mut tasks = JoinSet::new();
         for socket in datagrams {
             let service = Arc::clone(&self.service);
-            self.tasks.spawn(async move {
+            tasks.spawn(async move {
                 if let Err(error) = udp::serve(service, Arc::new(socket)).await {
                     tracing::error!(%address, %error, "no longer serving UDP");
                 }
             });
         }
-        let service = Arc::clone(&self.service);
-        self.tasks
-            .spawn(tcp::serve(service, listener, Arc::clone(connections)));
+        let (service, connections) = (Arc::clone(&self.service), Arc::clone(&self.connections));
+        tasks.spawn(tcp::serve(service, listener, connections));
+        Listener {
+            address,
+            _tasks: tasks,
+        }
     }
 
-    /// In the order of [`Config::listen`], with the ports that were taken.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// What is served, in the order it was asked for, with the ports that were taken.
+    pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
+        self.listeners.iter().map(|listener| listener.address)
     }
 
     /// Answers as this server does, with the same memory and counters, without its sockets.

@@ -17,6 +17,7 @@ use crate::encode::{Room, bare, encode, room, truncated};
 use crate::forward::{Age, Asked, Forwarder, Packed, Question, Wait};
 use crate::limit::{Limit, Verdict};
 use crate::statistics::Statistics;
+use crate::wire::is_written_out;
 
 /// Everything that is known between two queries.
 pub(crate) struct Service {
@@ -63,7 +64,7 @@ pub(crate) struct Pending {
 
 impl Service {
     pub(crate) fn new(config: &Config, directory: Arc<dyn Directory>) -> Result<Self, ConfigError> {
-        let grammar = config.validate()?;
+        let grammar = config.checked()?;
         let statistics = Arc::<Statistics>::default();
         let forwarder = Arc::new(Forwarder::new(&config.forward, Arc::clone(&statistics)));
         Ok(Self {
@@ -118,7 +119,7 @@ impl Service {
         }
         // Before anything is decoded: a count is a promise that costs its sender nothing. No server answers several
         // questions (RFC 9619).
-        if header.counts.queries != 1 {
+        if header.counts.queries != 1 || !is_written_out(packet) {
             return refuse(ResponseCode::FormErr, out);
         }
         let Ok(request) = Request::from_bytes(packet.to_vec(), client, protocol) else {

@@ -24,6 +24,19 @@ pub(crate) fn skip_name(bytes: &[u8], mut at: usize) -> Option<usize> {
     }
 }
 
+/// Whether the first name of a message is written out. A pointer in it could only lead into the header, where the answer
+/// has other bytes than the query.
+pub(crate) fn is_written_out(bytes: &[u8]) -> bool {
+    let mut at = HEADER;
+    while let Some(length @ ..=63) = bytes.get(at) {
+        if *length == 0 {
+            return true;
+        }
+        at += usize::from(*length) + 1;
+    }
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -39,6 +52,13 @@ mod tests {
         assert_eq!(skip_name(&bytes, 23), None);
         assert_eq!(skip_name(&bytes, 25), None);
         assert_eq!(skip_name(&bytes, 27), None);
+    }
+
+    #[test]
+    fn the_first_name_points_nowhere() {
+        let with = |name: &[u8]| is_written_out(&[&[0; HEADER], name].concat());
+        assert!(with(b"\x03www\x00") && with(b"\x00"));
+        assert!(!with(b"\x03www\xc0\x02") && !with(b"\x03www") && !with(b""));
     }
 
     #[test]

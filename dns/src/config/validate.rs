@@ -40,17 +40,16 @@ pub enum ConfigError {
         value: u64,
         bounds: &'static str,
     },
-    #[error("listen: no address; the server could not be asked")]
-    NoListener,
 }
 
 impl Config {
     /// # Errors
     /// The first thing that is wrong.
-    pub fn validate(&self) -> Result<Grammar, ConfigError> {
-        if self.listen.is_empty() {
-            return Err(ConfigError::NoListener);
-        }
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        self.checked().map(drop)
+    }
+
+    pub(crate) fn checked(&self) -> Result<Grammar, ConfigError> {
         number(
             "max_udp",
             self.max_udp.into(),

@@ -18,7 +18,7 @@ use crate::directory::{Subject, Transport, Zone};
 
 /// The zones, and the domains that clients append to what they ask for.
 #[derive(Clone, Debug)]
-pub struct Grammar {
+pub(crate) struct Grammar {
     pub(crate) domain: Box<str>,
     pub(crate) cluster: Option<Box<str>>,
     pub(crate) search: Box<[Box<str>]>,

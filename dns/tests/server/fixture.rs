@@ -209,9 +209,10 @@ pub fn serve_with(config: Config) -> Served {
         let _guard = runtime.enter();
         Server::start(&config, Arc::clone(&mesh) as Arc<dyn Directory>).unwrap()
     };
+    let address = server.addresses().next().unwrap();
     Served {
         mesh,
-        address: server.addresses()[0],
+        address,
         statistics: server.statistics(),
         _server: server,
         _runtime: runtime,

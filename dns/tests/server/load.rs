@@ -119,7 +119,7 @@ fn five_thousand_wait_for_a_silent_upstream_and_local_names_do_not() {
             let client = client.try_clone().unwrap();
             let mut buffer = [0; 512];
             thread::spawn(move || -> Vec<_> {
-                let mut answer = || {
+                let answer = || {
                     let length = client.recv(&mut buffer).ok()?;
                     Message::from_vec(&buffer[..length]).ok()
                 };

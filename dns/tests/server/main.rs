@@ -4,11 +4,13 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod addresses;
 mod fixture;
 mod getaddrinfo;
 mod limits;
 mod load;
 mod names;
+mod resolved;
 mod rfc1035;
 mod rfc2308;
 mod rfc5452;

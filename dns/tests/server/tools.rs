@@ -72,8 +72,12 @@ pub fn run(program: &str, arguments: &[&str]) -> String {
 }
 
 pub fn dig(server: &Served, arguments: &[&str]) -> Seen {
-    let port = server.address.port().to_string();
-    let common = ["@127.0.0.1", "-p", &port, "+tries=1", "+time=10", "+nocookie"];
+    dig_at("127.0.0.1", server.address.port(), arguments)
+}
+
+pub fn dig_at(address: &str, port: u16, arguments: &[&str]) -> Seen {
+    let (at, port) = (format!("@{address}"), port.to_string());
+    let common = [&*at, "-p", &port, "+tries=1", "+time=10", "+nocookie"];
     read(run("dig", &[&common, arguments].concat()))
 }
 
