@@ -12,7 +12,7 @@ use nix::mount::{MsFlags, mount};
 
 use crate::fixture::{config, eventually, serve_with};
 use crate::getaddrinfo::isolated;
-use crate::tools::{dig_at, have, skip};
+use crate::tools::{dig_at, have, run, skip};
 use crate::upstream::{Upstream, a, nxdomain};
 
 const STUB: &str = "127.0.0.53";
@@ -86,6 +86,15 @@ fn systemd_resolved_gets_what_it_asks_for() {
     };
     isolated(test, "nameserver 127.0.0.53\n", move || {
         furnish();
+        // Without an address that leads somewhere it asks nobody.
+        for arguments in [
+            "link add outside type veth peer name away",
+            "addr add 192.0.2.53/24 dev outside",
+            "link set outside up",
+            "link set away up",
+        ] {
+            run("ip", &arguments.split(' ').collect::<Vec<_>>());
+        }
         let upstream = Upstream::start(|query| {
             Some(match query.queries[0].name().to_string().as_str() {
                 "www.example.com." => a(query, 60, 1),
