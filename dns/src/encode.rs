@@ -73,7 +73,8 @@ fn write(
     room: Room,
     out: &mut Vec<u8>,
 ) -> Result<(), ProtoError> {
-    metadata.response_code = reply.code;
+    // The header's part; the rest is in our own OPT record, which the encoder does not know of and would miss, aloud.
+    metadata.response_code = ResponseCode::from_low(reply.code.low());
     metadata.authoritative = reply.authoritative;
     let response = MessageResponseBuilder::new(&request.queries, None).build(
         metadata,

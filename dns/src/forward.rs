@@ -66,7 +66,6 @@ pub(crate) enum Asked {
 pub(crate) struct Wait {
     answer: watch::Receiver<Option<Result>>,
     stale: Option<Arc<Packed>>,
-    statistics: Arc<Statistics>,
     _permit: Permit,
 }
 
@@ -135,7 +134,6 @@ impl Forwarder {
         Asked::Later(Wait {
             answer: self.start(question, route),
             stale,
-            statistics: Arc::clone(&self.statistics),
             _permit: permit,
         })
     }
@@ -239,10 +237,7 @@ impl Wait {
         };
         match timeout(CLIENT_PATIENCE, answer()).await {
             Ok(Ok(packed)) if packed.is_conclusive() => Ok((packed, Age::Fresh(Duration::ZERO))),
-            _ => {
-                self.statistics.stale.increment();
-                Ok((stale, Age::Stale))
-            }
+            _ => Ok((stale, Age::Stale)),
         }
     }
 }

@@ -1,4 +1,15 @@
 //! Portico's name server: answers for the names of a [`Directory`], and forwards the rest.
+//!
+//! ```text
+//!  UDP, TCP ──> listen ──> service ──> answer ──> Directory        names of ours: zones, search domains, addresses
+//!                             │           └── name                 what a name may mean
+//!                             └──────> forward ──> upstreams       all others: remembered, coalesced, raced, checked
+//! ```
+//! A query is checked, limited and decoded in `service`; if `answer` finds that its name is ours, the answer is made on the
+//! spot, within the batch of datagrams it came in. Everything else is `forward`'s: from memory on the spot too, otherwise
+//! in a task of its own that ends in bounded time.
+//!
+//! What is promised to clients, by standard, is told by the tests in `tests/server/`.
 
 mod answer;
 mod config;

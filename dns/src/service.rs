@@ -94,20 +94,9 @@ impl Service {
             return Outcome::Nothing;
         };
         if protocol == Protocol::Udp
-            && let Some(limit) = &self.limit
+            && let Some(outcome) = self.limited(packet, client, out)
         {
-            match limit.check(canonical(client.ip())) {
-                Verdict::Answer => {}
-                Verdict::Truncate => {
-                    self.statistics.limited_truncated.increment();
-                    truncated(packet, out);
-                    return Outcome::Ready(Source::Nobody);
-                }
-                Verdict::Drop => {
-                    self.statistics.limited_dropped.increment();
-                    return Outcome::Nothing;
-                }
-            }
+            return outcome;
         }
         let refuse = |code, out: &mut Vec<u8>| {
             self.statistics.invalid.increment();
@@ -147,20 +136,30 @@ impl Service {
         }
     }
 
+    fn limited(&self, packet: &[u8], client: SocketAddr, out: &mut Vec<u8>) -> Option<Outcome> {
+        match self.limit.as_ref()?.check(canonical(client.ip())) {
+            Verdict::Answer => None,
+            Verdict::Truncate => {
+                self.statistics.limited_truncated.increment();
+                truncated(packet, out);
+                Some(Outcome::Ready(Source::Nobody))
+            }
+            Verdict::Drop => {
+                self.statistics.limited_dropped.increment();
+                Some(Outcome::Nothing)
+            }
+        }
+    }
+
     fn forward(self: &Arc<Self>, request: Request, room: Room, out: &mut Vec<u8>) -> Outcome {
         let start = Instant::now();
         let code = match self.ask(&request, room) {
             Asked::Known(packed, age) => {
-                let source = match age {
-                    Age::Fresh(_) => {
-                        self.statistics.cached.increment();
-                        Source::Memory
-                    }
-                    Age::Stale => {
-                        self.statistics.stale.increment();
-                        Source::Stale
-                    }
+                let (counter, source) = match age {
+                    Age::Fresh(_) => (&self.statistics.cached, Source::Memory),
+                    Age::Stale => (&self.statistics.stale, Source::Stale),
                 };
+                counter.increment();
                 self.write_packed(&request, &packed, age, room, out);
                 return Outcome::Ready(source);
             }
@@ -267,12 +266,13 @@ impl Pending {
         } = *self;
         let source = match wait.answer().await {
             Ok((packed, age)) => {
-                service.statistics.forwarded_answered.increment();
+                let (counter, source) = match age {
+                    Age::Fresh(_) => (&service.statistics.forwarded_answered, Source::Upstream),
+                    Age::Stale => (&service.statistics.stale, Source::Stale),
+                };
+                counter.increment();
                 service.write_packed(&request, &packed, age, room, out);
-                match age {
-                    Age::Fresh(_) => Source::Upstream,
-                    Age::Stale => Source::Stale,
-                }
+                source
             }
             Err(_) => {
                 service.statistics.forwarded_failed.increment();

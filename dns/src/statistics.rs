@@ -41,7 +41,8 @@ impl Latency {
 
 macro_rules! statistics {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What became of queries. Each is counted as received once, and has one outcome.
+        /// What became of queries. Each is counted as received, and under one of the outcomes `found` to
+        /// `overloaded` (but `truncated` and `coalesced`, which come beside another).
         #[derive(Debug, Default)]
         pub struct Statistics {
             $($(#[$doc])* pub $name: Counter,)*
