@@ -83,7 +83,7 @@ impl Server {
         Ok(address)
     }
 
-    /// Stops serving an address; whether it was served.
+    /// Stops serving an address; whether it was served. It is free as soon as the runtime has dropped its tasks.
     pub fn unlisten(&mut self, address: SocketAddr) -> bool {
         let before = self.listeners.len();
         self.listeners.retain(|listener| listener.address != address);

@@ -15,29 +15,58 @@ use crate::name::Grammar;
 const SERVER: &str = "ns.dns";
 
 pub(super) struct Zones {
-    domain: Name,
-    cluster: Name,
+    domain: Names,
+    cluster: Names,
     /// Where this server is asked.
     addresses: Box<[IpAddr]>,
     ttl: u32,
+}
+
+/// Made once: negative answers are many where clients have search lists.
+struct Names {
+    apex: Name,
+    server: Name,
+    mailbox: Name,
+}
+
+impl Names {
+    fn new(apex: &str) -> Self {
+        let apex = absolute(apex);
+        let below = |relative: &str| {
+            let relative = Name::from_labels(relative.split('.').map(str::as_bytes));
+            // A zone so long that nothing fits below it stands for it.
+            relative
+                .and_then(|relative| relative.append_domain(&apex))
+                .unwrap_or_else(|_| apex.clone())
+        };
+        Self {
+            server: below(SERVER),
+            mailbox: below("hostmaster"),
+            apex,
+        }
+    }
 }
 
 impl Zones {
     pub(super) fn new(config: &Config, grammar: &Grammar) -> Self {
         let listen = config.listen.iter().map(SocketAddr::ip);
         Self {
-            domain: absolute(grammar.suffix(Zone::Domain)),
-            cluster: absolute(grammar.suffix(Zone::Cluster)),
+            domain: Names::new(grammar.suffix(Zone::Domain)),
+            cluster: Names::new(grammar.suffix(Zone::Cluster)),
             addresses: listen.filter(|address| !address.is_unspecified()).collect(),
             ttl: config.negative_ttl,
         }
     }
 
-    pub(super) fn apex(&self, zone: Zone) -> &Name {
+    fn names(&self, zone: Zone) -> &Names {
         match zone {
             Zone::Domain => &self.domain,
             Zone::Cluster => &self.cluster,
         }
+    }
+
+    pub(super) fn apex(&self, zone: Zone) -> &Name {
+        &self.names(zone).apex
     }
 
     /// Seconds, for everything that the directory gives no TTL for.
@@ -57,22 +86,29 @@ impl Zones {
     /// Its TTL is the time that negative answers hold: the smaller of this and the minimum counts (RFC 2308 §5), so both
     /// are the same.
     pub(super) fn soa(&self, apex: Name, serial: u32) -> Record {
-        let master = self.name(Zone::Domain, SERVER);
-        let mailbox = self.name(Zone::Domain, "hostmaster");
+        let Names { server, mailbox, .. } = &self.domain;
         // Nobody transfers the zone; refresh, retry and expire are what RFC 1912 §2.2 finds sensible.
-        let rdata = SOA::new(master, mailbox, serial, 7200, 1800, 1_209_600, self.ttl);
+        let rdata = SOA::new(
+            server.clone(),
+            mailbox.clone(),
+            serial,
+            7200,
+            1800,
+            1_209_600,
+            self.ttl,
+        );
         Record::from_rdata(apex, self.ttl, RData::SOA(rdata))
     }
 
     pub(super) fn server_name(&self, zone: Zone) -> NS {
-        NS(self.name(zone, SERVER))
+        NS(self.names(zone).server.clone())
     }
 
     pub(super) fn glue(&self, zone: Zone) -> Vec<Record> {
-        let name = self.name(zone, SERVER);
+        let name = &self.names(zone).server;
         self.addresses
             .iter()
-            .map(|address| self.address(&name, *address))
+            .map(|address| self.address(name, *address))
             .collect()
     }
 
@@ -111,13 +147,6 @@ impl Zones {
 
     fn address(&self, owner: &Name, address: IpAddr) -> Record {
         Record::from_rdata(owner.clone(), self.ttl, rdata(address))
-    }
-
-    fn name(&self, zone: Zone, relative: &str) -> Name {
-        let relative = Name::from_labels(relative.split('.').map(str::as_bytes));
-        let name = relative.and_then(|relative| relative.append_domain(self.apex(zone)));
-        // A zone so long that nothing fits below it.
-        name.unwrap_or_else(|_| self.apex(zone).clone())
     }
 }
 

@@ -5,12 +5,13 @@ use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::AsFd;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hickory_server::net::xfer::Protocol;
 use socket2::{Domain, Socket, Type};
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
+use tokio::time::sleep;
 
 use super::batch::{BATCH, Batch, want_destination};
 use crate::service::{Outcome, Service};
@@ -53,8 +54,9 @@ pub(crate) async fn serve(service: Arc<Service>, socket: Arc<UdpSocket>) -> io::
         });
         match received {
             Err(error) if error.kind() != io::ErrorKind::WouldBlock => {
-                // What became of answers that were sent before, as ICMP reports it, says nothing of what is to come.
-                tracing::debug!(%error, "receiving queries");
+                // No memory, most likely. Whatever it is, it is not over at once.
+                tracing::warn!(%error, "receiving queries");
+                sleep(Duration::from_millis(50)).await;
             }
             _ => answer(&service, &socket, &mut batch, count),
         }
