@@ -7,6 +7,7 @@
 mod addresses;
 mod fixture;
 mod getaddrinfo;
+mod handler;
 mod limits;
 mod load;
 mod names;

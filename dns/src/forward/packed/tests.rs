@@ -2,6 +2,10 @@ use hickory_server::proto::op::{Edns, Message, MessageType, OpCode, Query, Respo
 use hickory_server::proto::rr::rdata::{A, CNAME, SOA};
 use hickory_server::proto::rr::{Name, RData, Record, RecordType};
 
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::Index;
+
 use super::*;
 use crate::encode::Opt;
 
@@ -160,4 +164,40 @@ fn nothing_is_made_of_noise() {
             }
         }
     }
+}
+
+proptest! {
+    #[test]
+    fn what_is_like_an_answer_is_refused_or_can_be_passed_on(
+        changes in vec((any::<Index>(), any::<u8>()), 0..8),
+        cut in any::<Index>(),
+        size in 512..1500u16,
+        edns: bool,
+    ) {
+        let mut bytes = message(|message| {
+            message.add_answer(Record::from_rdata(name("www.example."), 300, RData::CNAME(CNAME(name("x.example.")))));
+            (0..40).for_each(|last| { message.add_answer(a("x.example.", 60, last)); });
+            message.add_authority(soa(300, 60));
+            message.add_additional(a("ns.example.", 60, 53));
+            message.set_edns(Edns::new());
+        });
+        for (at, byte) in changes {
+            let at = at.index(bytes.len());
+            bytes[at] = byte;
+        }
+        bytes.truncate(bytes.len() - cut.index(bytes.len()) / 8);
+        if let Some(packed) = Packed::parse(bytes) {
+            let (metadata, room) = request(size, edns);
+            let mut out = Vec::new();
+            let cut = packed.write(&metadata, packed_question(&packed), room, Age::Stale, &mut out);
+            prop_assert!(out.len() <= size.into());
+            let again = Packed::parse(out).expect("what was well-formed stays so");
+            prop_assert_eq!(again.is_truncated(), cut);
+            prop_assert!(again.records.len() <= packed.records.len());
+        }
+    }
+}
+
+fn packed_question(packed: &Packed) -> &[u8] {
+    &packed.bytes[HEADER..packed.question]
 }
