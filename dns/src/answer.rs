@@ -152,8 +152,10 @@ impl Names {
         }
         for unqualified in self.grammar.unqualified(name) {
             // A whole name that a resolver has tried with its search list: `web.portico.internal.corp.example`.
-            if let Place::Within { zone, relative } = self.grammar.place(unqualified) {
-                return Some(self.within(query, client, zone, relative));
+            match self.grammar.place(unqualified) {
+                Place::Apex(zone) => return Some(self.apex(query, zone)),
+                Place::Within { zone, relative } => return Some(self.within(query, client, zone, relative)),
+                Place::Address(_) | Place::Elsewhere => {}
             }
             let (service, owner) = service_of(unqualified);
             match self.find(client, Zone::Domain, owner) {

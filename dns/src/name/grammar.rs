@@ -123,12 +123,16 @@ pub(crate) fn readings(zone: Zone, name: &str) -> impl Iterator<Item = Subject<'
     tasks.chain(names).chain(kubernetes)
 }
 
+/// Each way to split a name is a look into the directory; a name of a hundred dots shall not cost a hundred.
+const SPLITS: usize = 8;
+
 /// A name whole, then with what follows each dot as its scope, the shortest scope first: the longer a name, the more
 /// exactly it says what is meant.
 fn scopes(name: &str) -> impl Iterator<Item = (&str, Option<&str>)> {
     let split = name
         .rmatch_indices('.')
         .filter(|(dot, _)| *dot > 0)
+        .take(SPLITS)
         .map(|(dot, _)| (&name[..dot], Some(&name[dot + 1..])));
     std::iter::once((name, None)).chain(split)
 }
@@ -201,6 +205,11 @@ mod tests {
                 name("web", Some("1.front"))
             ]
         );
+    }
+
+    #[test]
+    fn a_name_of_many_dots_costs_little() {
+        assert_eq!(readings(Zone::Domain, &"a.".repeat(100)).count(), 1 + SPLITS);
     }
 
     #[test]

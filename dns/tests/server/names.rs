@@ -167,6 +167,7 @@ fn what_the_mesh_owns_never_reaches_an_upstream() {
         "nothing.svc.cluster.local.",
         "unknown.",
         "nothing.portico.internal.corp.example.",
+        "portico.internal.corp.example.",
         "77.0.254.10.in-addr.arpa.",
     ] {
         for kind in [
