@@ -1,16 +1,5 @@
 //! Where a name lies, and the ways to understand it there, in the order they are tried.
-//!
-//! | name | understood as |
-//! |---|---|
-//! | `web`, `web.1`, `db.local` | service, container, task or alias of that very name |
-//! | `web.front` | `web` within the network or stack `front` |
-//! | `tasks.web`, `tasks.web.front` | all tasks of `web` |
-//! | `_http._tcp.NAME` | the port `http/tcp` of any of these |
-//! | any of these below the domain | the same, and never anybody else's |
-//! | any of these below a search domain | the same where it is known; otherwise the whole name is somebody else's |
-//! | `[HOST.]web.shop.svc` below the cluster domain | service `web` of the Kubernetes namespace `shop` |
-//! | `web.shop.svc` bare | the same where it is known |
-//! | `4.3.2.1.in-addr.arpa`, `….ip6.arpa` | the address |
+//! The table is at [`Subject`].
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
