@@ -116,21 +116,9 @@ fn a_bare_machine_gets_tools_compiler_linker_and_toolchain_and_is_told_why() {
 #[test]
 fn a_machine_that_has_everything_is_left_alone() {
     let machine = Machine::bare("whole");
-    let installed = [
-        "iproute2",
-        "nftables",
-        "ethtool",
-        "tcpdump",
-        "iperf3",
-        "wrk",
-        "rustc-web",
-        "libstd-rust-web-dev-bpf",
-    ];
-    let lines: Vec<String> = installed
-        .iter()
-        .map(|name| format!("echo {name} installed"))
-        .collect();
-    machine.has("dpkg-query", &lines.join("\n"));
+    // Says of every package it is asked about that it is there.
+    let all = r#"for word; do case "$word" in -*) ;; *) echo "$word installed" ;; esac; done"#;
+    machine.has("dpkg-query", all);
     machine.has("bpf-linker", "echo bpf-linker 0.13.0");
     machine.has(
         "rustup",
