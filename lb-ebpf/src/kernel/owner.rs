@@ -88,6 +88,9 @@ fn own_tcp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> V
                 Err(verdict) => verdict,
             };
         }
+        // Nothing is lost here that could be recovered: a repeated or forged SYN began this one, and the segment may be
+        // of a connection that another node has.
+        return unknown::<V, DRY>(case);
     }
     if new {
         return create::create::<V, DRY>(skb, case);
