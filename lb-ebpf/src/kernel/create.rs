@@ -12,7 +12,7 @@ use super::case::Case;
 use super::choose::head;
 use super::globals::self_node;
 use super::note;
-use super::owner::chain_of;
+use super::owner::{chain_of, rev_key};
 use super::skb::Skb;
 use super::tables::{MEMBER, POOL, local};
 use crate::parse::Kind;
@@ -210,7 +210,7 @@ pub fn find<V: Path>(case: &mut Case<V::Address>) -> u32 {
     let port = u16::from_ne_bytes(rev.client_port) as u64;
     let mut x = hash::mix(rev.client.fold() ^ rev.front.fold() << 1 ^ port << 40 ^ rev.front_port[1] as u64);
     for _ in 0..PORTS {
-        let flags = claim(holder::<V>(&case.back), &case.rev);
+        let flags = claim(holder::<V>(&case.back), &case.packet.key);
         if flags != TAKEN {
             return flags;
         }
@@ -220,13 +220,13 @@ pub fn find<V: Path>(case: &mut Case<V::Address>) -> u32 {
     TAKEN
 }
 
-/// The flags under which a way back may be put where `holder` is, or nobody: never over another flow's, nor over what
+/// The flags under which a flow's way back may be put where `holder` is, or nobody: never over another flow's, nor over what
 /// another CPU puts there meanwhile.
 #[inline(always)]
-fn claim<A: Address>(holder: Option<&Rev<A>>, rev: &Rev<A>) -> u32 {
+fn claim<A: Address>(holder: Option<&Rev<A>>, flow: &FlowKey<A>) -> u32 {
     match holder {
         None => BPF_NOEXIST,
-        Some(holder) if is_same(holder, rev) => BPF_ANY,
+        Some(holder) if leads_to(holder, flow) => BPF_ANY,
         Some(_) => TAKEN,
     }
 }
@@ -234,16 +234,11 @@ fn claim<A: Address>(holder: Option<&Rev<A>>, rev: &Rev<A>) -> u32 {
 /// Whether `case.back` leads back to the flow of the packet. A half-open flow and its way back go by themselves.
 #[inline(never)]
 pub fn has_way_back<V: Path>(case: &Case<V::Address>) -> bool {
-    let key = &case.packet.key;
     let Some(rev) = V::half_revs().get_ptr(&case.back) else {
         return false;
     };
     // SAFETY: a live map value, read only.
-    let rev = unsafe { &*rev };
-    rev.client == key.client
-        && rev.client_port == key.client_port
-        && rev.front == key.front
-        && rev.front_port == key.front_port
+    leads_to(unsafe { &*rev }, &case.packet.key)
 }
 
 /// Removes a half-open flow, and its way back at `case.back` unless that is another's by now.
@@ -267,13 +262,13 @@ fn holder<V: Path>(key: &RevKey<V::Address>) -> Option<&'static Rev<V::Address>>
     Some(unsafe { &*holder })
 }
 
-/// Whether two ways back are of one flow.
+/// Whether a way back leads to this flow.
 #[inline(always)]
-fn is_same<A: Address>(a: &Rev<A>, b: &Rev<A>) -> bool {
-    a.client == b.client
-        && a.client_port == b.client_port
-        && a.front == b.front
-        && a.front_port == b.front_port
+fn leads_to<A: Address>(rev: &Rev<A>, flow: &FlowKey<A>) -> bool {
+    rev.client == flow.client
+        && rev.client_port == flow.client_port
+        && rev.front == flow.front
+        && rev.front_port == flow.front_port
 }
 
 /// Makes a half-open flow an established one, whether or not its way back has stayed.
@@ -284,7 +279,8 @@ pub fn promote<V: Path>(
     local: &Local,
 ) -> Result<&'static mut Flow, Verdict> {
     prepare::<V>(case, local);
-    case.back.client_port = half.client_port;
+    // As the flow began: the subnet's prefix may have changed since.
+    case.back = rev_key::<V>(half, local, &case.packet);
     if !replace::<V>(case, half) {
         return Err(Verdict::FlowTableFull);
     }
@@ -339,7 +335,7 @@ fn keep<V: Path>(
 ) -> bool {
     // SAFETY: a live map value, read only.
     let holder = V::revs().get_ptr(back).map(|holder| unsafe { &*holder });
-    let flags = claim(holder, rev);
+    let flags = claim(holder, key);
     if flags == TAKEN || V::revs().insert(back, rev, flags as u64).is_err() {
         return false;
     }
