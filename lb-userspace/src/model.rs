@@ -20,7 +20,7 @@ pub use diff::{Change, Diff};
 pub use identity::Identity;
 pub use marks::{DrainMark, DrainObject, Drains};
 pub use snapshot::{
-    Affinity, Backend, Family, Frontend, HealthCheck, Member, Node, Pool, Probe, Protocol, Service, Shape,
-    Snapshot, Standing,
+    Affinity, Backend, Endpoint, Exposed, Family, Frontend, HealthCheck, Member, Naming, Node, Pool, Probe,
+    Protocol, Service, Shape, Snapshot, Standing,
 };
 pub use writer::{View, Writer};

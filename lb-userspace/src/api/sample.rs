@@ -9,7 +9,8 @@ use lb_common::placement::{Candidate, State};
 use super::Facts;
 use super::facts::{Peer, Plane, Source};
 use crate::model::{
-    Affinity, Backend, Family, Frontend, Identity, Member, Node, Pool, Protocol, Service, Snapshot, Standing,
+    Affinity, Backend, Family, Frontend, Identity, Member, Naming, Node, Pool, Protocol, Service, Snapshot,
+    Standing,
 };
 use crate::plane::{FlowReport, PlaneReport};
 
@@ -60,6 +61,9 @@ pub fn snapshot(identity: &Identity, tasks: usize) -> Snapshot {
     };
     let service = Service {
         name: "web".into(),
+        naming: Naming::default(),
+        vips: Vec::new(),
+        exposed: Vec::new(),
         frontends: vec![frontend],
         slots: 4096,
         affinity: Affinity::None,
@@ -144,6 +148,7 @@ fn backend_of(identity: &Identity, task: &Arc<str>, node: &Arc<str>) -> Backend 
     Backend {
         tag: identity.backend("web", task),
         task: Arc::clone(task),
+        names: Vec::new(),
         node: Arc::clone(node),
         addresses: vec![TASK],
         weight: 1,

@@ -10,7 +10,7 @@ use super::*;
 use crate::model::desired::DEFAULT_SLOTS;
 use crate::model::{
     Affinity, Desired, DesiredBackend, DesiredNode, DesiredService, Drains, Frontend, HealthCheck, Identity,
-    Probe, Protocol, Stamps, Standing,
+    Naming, Probe, Protocol, Stamps, Standing,
 };
 
 /// A task that answers with a status that can be changed.
@@ -47,6 +47,7 @@ impl Task {
 fn cluster(task: &Task, interval: Duration) -> Desired {
     let backend = DesiredBackend {
         task: "web.1".into(),
+        names: Vec::new(),
         node: "node1".into(),
         addresses: vec![task.address.ip()],
         weight: 1,
@@ -55,11 +56,15 @@ fn cluster(task: &Task, interval: Duration) -> Desired {
     };
     let elsewhere = DesiredBackend {
         task: "web.2".into(),
+        names: Vec::new(),
         node: "node2".into(),
         ..backend.clone()
     };
     let target_port = task.address.port();
     let service = DesiredService {
+        naming: Naming::default(),
+        vips: Vec::new(),
+        exposed: Vec::new(),
         frontends: vec![Frontend {
             address: None,
             port: 8080,
@@ -87,6 +92,7 @@ fn cluster(task: &Task, interval: Duration) -> Desired {
     Desired {
         nodes: [("node1".into(), node(1)), ("node2".into(), node(2))].into(),
         services: [("web".into(), Arc::new(service))].into(),
+        order: Vec::new(),
     }
 }
 

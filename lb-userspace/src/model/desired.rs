@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::{Affinity, Frontend, HealthCheck};
+use super::{Affinity, Exposed, Frontend, HealthCheck, Naming};
 
 /// The whole of one source's wishes; the next one replaces it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,6 +12,9 @@ pub struct Desired {
     pub nodes: BTreeMap<Arc<str>, DesiredNode>,
     /// Shared with the wishes before where nothing changed, which makes the next snapshot cheap.
     pub services: BTreeMap<Arc<str>, Arc<DesiredService>>,
+    /// The services in the order they were created, as far as the source knows it: VIPs are taken in this order, so that
+    /// a new service displaces nobody. Those that are missing come last, by name.
+    pub order: Vec<Arc<str>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +25,13 @@ pub struct DesiredNode {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DesiredService {
+    pub naming: Naming,
+    /// Addresses of its own; one is taken from the pools for each family that has none here, unless the endpoint is
+    /// [`Endpoint::Dnsrr`](super::Endpoint::Dnsrr) or the source wants others.
+    pub vips: Vec<IpAddr>,
+    /// Ports at the VIPs.
+    pub exposed: Vec<Exposed>,
+    /// Published ports, and what answers at `vips` beside `exposed`.
     pub frontends: Vec<Frontend>,
     /// A power of two, 64 to 2²⁰.
     pub slots: u32,
@@ -34,6 +44,8 @@ pub struct DesiredService {
 pub struct DesiredBackend {
     /// The instance: a source gives a new task a new identity where it can tell.
     pub task: Arc<str>,
+    /// What its container is called, beside the task; the first is the one it is shown by.
+    pub names: Vec<Arc<str>>,
     pub node: Arc<str>,
     /// At most one of each family, at least one.
     pub addresses: Vec<IpAddr>,

@@ -111,7 +111,7 @@ fn member(
 mod tests {
     use std::net::IpAddr;
 
-    use super::super::{Affinity, Frontend, Protocol};
+    use super::super::{Affinity, Frontend, Naming, Protocol};
     use super::*;
 
     const PLACING: Placing = Placing {
@@ -136,6 +136,7 @@ mod tests {
         Backend {
             tag: 1,
             task: task.into(),
+            names: Vec::new(),
             node: "node1".into(),
             addresses,
             weight: 1,
@@ -148,6 +149,9 @@ mod tests {
         let (slots, affinity) = (4096, Affinity::None);
         let service = Service {
             name: "web".into(),
+            naming: Naming::default(),
+            vips: Vec::new(),
+            exposed: Vec::new(),
             frontends,
             slots,
             affinity,

@@ -38,6 +38,13 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Service {
     pub name: Arc<str>,
+    pub naming: Naming,
+    /// Addresses of its own, at most one of each family: what its name resolves to. Wanted by the source, or taken from the
+    /// pools.
+    pub vips: Vec<IpAddr>,
+    /// What answers at the VIPs.
+    pub exposed: Vec<Exposed>,
+    /// Everything it answers at, the VIPs included.
     pub frontends: Vec<Frontend>,
     /// Slots of each of its head tables: a power of two, 64 to 2²⁰.
     pub slots: u32,
@@ -47,6 +54,39 @@ pub struct Service {
     pub health: Option<HealthCheck>,
     /// Sorted by task.
     pub backends: Vec<Backend>,
+}
+
+/// What a service is called, and by whom it may be asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Naming {
+    /// `web.shop` is `web` in the stack `shop`.
+    pub stack: Option<Arc<str>>,
+    /// Its name is answered to tasks on one of these, and to everybody where [`Self::PUBLIC`] is one. Sorted.
+    pub networks: Vec<Arc<str>>,
+    /// Further names of the service.
+    pub aliases: Vec<Arc<str>>,
+    pub endpoint: Endpoint,
+    /// Of its answers, in seconds.
+    pub ttl: u32,
+}
+
+/// What the name of a service leads to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Endpoint {
+    /// Its VIPs; its tasks where it has none.
+    #[default]
+    Vip,
+    /// Its tasks, and no VIP is taken for it.
+    Dnsrr,
+}
+
+/// A port that a service answers at its VIPs, the same port at its tasks.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Exposed {
+    pub port: u16,
+    pub protocol: Protocol,
+    /// For SRV records.
+    pub name: Option<Arc<str>>,
 }
 
 /// What decides which slot a flow has. A service keeps what it had when it was first seen: after a change every live flow
@@ -114,6 +154,35 @@ impl Service {
     }
 }
 
+impl Naming {
+    /// The network that everybody sees.
+    pub const PUBLIC: &str = "default";
+    /// Seconds, where nobody says.
+    pub const TTL: u32 = 5;
+}
+
+impl Default for Naming {
+    fn default() -> Self {
+        Self {
+            stack: None,
+            networks: vec![Self::PUBLIC.into()],
+            aliases: Vec::new(),
+            endpoint: Endpoint::default(),
+            ttl: Self::TTL,
+        }
+    }
+}
+
+impl Endpoint {
+    /// As it is written in configuration and output.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Vip => "vip",
+            Self::Dnsrr => "dnsrr",
+        }
+    }
+}
+
 impl Affinity {
     /// As it is written in configuration and output.
     pub const fn label(self) -> &'static str {
@@ -170,6 +239,8 @@ pub struct Backend {
     pub tag: u64,
     /// The instance: a new task has a new identity even at an old address.
     pub task: Arc<str>,
+    /// What its container is called, beside the task; the first is the one it is shown by.
+    pub names: Vec<Arc<str>>,
     /// Name of the node that runs it.
     pub node: Arc<str>,
     /// At most one of each family.

@@ -8,8 +8,8 @@ use proptest::prelude::*;
 
 use super::desired::DEFAULT_SLOTS;
 use super::{
-    Affinity, Desired, DesiredBackend, DesiredNode, DesiredService, Frontend, HealthCheck, Probe, Protocol,
-    Stamps,
+    Affinity, Desired, DesiredBackend, DesiredNode, DesiredService, Frontend, HealthCheck, Naming, Probe,
+    Protocol, Stamps,
 };
 
 pub fn node(last: u8) -> DesiredNode {
@@ -22,6 +22,7 @@ pub fn node(last: u8) -> DesiredNode {
 pub fn backend(task: &str, node: &str) -> DesiredBackend {
     DesiredBackend {
         task: task.into(),
+        names: Vec::new(),
         node: node.into(),
         addresses: vec!["172.18.0.2".parse().unwrap()],
         weight: 1,
@@ -34,6 +35,9 @@ pub fn service(port: u16, backends: Vec<DesiredBackend>) -> DesiredService {
     let probe = Probe::Tcp;
     let second = std::time::Duration::from_secs(1);
     DesiredService {
+        naming: Naming::default(),
+        vips: Vec::new(),
+        exposed: Vec::new(),
         frontends: vec![Frontend {
             address: None,
             port,
@@ -61,6 +65,7 @@ pub fn web(backends: Vec<DesiredBackend>) -> Desired {
             .map(|n| (Arc::from(format!("node{n}")), node(n)))
             .collect(),
         services: [("web".into(), Arc::new(service(8080, backends)))].into(),
+        order: Vec::new(),
     }
 }
 
@@ -78,6 +83,7 @@ pub fn any_desired() -> impl Strategy<Value = Desired> {
         Desired {
             nodes: nodes.collect(),
             services: services.collect(),
+            order: Vec::new(),
         }
     })
 }

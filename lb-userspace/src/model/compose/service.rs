@@ -72,6 +72,9 @@ impl Surroundings<'_> {
         };
         let service = Service {
             name: Arc::clone(name),
+            naming: desired.naming.clone(),
+            vips: desired.vips.clone(),
+            exposed: desired.exposed.clone(),
             frontends: desired.frontends.clone(),
             slots: shape.slots,
             affinity: shape.affinity,
@@ -121,6 +124,7 @@ impl Surroundings<'_> {
         let stood = Backend {
             tag,
             task: Arc::clone(&backend.task),
+            names: backend.names.clone(),
             node: Arc::clone(&backend.node),
             addresses: backend.addresses.clone(),
             weight: backend.weight,

@@ -14,7 +14,7 @@ use super::fault::Fault;
 use super::{ports, raw};
 use crate::model::desired::DEFAULT_SLOTS;
 use crate::model::validate::validate;
-use crate::model::{Affinity, Desired, DesiredNode, DesiredService, Frontend};
+use crate::model::{Affinity, Desired, DesiredNode, DesiredService, Frontend, Naming};
 use places::{Places, ServicePlaces};
 
 /// All of the file, or all that is wrong with it.
@@ -126,6 +126,9 @@ fn service(
     };
     (
         DesiredService {
+            naming: Naming::default(),
+            vips: Vec::new(),
+            exposed: Vec::new(),
             frontends,
             slots,
             affinity,

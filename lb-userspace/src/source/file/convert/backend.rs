@@ -73,6 +73,7 @@ pub fn backend(written: Spanned<raw::Backend>, faults: &mut Vec<Fault>) -> Optio
     };
     Some(DesiredBackend {
         task,
+        names: Vec::new(),
         node: node.value.into(),
         addresses,
         weight,
