@@ -1,7 +1,9 @@
 //! The part that runs in the kernel only: tables, rules, and changes to packets.
 
 pub mod act;
+pub mod back;
 pub mod case;
+pub mod chain;
 pub mod choose;
 pub mod clock;
 pub mod create;
@@ -9,10 +11,13 @@ pub mod deliver;
 pub mod fragment;
 pub mod globals;
 pub mod header;
+pub mod hint;
 pub mod icmp;
 pub mod inbound;
+pub mod leave;
 pub mod mss;
 pub mod note;
+pub mod open;
 pub mod owner;
 pub mod probe;
 pub mod recover;
@@ -25,6 +30,7 @@ pub mod socket;
 pub mod tables;
 pub mod too_big;
 pub mod tunnel;
+pub mod ways;
 pub mod xdp;
 
 use lb_common::{V4, V6};

@@ -4,14 +4,8 @@
 use lb_common::key::RevKey;
 use lb_common::table::{CHAIN, Rev};
 
-use super::choose::Choice;
-use super::clock;
-use super::fragment;
 use super::globals::self_node;
-use super::rewrite::Ends;
-use super::skb::Skb;
-use super::tables::Tables;
-use crate::parse::{Packet, Part, sketch};
+use crate::parse::Packet;
 
 /// What is known of the packet in hand. One for each CPU and family: programs of one kind do not interrupt each other.
 #[repr(C)]
@@ -29,6 +23,46 @@ pub struct Case<A> {
     pub task: u32,
     /// Ticks, see [`lb_common::tick`].
     pub now: u32,
+}
+
+/// Where a packet goes.
+#[derive(Clone, Copy)]
+pub struct Choice {
+    /// The slot's member, 0 where the pool has none.
+    pub tag: u64,
+    pub pool: u32,
+    pub slot: u32,
+    /// The node to send to.
+    pub node: u16,
+    /// For the outer source port.
+    pub entropy: u16,
+    /// Low 24 bits of the pool's id.
+    pub vni: u32,
+    /// [`pool_flag`] bits of the pool.
+    pub flags: u32,
+}
+
+/// Source and destination that a packet shall have.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Ends<A> {
+    pub source: A,
+    pub destination: A,
+    pub source_port: [u8; 2],
+    pub destination_port: [u8; 2],
+}
+
+impl<A: Copy> Ends<A> {
+    /// Those of a client's packet as the task sees it.
+    #[inline(always)]
+    pub fn towards_task(back: &RevKey<A>) -> Self {
+        Self {
+            source: back.client,
+            destination: back.task,
+            source_port: back.client_port,
+            destination_port: back.task_port,
+        }
+    }
 }
 
 /// What travels with a packet from node to node: the option of `docs/flow-placement.md`.
@@ -49,7 +83,7 @@ pub struct Arrival {
 impl Arrival {
     /// As of a packet that came in by a device of this node.
     #[inline(always)]
-    fn blank(&mut self, device: u8) {
+    pub fn blank(&mut self, device: u8) {
         self.member = 0;
         self.node = self_node();
         self.device = device;
@@ -61,27 +95,6 @@ impl Arrival {
             unsafe { list.add(word).write_volatile(0) };
         }
     }
-}
-
-/// Opens the case of a packet that came in by a device of this node; `None` where it cannot concern us.
-#[inline(always)]
-pub fn open<V: Tables>(skb: Skb, device: u8) -> Option<&'static mut Case<V::Address>> {
-    let case = V::case()?;
-    if !read::<V>(skb, &mut case.packet) {
-        return None;
-    }
-    case.arrival.blank(device);
-    case.now = clock::now();
-    Some(case)
-}
-
-#[inline(never)]
-fn read<V: Tables>(skb: Skb, packet: &mut Packet<V::Address>) -> bool {
-    let Some(sketched) = sketch::<V, _>(skb) else {
-        return false;
-    };
-    *packet = sketched;
-    packet.part != Part::Later || fragment::complete::<V>(packet)
 }
 
 const _: () = assert!(size_of::<Arrival>() == 24 && core::mem::offset_of!(Arrival, list) % 4 == 0);

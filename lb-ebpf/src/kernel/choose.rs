@@ -6,26 +6,10 @@ use lb_common::key::{FlowKey, Front};
 use lb_common::table::{BLOCK, NO_MEMBER, Pool, node_flag, pool_flag};
 use lb_common::trace::Step;
 
+use super::case::Choice;
 use super::globals::{seed, self_node};
 use super::note;
 use super::tables::{HEAD, MEMBER, NODE, POOL, Tables};
-
-/// Where a packet goes.
-#[derive(Clone, Copy)]
-pub struct Choice {
-    /// The slot's member, 0 where the pool has none.
-    pub tag: u64,
-    pub pool: u32,
-    pub slot: u32,
-    /// The node to send to.
-    pub node: u16,
-    /// For the outer source port.
-    pub entropy: u16,
-    /// Low 24 bits of the pool's id.
-    pub vni: u32,
-    /// [`pool_flag`] bits of the pool.
-    pub flags: u32,
-}
 
 /// The pool and the flow's slot in it. `None` for a pool that has just been taken away: its entry is empty, and its first
 /// slot would be another pool's.

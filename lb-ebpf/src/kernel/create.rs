@@ -1,32 +1,25 @@
 //! Owner rules 4, 5 and 2: a new connection finds its task, and becomes an established one.
 
-use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use lb_common::geneve::flag;
 use lb_common::key::{FlowKey, RevKey};
 use lb_common::table::{Flow, Local, NO_MEMBER, Rev, flow_state, local_state};
 use lb_common::trace::Step;
-use lb_common::{Address, Verdict, hash, tick};
+use lb_common::{Address, Verdict, tick};
 
 use super::Path;
 use super::case::Case;
+use super::chain::chain_of;
 use super::choose::head;
 use super::globals::self_node;
 use super::note;
-use super::owner::{chain_of, rev_key};
 use super::skb::Skb;
 use super::tables::{MEMBER, POOL, local};
+use super::ways::{TAKEN, claim, find, has_way_back, rev_key};
 use crate::parse::Kind;
 
 /// A task that does not listen gets new connections that nobody else can take after this many ticks, so that its
 /// kernel refuses them: silence would leave the client waiting.
 const DEAF: u32 = tick::from_seconds(10);
-/// Ports tried under which the task could see a client whose own port is taken (rule 5).
-const PORTS: u32 = 8;
-/// The first of them.
-const FIRST_PORT: u16 = 32_768;
-/// In place of a map's flags: another flow has the way back.
-pub const TAKEN: u32 = u32::MAX;
-
 /// Rule 4: the member named, else the head, else the runner-up, the first that can take it; one on another node gets
 /// it handed over, once.
 #[inline(never)]
@@ -201,46 +194,6 @@ fn reserve<V: Path>(case: &mut Case<V::Address>) -> bool {
     }
 }
 
-/// Finds a way back for the flow, under the client's own port or under another where a different flow has that one, and
-/// gives the flags under which it may be put there; [`TAKEN`] where there is none.
-#[inline(never)]
-pub fn find<V: Path>(case: &mut Case<V::Address>) -> u32 {
-    let rev = &case.rev;
-    // Of this flow alone: flows of one client that all tried the same few ports would soon find them taken.
-    let port = u16::from_ne_bytes(rev.client_port) as u64;
-    let mut x = hash::mix(rev.client.fold() ^ rev.front.fold() << 1 ^ port << 40 ^ rev.front_port[1] as u64);
-    for _ in 0..PORTS {
-        let flags = claim(holder::<V>(&case.back), &case.packet.key);
-        if flags != TAKEN {
-            return flags;
-        }
-        case.back.client_port = (FIRST_PORT | x as u16).to_be_bytes();
-        x >>= 7;
-    }
-    TAKEN
-}
-
-/// The flags under which a flow's way back may be put where `holder` is, or nobody: never over another flow's, nor over what
-/// another CPU puts there meanwhile.
-#[inline(always)]
-fn claim<A: Address>(holder: Option<&Rev<A>>, flow: &FlowKey<A>) -> u32 {
-    match holder {
-        None => BPF_NOEXIST,
-        Some(holder) if leads_to(holder, flow) => BPF_ANY,
-        Some(_) => TAKEN,
-    }
-}
-
-/// Whether `case.back` leads back to the flow of the packet. A half-open flow and its way back go by themselves.
-#[inline(never)]
-pub fn has_way_back<V: Path>(case: &Case<V::Address>) -> bool {
-    let Some(rev) = V::half_revs().get_ptr(&case.back) else {
-        return false;
-    };
-    // SAFETY: a live map value, read only.
-    leads_to(unsafe { &*rev }, &case.packet.key)
-}
-
 /// Removes a half-open flow, and its way back at `case.back` unless that is another's by now.
 #[inline(never)]
 pub fn forget<V: Path>(case: &Case<V::Address>) -> u32 {
@@ -249,26 +202,6 @@ pub fn forget<V: Path>(case: &Case<V::Address>) -> u32 {
     }
     let _ = V::halves().remove(&case.packet.key);
     0
-}
-
-/// Who has this way back. The half-open ones first: while one becomes established it is in both tables.
-#[inline(always)]
-fn holder<V: Path>(key: &RevKey<V::Address>) -> Option<&'static Rev<V::Address>> {
-    let holder = match V::half_revs().get_ptr(key) {
-        Some(holder) => holder,
-        None => V::revs().get_ptr(key)?,
-    };
-    // SAFETY: a live map value, read only.
-    Some(unsafe { &*holder })
-}
-
-/// Whether a way back leads to this flow.
-#[inline(always)]
-fn leads_to<A: Address>(rev: &Rev<A>, flow: &FlowKey<A>) -> bool {
-    rev.client == flow.client
-        && rev.client_port == flow.client_port
-        && rev.front == flow.front
-        && rev.front_port == flow.front_port
 }
 
 /// Makes a half-open flow an established one, whether or not its way back has stayed.

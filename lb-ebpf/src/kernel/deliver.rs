@@ -3,8 +3,8 @@
 use lb_common::Verdict;
 
 use super::Path;
-use super::case::Case;
-use super::rewrite::{Ends, rewrite};
+use super::case::{Case, Ends};
+use super::rewrite::rewrite;
 use super::skb::Skb;
 
 /// The packet goes to the task behind the device `case.task`, which sees it come by the flow's way back, `case.back`.

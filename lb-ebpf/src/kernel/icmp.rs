@@ -5,8 +5,7 @@ use lb_common::Verdict;
 use lb_common::checksum::Difference;
 
 use super::Path;
-use super::case::Case;
-use super::rewrite::Ends;
+use super::case::{Case, Ends};
 use super::skb::Skb;
 use crate::frame::{Frame, L3};
 use crate::parse::L4_MASK;

@@ -7,9 +7,10 @@ use lb_common::trace::Step;
 use lb_common::{Verdict, tick};
 
 use super::act::act;
-use super::case::{self, Case};
+use super::case::Case;
 use super::choose::choose;
 use super::globals::{self_address, self_node};
+use super::open;
 use super::owner::own;
 use super::skb::Skb;
 use super::tables::{self, POOL};
@@ -35,7 +36,7 @@ pub fn uplink<const DRY: bool>(skb: Skb) -> Verdict {
 
 #[inline(never)]
 fn uplink6<const DRY: bool>(skb: Skb) -> Verdict {
-    let Some(case) = case::open::<Six>(skb, skb.ifindex() as u8) else {
+    let Some(case) = open::open::<Six>(skb, skb.ifindex() as u8) else {
         return Verdict::NotOurs;
     };
     conclude::<Six, DRY>(skb, case)
@@ -43,7 +44,7 @@ fn uplink6<const DRY: bool>(skb: Skb) -> Verdict {
 
 #[inline(never)]
 fn uplink4<const DRY: bool>(skb: Skb) -> Verdict {
-    let Some(case) = case::open::<Four>(skb, skb.ifindex() as u8) else {
+    let Some(case) = open::open::<Four>(skb, skb.ifindex() as u8) else {
         return Verdict::NotOurs;
     };
     let key = &case.packet.key;
@@ -70,7 +71,7 @@ pub fn task(skb: Skb) -> Verdict {
 #[inline(never)]
 fn from_task<V: Path>(skb: Skb) -> Verdict {
     // Device 0: an answer to the task comes back through the routing table.
-    let Some(case) = case::open::<V>(skb, 0) else {
+    let Some(case) = open::open::<V>(skb, 0) else {
         return Verdict::NotOurs;
     };
     match reply::reply::<V>(skb, case) {

@@ -3,7 +3,7 @@
 use lb_common::Verdict;
 use lb_common::trace::{STEPS, Step, Taken};
 
-use super::choose::Choice;
+use super::case::Choice;
 use super::tables::TRACE;
 
 /// Notes a step.

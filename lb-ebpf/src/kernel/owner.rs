@@ -2,15 +2,14 @@
 
 use lb_common::geneve::flag;
 use lb_common::key::RevKey;
-use lb_common::table::{
-    CHAIN as CHAIN_LENGTH, ChainSlot, Flow, Local, NO_TABLE, flow_state, limit, local_state, rev_flag,
-};
+use lb_common::table::{Flow, Local, flow_state, limit, local_state, rev_flag};
 use lb_common::trace::Step;
-use lb_common::{Address, Verdict, handshake, tick};
+use lb_common::{Verdict, handshake, tick};
 
 use super::Path;
 use super::case::Case;
-use super::choose::{Choice, own_head};
+use super::chain::{append, chain_of, others};
+use super::choose::own_head;
 use super::clock;
 use super::create;
 use super::globals::self_node;
@@ -18,7 +17,8 @@ use super::note;
 use super::recover::recover;
 use super::skb::Skb;
 use super::socket;
-use super::tables::{CHAIN, POOL, local, settings};
+use super::tables::{local, settings};
+use super::ways::{has_way_back, rev_key};
 use crate::frame::Frame;
 use crate::parse::{Kind, L4_MASK, Packet, Part};
 use crate::wire::{Tcp, tcp};
@@ -62,7 +62,7 @@ fn own_tcp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> V
     if let Some((half, local)) = half_open::<V>(packet) {
         if new {
             case.back = rev_key::<V>(half, local, packet);
-            let whole = half.state & flow_state::RESET == 0 && create::has_way_back::<V>(case);
+            let whole = half.state & flow_state::RESET == 0 && has_way_back::<V>(case);
             if whole && has_socket::<V>(skb, &case.back, local.namespace) {
                 return continue_half::<V, DRY>(case, half, local);
             }
@@ -132,7 +132,7 @@ fn own_udp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> V
         && local.state != local_state::UNHEALTHY
     {
         case.back = rev_key::<V>(half, local, packet);
-        if create::has_way_back::<V>(case) {
+        if has_way_back::<V>(case) {
             return continue_half::<V, DRY>(case, half, local);
         }
     }
@@ -209,28 +209,6 @@ fn acknowledges<V: Path>(skb: Skb, packet: &Packet<V::Address>, half: &Flow) -> 
     };
     let acknowledgement = u32::from_be_bytes(segment.acknowledgement);
     half.state & flow_state::ANSWERED != 0 && handshake::acknowledges(acknowledgement, half.isn)
-}
-
-/// The address and the key under which the task knows this flow.
-#[inline(always)]
-pub fn rev_key<V: Path>(flow: &Flow, local: &Local, packet: &Packet<V::Address>) -> RevKey<V::Address> {
-    RevKey {
-        task: V::Address::narrow(local.address),
-        client: seen::<V>(flow, packet),
-        task_port: local.port,
-        client_port: flow.client_port,
-        protocol: packet.key.protocol,
-    }
-}
-
-/// The address that the task sees in place of the client's, or the client's own.
-#[inline(always)]
-fn seen<V: Path>(flow: &Flow, packet: &Packet<V::Address>) -> V::Address {
-    if flow.state & flow_state::TRANSLATED != 0 {
-        V::own_address()
-    } else {
-        packet.key.client
-    }
 }
 
 /// A packet of a flow that is held here.
@@ -348,39 +326,4 @@ fn chase<V: Path, const DRY: bool>(case: &mut Case<V::Address>) -> Verdict {
     note::step::<DRY>(Step::Chase, first as u32);
     note::choice::<DRY>(&case.choice);
     Verdict::Chased
-}
-
-/// The chain of a packet's slot, where this node hosts the pool.
-#[inline(always)]
-pub fn chain_of(choice: &Choice) -> Option<&'static ChainSlot> {
-    let pool = POOL.get(choice.pool)?;
-    if pool.chain == NO_TABLE {
-        return None;
-    }
-    CHAIN.get(pool.chain + choice.slot)
-}
-
-/// The chain's nodes without this one.
-#[inline(always)]
-fn others(chain: &ChainSlot) -> [u16; CHAIN_LENGTH] {
-    let mut list = [0u16; CHAIN_LENGTH];
-    let mut filled = 0usize;
-    for &node in &chain.nodes {
-        if node != 0 && node != self_node() && filled < CHAIN_LENGTH {
-            list[filled] = node;
-            filled += 1;
-        }
-    }
-    list
-}
-
-/// Puts `node` behind the last of the list; a full list loses its last.
-#[inline(always)]
-fn append(list: &mut [u16; CHAIN_LENGTH], node: u16) {
-    for index in 0..CHAIN_LENGTH {
-        if list[index] == 0 || index == CHAIN_LENGTH - 1 {
-            list[index] = node;
-            return;
-        }
-    }
 }

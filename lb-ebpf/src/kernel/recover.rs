@@ -1,11 +1,10 @@
 //! A flood can push a half-open entry out of its table while the handshake goes on. The task's kernel still knows whose it
 //! is, and a segment of it need not be answered with a reset.
 
-use super::Path;
 use super::case::Case;
-use super::create;
 use super::skb::Skb;
 use super::tables::local;
+use super::{Path, create, ways};
 use crate::frame::Frame;
 use crate::parse::L4_MASK;
 use crate::wire::{Tcp, tcp};
@@ -26,7 +25,7 @@ pub fn recover<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) 
         return false;
     }
     let state = create::prepare::<V>(case, local);
-    if create::find::<V>(case) == create::TAKEN {
+    if ways::find::<V>(case) == ways::TAKEN {
         return false;
     }
     awaits::<V>(skb, case, local.namespace) && (DRY || create::restore::<V>(case, state))

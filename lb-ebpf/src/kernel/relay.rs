@@ -6,8 +6,7 @@ use lb_common::geneve::{OVERHEAD, Tunnel};
 use lb_common::key::UDP;
 use lb_common::table::{Node, node_flag};
 
-use super::case::{Arrival, Case};
-use super::choose::Choice;
+use super::case::{Arrival, Case, Choice};
 use super::globals::cookie;
 use super::skb::Skb;
 use super::tables::{NODE, Tables};

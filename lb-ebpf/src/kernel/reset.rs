@@ -6,10 +6,9 @@ use lb_common::checksum;
 use lb_common::key::TCP;
 
 use super::Path;
-use super::case::Case;
+use super::back::send_back;
+use super::case::{Case, Ends};
 use super::header::{is_offloaded, word};
-use super::reply::send_back;
-use super::rewrite::Ends;
 use super::skb::Skb;
 use crate::frame::{Frame, L3};
 use crate::parse::L4_MASK;

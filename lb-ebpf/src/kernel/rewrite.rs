@@ -2,7 +2,6 @@
 
 use aya_ebpf::bindings::{BPF_F_MARK_MANGLED_0, BPF_F_PSEUDO_HDR, bpf_fib_lookup as Fib};
 use lb_common::checksum::Difference;
-use lb_common::key::RevKey;
 use lb_common::{V4, V6, Verdict};
 
 use super::case::Case;
@@ -16,29 +15,6 @@ use crate::wire::{self, tcp};
 
 /// Offset in an IPv4 header of what changes: TTL, with the protocol and the checksum beside it, and the addresses.
 const IPV4_TTL: usize = 8;
-
-/// Source and destination that a packet shall have.
-#[repr(C)]
-#[derive(Clone, Copy)]
-pub struct Ends<A> {
-    pub source: A,
-    pub destination: A,
-    pub source_port: [u8; 2],
-    pub destination_port: [u8; 2],
-}
-
-impl<A: Copy> Ends<A> {
-    /// Those of a client's packet as the task sees it.
-    #[inline(always)]
-    pub fn towards_task(back: &RevKey<A>) -> Self {
-        Self {
-            source: back.client,
-            destination: back.task,
-            source_port: back.client_port,
-            destination_port: back.task_port,
-        }
-    }
-}
 
 /// What rewriting needs to know of a family.
 pub trait Rewrite: Family {

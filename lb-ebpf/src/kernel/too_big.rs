@@ -8,8 +8,7 @@ use lb_common::{Verdict, checksum};
 use super::case::Case;
 use super::globals::self_node;
 use super::header::{is_offloaded, word};
-use super::reply::leave;
-
+use super::leave::leave;
 use super::skb::Skb;
 use super::tables::{NODE, settings};
 use super::{Path, clock};

@@ -3,18 +3,19 @@
 use lb_common::Verdict;
 use lb_common::geneve::{NotOurs, OVERHEAD, Tunnel, flag};
 use lb_common::key::FlowKey;
-use lb_common::table::{BLOCK, Hint};
 
 use super::Path;
 use super::act::act;
-use super::case::{self, Case};
-use super::choose::{Choice, slot};
+use super::case::{Case, Choice};
+use super::choose::slot;
 use super::fragment;
 use super::globals::{cookie, self_node};
+use super::hint::hint;
+use super::leave::leave;
+use super::open;
 use super::owner::own;
-use super::reply::leave;
 use super::skb::Skb;
-use super::tables::{self, HEAD, PEER4, TUNNEL};
+use super::tables::{self, PEER4, TUNNEL};
 use crate::frame::{Frame, L3};
 use crate::parse::{Four, Part, Six, verify};
 use crate::wire::{ETHERTYPE_IPV6, Ipv4};
@@ -22,7 +23,7 @@ use crate::wire::{ETHERTYPE_IPV6, Ipv4};
 /// Takes a Geneve packet to this node's underlay address.
 #[inline(always)]
 pub fn receive(skb: Skb) -> Verdict {
-    match open(skb) {
+    match unwrap(skb) {
         Ok(tunnel) if tunnel.protocol == ETHERTYPE_IPV6.to_be_bytes() => inner::<Six>(skb, tunnel),
         Ok(tunnel) => inner::<Four>(skb, tunnel),
         Err(verdict) => verdict,
@@ -31,7 +32,7 @@ pub fn receive(skb: Skb) -> Verdict {
 
 /// Checks sender, cookie and lengths, and takes the headers off.
 #[inline(always)]
-fn open(skb: Skb) -> Result<&'static Tunnel, Verdict> {
+fn unwrap(skb: Skb) -> Result<&'static Tunnel, Verdict> {
     let outer: Ipv4 = skb.at(L3).ok_or(Verdict::Truncated)?;
     // SAFETY: the value is copied at once.
     if unsafe { PEER4.get(outer.source) }.is_none() {
@@ -72,7 +73,7 @@ fn open(skb: Skb) -> Result<&'static Tunnel, Verdict> {
 
 #[inline(never)]
 fn inner<V: Path>(skb: Skb, tunnel: &Tunnel) -> Verdict {
-    let Some(case) = case::open::<V>(skb, tunnel.device) else {
+    let Some(case) = open::open::<V>(skb, tunnel.device) else {
         return Verdict::BadHeader;
     };
     if let Err(verdict) = verify(skb, &case.packet) {
@@ -143,38 +144,4 @@ fn forward<V: Path>(skb: Skb, case: &Case<V::Address>, tunnel: &Tunnel) -> Verdi
         hint::<V>(&flow, u16::from_be_bytes(tunnel.ingress), case.now);
     }
     leave::<V>(skb, &flow.client, tunnel.device, Verdict::ReplyForwarded)
-}
-
-/// Rule 7: remembers that `node` holds the flow, although its slot's head is elsewhere.
-#[inline(never)]
-pub fn hint<V: Path>(flow: &FlowKey<V::Address>, node: u16, now: u32) -> u32 {
-    let Some(pool) = tables::front::<V>(&flow.to()) else {
-        return 0;
-    };
-    let Some((pool, slot, _)) = slot::<V>(flow.client, flow.ports(), flow.protocol as u8, pool) else {
-        return 0;
-    };
-    if V::hints()
-        .insert(
-            flow,
-            &Hint {
-                node,
-                pad: 0,
-                tick: now,
-            },
-            0,
-        )
-        .is_err()
-    {
-        return 0;
-    }
-    if let Some(block) = HEAD.get_ptr_mut(pool.head + slot / BLOCK) {
-        // The target has no atomic "or". A bit lost to another CPU costs its flows a hop, nothing else.
-        // SAFETY: an aligned word of a live map value.
-        unsafe {
-            let hinted = &raw mut (*block).hinted;
-            hinted.write_volatile(hinted.read_volatile() | 1 << (slot % BLOCK));
-        }
-    }
-    1
 }

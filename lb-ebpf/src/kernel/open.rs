@@ -1,0 +1,28 @@
+//! Opening a case: what the packet is, and when it came.
+
+use super::case::Case;
+use super::skb::Skb;
+use super::tables::Tables;
+use super::{clock, fragment};
+use crate::parse::{Packet, Part, sketch};
+
+/// Opens the case of a packet that came in by a device of this node; `None` where it cannot concern us.
+#[inline(always)]
+pub fn open<V: Tables>(skb: Skb, device: u8) -> Option<&'static mut Case<V::Address>> {
+    let case = V::case()?;
+    if !read::<V>(skb, &mut case.packet) {
+        return None;
+    }
+    case.arrival.blank(device);
+    case.now = clock::now();
+    Some(case)
+}
+
+#[inline(never)]
+fn read<V: Tables>(skb: Skb, packet: &mut Packet<V::Address>) -> bool {
+    let Some(sketched) = sketch::<V, _>(skb) else {
+        return false;
+    };
+    *packet = sketched;
+    packet.part != Part::Later || fragment::complete::<V>(packet)
+}
