@@ -2,6 +2,7 @@
 
 mod bounds;
 mod cluster;
+mod dns;
 mod error;
 mod interfaces;
 mod limits;
@@ -14,6 +15,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 pub use cluster::{Cluster, ClusterConfig, Secret};
+pub use dns::Dns;
 pub use error::ConfigError;
 pub use interfaces::{Interface, Interfaces, XdpMode};
 pub use limits::Limits;
@@ -69,14 +71,6 @@ pub struct FileSource {
 #[serde(default, deny_unknown_fields)]
 pub struct Vip {
     pub pool: Vec<IpNet>,
-}
-
-/// The name server; read, and not served yet.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Dns {
-    pub listen: Vec<SocketAddr>,
-    pub upstreams: Vec<std::net::IpAddr>,
 }
 
 /// Directories and sockets. Several agents on one kernel need a set each.
