@@ -15,6 +15,8 @@ pub enum Subject {
     Packet,
     /// A client and a task in namespaces, beside plain routing, nftables and VXLAN; the smallest packets per second.
     Path,
+    /// Names beside dnsmasq and unbound; what connect() to a service costs.
+    Dns,
     /// The way of a change among 10,000 services into the kernel, the first load, and the agent's memory.
     Control,
     /// Score, head and chain, flow hash, diff and apply of large snapshots.
@@ -46,6 +48,7 @@ impl Subject {
         let (mut before, mut last) = match self {
             Self::Packet => (vec![], program("packet")),
             Self::Path => (vec![build()], program("path")),
+            Self::Dns => (vec![build()], program("dns")),
             Self::Control => (vec![build()], program("control")),
             Self::Micro => (vec![], cargo(&["bench", "--package", "benches", "--"])),
         };

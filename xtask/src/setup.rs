@@ -39,7 +39,8 @@ const TOOLS: &[(&str, &str)] = &[
         "getaddrinfo of the C library that static programs have",
     ),
     ("dnsperf", "load of questions"),
-    ("dnsmasq-base", "the name server to compare with"),
+    ("dnsmasq-base", "a name server to compare with"),
+    ("unbound", "another one"),
 ];
 
 /// Installs what is missing and says what and why before it does.
