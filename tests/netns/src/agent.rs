@@ -32,6 +32,7 @@ impl Cluster {
             command.args(["--time", "--monotonic", &ahead]).arg(program);
             command
         };
+        self.count_among(&mut command, node)?;
         command
             .arg("run")
             .arg("--config")

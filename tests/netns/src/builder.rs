@@ -8,7 +8,7 @@ use crate::cluster::Cluster;
 use crate::lag::Versions;
 use crate::state::{Node, Service, State};
 use crate::supervisor::{self, Supervisor};
-use crate::topology;
+use crate::{cgroup, names, topology};
 
 /// What a cluster shall be like.
 #[derive(Debug)]
@@ -144,7 +144,14 @@ impl Cluster {
         for node in self.nodes() {
             fs::create_dir_all(self.state.node_directory(&node))?;
         }
+        cgroup::create(&self.state.prefix, self.state.nodes.keys())?;
         topology::build(&self.state)?;
+        if self.state.mode.is_some() {
+            for node in self.nodes() {
+                names::write(&self.state, &node)?;
+            }
+            self.start_upstream()?;
+        }
         for (service, count) in tasks {
             for _ in 0..*count {
                 self.add_task(service, None)?;

@@ -11,7 +11,7 @@ use crate::lag::Versions;
 use crate::namespace::{Namespace, disguise};
 use crate::state::{self, Node, Service, State};
 use crate::supervisor::{self, Supervisor};
-use crate::{services, tool, topology};
+use crate::{cgroup, names, services, tool, topology};
 
 /// A cluster, and the right to remove it unless it was only [attached](Cluster::attach) to.
 #[derive(Debug)]
@@ -46,14 +46,25 @@ impl Cluster {
         topology::place(&self.state, name)
     }
 
-    /// A command at a place. On a node it sees what the agent sees: its pins, and its host name.
+    /// A command at a place, in its node's cgroup, with its node's name server. On a node it sees what the agent sees:
+    /// its pins, and its host name.
     pub fn command(&self, place: &str, program: impl AsRef<OsStr>) -> Result<Command> {
         let namespace = self.place(place);
         let mut command = namespace.command(program)?;
+        self.count_among(&mut command, place)?;
         if self.state.nodes.contains_key(place) {
             disguise(&mut command, supervisor::mounts(&self.state.prefix)?, place);
         }
+        names::direct(&mut command, &self.state, place)?;
         Ok(command)
+    }
+
+    /// Lets the command run in the cgroup of its node.
+    pub(crate) fn count_among(&self, command: &mut Command, place: &str) -> Result<()> {
+        let node = self.state.tasks.get(place).map_or(place, |task| &task.node);
+        let known = self.state.nodes.contains_key(node);
+        let path = known.then(|| cgroup::of(&self.state.prefix, node)).flatten();
+        path.map_or(Ok(()), |path| cgroup::join(command, &path))
     }
 
     pub fn client(&self) -> Namespace {

@@ -6,9 +6,11 @@
 pub mod address;
 pub mod agent;
 pub mod builder;
+pub mod cgroup;
 pub mod client;
 pub mod cluster;
 pub mod lag;
+pub mod names;
 pub mod namespace;
 pub mod process;
 pub mod remains;

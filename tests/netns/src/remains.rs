@@ -1,4 +1,4 @@
-//! Looks whether a cluster that was removed has left anything: namespaces, processes, mounts, pins, files.
+//! Looks whether a cluster that was removed has left anything: namespaces, processes, cgroups, mounts, pins, files.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
+use crate::cgroup;
 use crate::cluster::Cluster;
 use crate::namespace::Namespace;
 use crate::supervisor::{self, BPFFS};
@@ -104,6 +105,8 @@ impl Traces {
         left.extend(mounts.filter(own).map(|line| format!("mount {line}")));
         let pins = now.pins.difference(&self.machine.pins);
         left.extend(pins.map(|name| format!("pin {BPFFS}/{name}")));
+        let cgroups = cgroup::directory(&self.prefix).filter(|path| path.exists());
+        left.extend(cgroups.map(|path| format!("cgroup {}", path.display())));
         if directory.exists() {
             left.push(format!("files in {}", directory.display()));
         }

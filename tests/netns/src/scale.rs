@@ -67,7 +67,7 @@ impl Cluster {
     pub fn start_task(&mut self, name: &str, options: &[&str]) -> Result<()> {
         let health = self.health_file(name);
         let task = self.task(name)?;
-        let mut command = self.place(name).command(tool::program("portico-task")?)?;
+        let mut command = self.command(name, tool::program("portico-task")?)?;
         command
             .args(["--service", &task.service, "--task", name, "--node", &task.node])
             .arg("--health-file")

@@ -24,7 +24,10 @@ pub fn render(state: &State) -> String {
         "services:\n"
     });
     for (name, service) in &state.services {
-        let _ = writeln!(text, "  {name}:\n    ports: {:?}", service.ports);
+        let _ = writeln!(text, "  {name}:");
+        if !service.ports.is_empty() {
+            let _ = writeln!(text, "    ports: {:?}", service.ports);
+        }
         if !service.vips.is_empty() {
             let vips: Vec<String> = service
                 .vips

@@ -20,7 +20,7 @@ use nix::unistd::{Pid, setsid};
 
 use crate::namespace::Namespace;
 use crate::state::{HOME, directory};
-use crate::{tool, wait};
+use crate::{cgroup, tool, wait};
 
 /// Where agents find bpffs.
 pub const BPFFS: &str = "/sys/fs/bpf";
@@ -124,6 +124,7 @@ pub fn sweep(prefix: &str) -> Result<()> {
         return Ok(());
     }
     remove(&names(prefix))?;
+    cgroup::remove(prefix)?;
     fs::remove_dir_all(directory(prefix))
         .with_context(|| format!("cannot remove {}", directory(prefix).display()))?;
     names::release();
