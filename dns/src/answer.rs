@@ -136,6 +136,9 @@ impl Names {
                         false => self.found(records),
                     };
                 }
+                if !self.directory.ready() {
+                    return Reply::code(ResponseCode::ServFail);
+                }
                 let exists = service.is_none() && self.directory.encloses(client, zone, relative);
                 match exists {
                     true => self.nodata(query, Some(zone)),
@@ -169,6 +172,9 @@ impl Names {
                 Some(self.negative(ResponseCode::NXDomain, zone::absolute(zone)))
             }
             Some(Special::Empty { zone }) => Some(self.negative(ResponseCode::NoError, zone::absolute(zone))),
+            _ if self.keeps_to_itself(query, name) && !self.directory.ready() => {
+                Some(Reply::code(ResponseCode::ServFail))
+            }
             _ if self.keeps_to_itself(query, name) => {
                 Some(self.negative(ResponseCode::NXDomain, Name::root()))
             }

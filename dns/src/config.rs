@@ -13,6 +13,8 @@ pub struct Config {
     /// UDP and TCP, from the start; [`crate::Server::listen`] adds others. A wildcard address answers from the address that
     /// was asked.
     pub listen: Vec<SocketAddr>,
+    /// Addresses may be listened on before this machine has them.
+    pub freebind: bool,
     /// UDP sockets per address, each served by a task of its own. 0: as many as there are CPUs.
     pub sockets: usize,
     /// The mesh's own zone.
@@ -78,6 +80,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: Vec::new(),
+            freebind: false,
             sockets: 0,
             domain: "portico.internal".to_owned(),
             cluster: None,

@@ -26,6 +26,12 @@ pub trait Directory: Send + Sync + 'static {
         false
     }
 
+    /// Whether it knows its names by now. Before that, nothing is said about names that could be ours (SERVFAIL); those
+    /// of others are forwarded.
+    fn ready(&self) -> bool {
+        true
+    }
+
     /// Grows with every change (RFC 1982 arithmetic), for the SOA record.
     fn serial(&self) -> u32;
 }

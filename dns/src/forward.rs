@@ -30,6 +30,7 @@ pub(crate) use probe::token;
 pub(crate) use question::Question;
 use race::race;
 use upstream::{Group, Upstream};
+pub use upstream::{Standing, UpstreamReport};
 
 /// RFC 8767 §5: a client waits so long before it gets what is stale. Most give up soon after.
 const CLIENT_PATIENCE: Duration = Duration::from_millis(1800);
@@ -108,6 +109,20 @@ impl Forwarder {
         for upstream in self.upstreams().filter(|upstream| upstream.token == token) {
             upstream.came_back();
         }
+    }
+
+    pub(crate) fn reports(&self) -> Vec<UpstreamReport> {
+        let groups = self.routes.iter();
+        let reports = groups.flat_map(|(domain, group)| {
+            let report = |upstream: &Arc<Upstream>| UpstreamReport {
+                address: upstream.address,
+                domain: question::text(domain),
+                standing: upstream.standing(),
+                usual: upstream.smoothed(),
+            };
+            group.upstreams.iter().map(report)
+        });
+        reports.collect()
     }
 
     fn upstreams(&self) -> impl Iterator<Item = &Arc<Upstream>> {

@@ -14,6 +14,7 @@ use hickory_server::zone_handler::MessageResponseBuilder;
 
 use crate::config::{Config, ConfigError};
 use crate::directory::Directory;
+use crate::forward::UpstreamReport;
 use crate::service::{Outcome, Service, Source};
 use crate::statistics::Statistics;
 
@@ -41,6 +42,11 @@ impl Handler {
 
     pub fn statistics(&self) -> Arc<Statistics> {
         Arc::clone(&self.service.statistics)
+    }
+
+    /// Whom it asks for what is not its own, those for the longest domains first.
+    pub fn upstreams(&self) -> Vec<UpstreamReport> {
+        self.service.forwarder.reports()
     }
 
     /// The answer to a query of any transport, and where it comes from; `None` where there must be none. Only UDP is

@@ -29,6 +29,7 @@ pub use config::{Config, ConfigError, ForwardConfig, LimitConfig, TcpConfig};
 pub use directory::{
     Directory, Entry, Host, Lookup, Pointer, Port, Reverse, Subject, Target, Transport, Zone,
 };
+pub use forward::{Standing, UpstreamReport};
 pub use handler::Handler;
 /// Types of this crate's interface are hickory's.
 pub use hickory_server::{self as hickory, proto};

@@ -1,5 +1,6 @@
 //! Sockets.
 
 mod batch;
+mod bind;
 pub(crate) mod tcp;
 pub(crate) mod udp;

@@ -22,6 +22,8 @@ pub struct Server {
     config: Config,
     connections: Arc<Connections>,
     listeners: Vec<Listener>,
+    /// Bound, and not served before [`Self::open`]; `None` after it.
+    waiting: Option<Vec<Sockets>>,
     /// Looks after the upstreams; stops when dropped.
     _watch: JoinSet<()>,
 }
@@ -50,20 +52,39 @@ impl Server {
     /// # Errors
     /// The configuration is wrong, or an address cannot be bound; then nothing is served.
     pub fn start(config: &Config, directory: Arc<dyn Directory>) -> Result<Self, StartError> {
+        let mut server = Self::new(config, directory)?;
+        for address in &config.listen {
+            server.listen(*address)?;
+        }
+        server.open();
+        Ok(server)
+    }
+
+    /// A server that listens on nothing yet. What is asked at addresses that are given to [`Self::listen`] waits in their
+    /// sockets until [`Self::open`]: for a directory that will soon know its names, that is better than a wrong answer.
+    ///
+    /// # Errors
+    /// The configuration is wrong.
+    pub fn new(config: &Config, directory: Arc<dyn Directory>) -> Result<Self, ConfigError> {
         let service = Arc::new(Service::new(config, directory)?);
         let mut watch = JoinSet::new();
         service.watch_upstreams(&mut watch);
-        let mut server = Self {
+        Ok(Self {
             service,
             config: config.clone(),
             connections: Arc::new(Connections::new(config.tcp)),
             listeners: Vec::new(),
+            waiting: Some(Vec::new()),
             _watch: watch,
-        };
-        for address in &config.listen {
-            server.listen(*address)?;
+        })
+    }
+
+    /// Answers what has been asked, and from now on at once.
+    pub fn open(&mut self) {
+        for sockets in self.waiting.take().into_iter().flatten() {
+            let listener = self.serve(sockets);
+            self.listeners.push(listener);
         }
-        Ok(server)
     }
 
     /// Serves one address more, a bridge's that has just come, say; returns it with the port that was taken, which is any
@@ -77,17 +98,26 @@ impl Server {
             ..self.config.clone()
         };
         config.validate()?;
-        let listener = self.serve(bind(address, sockets(&self.config))?);
-        let address = listener.address;
-        self.listeners.push(listener);
+        let sockets = bind(address, &self.config)?;
+        let address = sockets.address;
+        match &mut self.waiting {
+            Some(waiting) => waiting.push(sockets),
+            None => {
+                let listener = self.serve(sockets);
+                self.listeners.push(listener);
+            }
+        }
         Ok(address)
     }
 
     /// Stops serving an address; whether it was served. It is free as soon as the runtime has dropped its tasks.
     pub fn unlisten(&mut self, address: SocketAddr) -> bool {
-        let before = self.listeners.len();
+        let before = self.addresses().count();
         self.listeners.retain(|listener| listener.address != address);
-        self.listeners.len() < before
+        if let Some(waiting) = &mut self.waiting {
+            waiting.retain(|sockets| sockets.address != address);
+        }
+        self.addresses().count() < before
     }
 
     fn serve(&self, sockets: Sockets) -> Listener {
@@ -113,9 +143,11 @@ impl Server {
         }
     }
 
-    /// What is served, in the order it was asked for, with the ports that were taken.
+    /// What is listened on, in the order it was asked for, with the ports that were taken.
     pub fn addresses(&self) -> impl Iterator<Item = SocketAddr> {
-        self.listeners.iter().map(|listener| listener.address)
+        let served = self.listeners.iter().map(|listener| listener.address);
+        let waiting = self.waiting.iter().flatten().map(|sockets| sockets.address);
+        served.chain(waiting)
     }
 
     /// Answers as this server does, with the same memory and counters, without its sockets.
@@ -143,27 +175,27 @@ fn sockets(config: &Config) -> usize {
 }
 
 /// Binds one address; where any port will do, one that is free for both protocols.
-fn bind(address: SocketAddr, count: usize) -> Result<Sockets, StartError> {
+fn bind(address: SocketAddr, config: &Config) -> Result<Sockets, StartError> {
     const TRIES: usize = 10;
-    let mut result = bind_once(address, count);
+    let mut result = bind_once(address, config);
     for _ in 1..TRIES {
         if address.port() != 0 || result.is_ok() {
             break;
         }
-        result = bind_once(address, count);
+        result = bind_once(address, config);
     }
     result
 }
 
-fn bind_once(mut address: SocketAddr, count: usize) -> Result<Sockets, StartError> {
+fn bind_once(mut address: SocketAddr, config: &Config) -> Result<Sockets, StartError> {
     let mut datagrams = Vec::new();
-    for _ in 0..count {
-        let socket = udp::bind(address).map_err(listen_error(address, "udp"))?;
+    for _ in 0..sockets(config) {
+        let socket = udp::bind(address, config.freebind).map_err(listen_error(address, "udp"))?;
         // All share the port that the first was given.
         address = socket.local_addr().map_err(listen_error(address, "udp"))?;
         datagrams.push(socket);
     }
-    let listener = tcp::bind(address).map_err(listen_error(address, "tcp"))?;
+    let listener = tcp::bind(address, config.freebind).map_err(listen_error(address, "tcp"))?;
     Ok(Sockets {
         address,
         datagrams,

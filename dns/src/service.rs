@@ -44,11 +44,11 @@ pub enum Source {
     /// What the directory says, or what every server says about itself and about special names.
     Here,
     /// An upstream's, remembered.
-    Memory,
+    Memory(SocketAddr),
     /// An upstream's, remembered for longer than it said, because none answers now.
-    Stale,
+    Stale(SocketAddr),
     /// An upstream's.
-    Upstream,
+    Upstream(SocketAddr),
     /// Nobody's: an error of the query, or that upstreams are missing or silent.
     Nobody,
 }
@@ -156,8 +156,8 @@ impl Service {
         let code = match self.ask(&request, room) {
             Asked::Known(packed, age) => {
                 let (counter, source) = match age {
-                    Age::Fresh(_) => (&self.statistics.cached, Source::Memory),
-                    Age::Stale => (&self.statistics.stale, Source::Stale),
+                    Age::Fresh(_) => (&self.statistics.cached, Source::Memory(packed.from)),
+                    Age::Stale => (&self.statistics.stale, Source::Stale(packed.from)),
                 };
                 counter.increment();
                 self.write_packed(&request, &packed, age, room, out);
@@ -243,6 +243,7 @@ impl Service {
             ResponseCode::NoError => &self.statistics.found,
             ResponseCode::NXDomain => &self.statistics.nxdomain,
             ResponseCode::Refused => &self.statistics.refused,
+            ResponseCode::ServFail => &self.statistics.unready,
             _ => &self.statistics.invalid,
         };
         counter.increment();
@@ -267,8 +268,11 @@ impl Pending {
         let source = match wait.answer().await {
             Ok((packed, age)) => {
                 let (counter, source) = match age {
-                    Age::Fresh(_) => (&service.statistics.forwarded_answered, Source::Upstream),
-                    Age::Stale => (&service.statistics.stale, Source::Stale),
+                    Age::Fresh(_) => (
+                        &service.statistics.forwarded_answered,
+                        Source::Upstream(packed.from),
+                    ),
+                    Age::Stale => (&service.statistics.stale, Source::Stale(packed.from)),
                 };
                 counter.increment();
                 service.write_packed(&request, &packed, age, room, out);

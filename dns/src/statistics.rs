@@ -73,6 +73,8 @@ statistics! {
     refused,
     /// FORMERR, NOTIMP and BADVERS.
     invalid,
+    /// SERVFAIL for names that the directory may know soon.
+    unready,
     /// Not even a header, or an answer where a query should be.
     dropped,
     /// By the limit of a client, without an answer.

@@ -154,7 +154,7 @@ async fn by_udp(
         if length > UDP_SIZE {
             return Err(Fault::Nonsense);
         }
-        return Packed::parse(answer.to_vec()).ok_or(Fault::Nonsense);
+        return Packed::parse(answer.to_vec(), upstream).ok_or(Fault::Nonsense);
     }
 }
 
@@ -171,7 +171,7 @@ async fn by_tcp(upstream: SocketAddr, message: &[u8], manner: &Manner<'_>) -> Re
     if !belongs(&answer, message, manner.mix_case) {
         return Err(Fault::Nonsense);
     }
-    Packed::parse(answer)
+    Packed::parse(answer, upstream)
         .filter(|packed| !packed.is_truncated())
         .ok_or(Fault::Nonsense)
 }

@@ -3,6 +3,7 @@
 //! Not decoded by hickory and encoded again: the bytes stay what the upstream sent, whatever types they hold, and an
 //! answer from memory is one copy and a few patches.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::encode::{Room, append_opt};
@@ -25,6 +26,8 @@ const NAME_ERROR: u16 = 3;
 /// A well-formed answer, without its OPT record.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Packed {
+    /// Whose answer it is.
+    pub(crate) from: SocketAddr,
     bytes: Box<[u8]>,
     /// Where the question ends.
     question: usize,
@@ -55,7 +58,7 @@ const STALE_TTL: u32 = 30;
 
 impl Packed {
     /// `None` for what is no well-formed answer to one question.
-    pub(super) fn parse(mut bytes: Vec<u8>) -> Option<Self> {
+    pub(super) fn parse(mut bytes: Vec<u8>, from: SocketAddr) -> Option<Self> {
         let header: [u8; HEADER] = *bytes.first_chunk()?;
         let count = |at: usize| u16::from_be_bytes([header[at], header[at + 1]]);
         // All marks are offsets of sixteen bits.
@@ -100,6 +103,7 @@ impl Packed {
             _ => false,
         };
         Some(Self {
+            from,
             bytes: bytes.into(),
             question,
             records: records.into(),

@@ -105,12 +105,31 @@ pub(super) fn wire(name: &Name) -> Box<[u8]> {
     wire.into()
 }
 
+/// A name on the wire, as it is written in configurations; the root is empty.
+pub(super) fn text(wire: &[u8]) -> String {
+    let mut labels = Vec::new();
+    let mut rest = wire;
+    while let Some((length @ 1.., after)) = rest.split_first() {
+        let (label, after) = after.split_at_checked(usize::from(*length)).unwrap_or_default();
+        labels.push(String::from_utf8_lossy(label));
+        rest = after;
+    }
+    labels.join(".")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn question(name: &str) -> Question {
         Question::plain(&Name::from_ascii(name).unwrap(), 1)
+    }
+
+    #[test]
+    fn a_domain_is_written_as_it_was() {
+        for domain in ["", "corp.example", "a.b-c.d"] {
+            assert_eq!(text(&wire(&Name::from_ascii(domain).unwrap())), domain);
+        }
     }
 
     #[test]

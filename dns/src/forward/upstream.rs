@@ -9,11 +9,34 @@ const FAILURES: u32 = 3;
 /// Of one that has not been asked yet: not the first choice, not the last.
 const UNKNOWN: Duration = Duration::from_millis(20);
 
+/// One upstream, as it stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UpstreamReport {
+    pub address: SocketAddr,
+    /// Asked for names in and below this domain; the root is an empty string.
+    pub domain: String,
+    pub standing: Standing,
+    /// Smoothed time to an answer.
+    pub usual: Duration,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Asked for the first time only now.
+    Untried,
+    Answers,
+    /// Did not answer several times in a row; asked only where there is no other.
+    Silent,
+    /// What it is asked comes back to us; it is not asked.
+    Loops,
+}
+
 pub(super) struct Upstream {
     pub(super) address: SocketAddr,
     /// Smoothed time to an answer, in microseconds.
     smoothed: AtomicU64,
     failures: AtomicU32,
+    answered: AtomicBool,
     /// Part of the name that it is probed with: if we are asked for that name, what it is asked comes back to us.
     pub(super) token: u64,
     came_back: AtomicBool,
@@ -28,6 +51,7 @@ impl Upstream {
             address,
             smoothed: AtomicU64::new(UNKNOWN.as_micros() as u64),
             failures: AtomicU32::new(0),
+            answered: AtomicBool::new(false),
             token: rand::random(),
             came_back: AtomicBool::new(false),
             looping: AtomicBool::new(false),
@@ -36,7 +60,7 @@ impl Upstream {
     }
 
     pub(super) fn answered(&self, took: Duration) {
-        self.failures.store(0, Ordering::Relaxed);
+        self.is_there();
         // As TCP does it (RFC 6298 §2.3). Two tasks may overwrite one another's; either is good enough.
         let took = micros(took);
         let smoothed = self.smoothed.load(Ordering::Relaxed);
@@ -46,8 +70,22 @@ impl Upstream {
 
     /// A probe measures the server itself, not what it had to find out: the figure is taken as it is.
     pub(super) fn probed(&self, took: Duration) {
-        self.failures.store(0, Ordering::Relaxed);
+        self.is_there();
         self.smoothed.store(micros(took), Ordering::Relaxed);
+    }
+
+    fn is_there(&self) {
+        self.failures.store(0, Ordering::Relaxed);
+        self.answered.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn standing(&self) -> Standing {
+        match () {
+            () if self.is_looping() => Standing::Loops,
+            () if self.is_down() => Standing::Silent,
+            () if self.answered.load(Ordering::Relaxed) => Standing::Answers,
+            () => Standing::Untried,
+        }
     }
 
     pub(super) fn failed(&self) {

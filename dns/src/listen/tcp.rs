@@ -10,12 +10,13 @@ use std::time::Duration;
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use hickory_server::net::xfer::Protocol;
-use socket2::{Domain, Socket, Type};
+use socket2::Type;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::bind::socket;
 use crate::config::TcpConfig;
 use crate::service::{Outcome, Service, canonical};
 
@@ -23,13 +24,10 @@ const BACKLOG: i32 = 1024;
 /// Bytes of answers that are collected before they are written.
 const COLLECT: usize = 64 << 10;
 
-pub(crate) fn bind(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(Domain::for_address(address), Type::STREAM.nonblocking(), None)?;
+pub(crate) fn bind(address: SocketAddr, freebind: bool) -> io::Result<TcpListener> {
+    let socket = socket(address, Type::STREAM, freebind)?;
     // Not the port: another server on it is a mistake to hear of.
     socket.set_reuse_address(true)?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     TcpListener::from_std(socket.into())

@@ -8,25 +8,22 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use hickory_server::net::xfer::Protocol;
-use socket2::{Domain, Socket, Type};
+use socket2::Type;
 use tokio::io::Interest;
 use tokio::net::UdpSocket;
 use tokio::time::sleep;
 
 use super::batch::{BATCH, Batch, want_destination};
+use super::bind::socket;
 use crate::service::{Outcome, Service};
 
 /// Queries wait here while the tasks of all sockets are busy.
 const BUFFER: usize = 4 << 20;
 
 /// The kernel spreads clients over sockets that share an address.
-pub(crate) fn bind(address: SocketAddr) -> io::Result<UdpSocket> {
-    let socket = Socket::new(Domain::for_address(address), Type::DGRAM.nonblocking(), None)?;
+pub(crate) fn bind(address: SocketAddr, freebind: bool) -> io::Result<UdpSocket> {
+    let socket = socket(address, Type::DGRAM, freebind)?;
     socket.set_reuse_port(true)?;
-    if address.is_ipv6() {
-        // The IPv4 wildcard is an address of its own.
-        socket.set_only_v6(true)?;
-    }
     // As much as the system allows.
     let _ = socket.set_recv_buffer_size(BUFFER);
     let _ = socket.set_send_buffer_size(BUFFER);

@@ -9,6 +9,8 @@ use hickory_server::proto::op::Message;
 use hickory_server::proto::rr::RecordType;
 
 use crate::fixture::{Mesh, config, query_for, serve_with};
+use crate::getaddrinfo::isolated;
+use crate::tools::{dig_at, have, run};
 
 /// The address that answers, if any.
 fn answers(address: SocketAddr) -> Option<SocketAddr> {
@@ -62,4 +64,50 @@ fn a_wildcard_address_answers_from_where_it_was_asked() {
             );
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_before_the_server_opens_is_answered_when_it_does() {
+    let mut server = Server::new(&config(), Arc::new(Mesh::default())).unwrap();
+    let address = server.listen("127.0.0.1:0".parse().unwrap()).unwrap();
+    assert_eq!(server.addresses().collect::<Vec<_>>(), [address]);
+    let asked = tokio::task::spawn_blocking(move || answers(address));
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    assert!(!asked.is_finished());
+    server.open();
+    assert!(asked.await.unwrap().is_some());
+    assert!(server.unlisten(address) && server.addresses().next().is_none());
+}
+
+#[test]
+fn an_address_may_be_listened_on_before_it_is_there() {
+    let test = "an_address_may_be_listened_on_before_it_is_there";
+    if !have(test, &["ip", "dig"]) {
+        return;
+    }
+    isolated(test, "", || {
+        let mut config = config();
+        config.listen = ["169.254.20.10:53", "[fd70::11]:53"]
+            .map(|address| address.parse().unwrap())
+            .into();
+        config.freebind = true;
+        let _server = serve_with(config);
+        for (address, length) in [("169.254.20.10", "32"), ("fd70::11", "128")] {
+            run(
+                "ip",
+                &[
+                    "addr",
+                    "add",
+                    &format!("{address}/{length}"),
+                    "dev",
+                    "lo",
+                    "nodad",
+                ],
+            );
+            for way in ["+notcp", "+tcp"] {
+                let seen = dig_at(address, 53, &["web.portico.internal", way]);
+                assert_eq!(seen.data(), ["10.254.0.1"], "{address} {way}");
+            }
+        }
+    });
 }

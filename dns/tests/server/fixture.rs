@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ pub const INSIDER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 9));
 pub struct Mesh {
     names: Mutex<HashMap<String, Arc<Entry>>>,
     serial: AtomicU32,
+    pub ready: AtomicBool,
 }
 
 pub fn entry(v4: &[[u8; 4]], v6: &[&str]) -> Entry {
@@ -52,6 +53,7 @@ impl Default for Mesh {
         let mesh = Self {
             names: Mutex::default(),
             serial: AtomicU32::new(41),
+            ready: AtomicBool::new(true),
         };
         let vip = IpAddr::from([10, 254, 0, 1]);
         let web = Entry {
@@ -167,6 +169,10 @@ impl Directory for Mesh {
             (zone, name),
             (Zone::Domain, "front" | "shop") | (Zone::Cluster, "shop.svc")
         )
+    }
+
+    fn ready(&self) -> bool {
+        self.ready.load(Ordering::Relaxed)
     }
 
     fn serial(&self) -> u32 {

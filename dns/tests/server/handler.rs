@@ -21,8 +21,8 @@ async fn a_question_from_within_says_where_its_answer_comes_from() {
     let client = [172, 18, 0, 2].into();
     for (name, expected, source) in [
         ("web", "10.254.0.1", Source::Here),
-        ("www.example.com", "192.0.2.1", Source::Upstream),
-        ("WWW.example.com.", "192.0.2.1", Source::Memory),
+        ("www.example.com", "192.0.2.1", Source::Upstream(upstream.address)),
+        ("WWW.example.com.", "192.0.2.1", Source::Memory(upstream.address)),
     ] {
         let (answer, from) = handler.ask(name, RecordType::A, client).await.unwrap();
         assert_eq!(
@@ -31,6 +31,12 @@ async fn a_question_from_within_says_where_its_answer_comes_from() {
             "{name}"
         );
     }
+    let report = &handler.upstreams()[..];
+    assert!(
+        matches!(report, [dns::UpstreamReport { standing: dns::Standing::Answers, address, domain, .. }]
+            if *address == upstream.address && domain.is_empty()),
+        "{report:?}"
+    );
     let hidden = |client| handler.ask("hidden", RecordType::A, client);
     assert_eq!(
         hidden(client).await.unwrap().0.metadata.response_code,

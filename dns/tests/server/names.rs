@@ -1,12 +1,13 @@
 //! The names of the mesh: every form, for whom, and what never leaves.
 
 use std::net::{Ipv4Addr, UdpSocket};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use hickory_server::proto::op::Message;
+use hickory_server::proto::op::{Message, ResponseCode};
 use hickory_server::proto::rr::RecordType;
 
-use crate::fixture::{INSIDER, config, entry, query_for, serve};
+use crate::fixture::{INSIDER, config, entry, query_for, serve, serve_with};
 use crate::tools::{dig, dnspython, have};
 use crate::upstream::{Upstream, a};
 
@@ -192,4 +193,21 @@ fn what_the_mesh_owns_never_reaches_an_upstream() {
     let mut asked = upstream.all_asked();
     asked.sort();
     assert_eq!(asked, ["com.", "mail.corp.example."]);
+}
+
+#[test]
+fn before_the_directory_knows_its_names_nothing_is_denied() {
+    let upstream = Upstream::start(|query| Some(a(query, 60, 1)));
+    let mut config = config();
+    config.forward.upstreams = vec![upstream.address];
+    let server = serve_with(config);
+    server.mesh.ready.store(false, Ordering::Relaxed);
+    let code = |name: &str| server.ask(&query_for(name, RecordType::A)).metadata.response_code;
+    for ours in ["later", "later.portico.internal", "later.shop.svc.cluster.local"] {
+        assert_eq!(code(ours), ResponseCode::ServFail, "{ours}");
+    }
+    assert_eq!(code("www.example.com"), ResponseCode::NoError);
+    assert_eq!(server.count("unready"), 3);
+    server.mesh.ready.store(true, Ordering::Relaxed);
+    assert_eq!(code("later"), ResponseCode::NXDomain);
 }
