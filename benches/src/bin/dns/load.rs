@@ -49,8 +49,8 @@ impl Question {
             Self::Cached => FOREIGN,
         };
         let mut text = String::new();
-        // The factor is prime and larger than any count, so each number comes once.
-        for number in (0..count).map(|number| (u64::from(number) * 7_919_337_1 % u64::from(count)) as u32) {
+        // The factor has no divisor in common with any count, so each number comes once.
+        for number in (0..count).map(|number| (u64::from(number) * 7_919_337 % u64::from(count)) as u32) {
             let _ = match self {
                 Self::Local => writeln!(text, "n{number}.{DOMAIN} A"),
                 Self::Srv => writeln!(text, "_http._tcp.n{number}.{DOMAIN} SRV"),
