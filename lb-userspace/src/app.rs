@@ -18,7 +18,7 @@ use crate::api::socket::Socket;
 use crate::api::{Agent, Problem, server};
 use crate::config::{Config, Mode};
 use crate::health;
-use crate::model::{Identity, Past, Writer};
+use crate::model::{Agreed, Identity, Past, Writer};
 use crate::peer::{self, drains};
 use crate::plane::{EbpfError, EbpfPlane};
 use crate::source::file;
@@ -69,7 +69,11 @@ async fn agent(config: Config) -> Result<(), Problem> {
         active,
         shapes,
     };
-    let (writer, writing) = Writer::start(identity.clone(), [file::NAME.into()], past);
+    let agreed = Agreed {
+        identity: identity.clone(),
+        pools: config.vip.pool.clone(),
+    };
+    let (writer, writing) = Writer::start(agreed, [file::NAME.into()], past);
     let keeping = drains::keep(&config.paths.runtime, writer.drains());
     let (file, following) = file::start(
         config.sources.file.path.clone(),

@@ -6,12 +6,12 @@ mod dns;
 mod error;
 mod interfaces;
 mod limits;
+mod networks;
 pub mod suggest;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use ipnet::IpNet;
 use serde::Deserialize;
 
 pub use cluster::{Cluster, ClusterConfig, Secret};
@@ -19,6 +19,7 @@ pub use dns::Dns;
 pub use error::ConfigError;
 pub use interfaces::{Interface, Interfaces, XdpMode};
 pub use limits::Limits;
+pub use networks::{Networks, Vip};
 
 /// Where the configuration is looked for unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/portico/portico.toml";
@@ -35,6 +36,7 @@ pub struct Config {
     pub sources: Sources,
     pub cluster: ClusterConfig,
     pub vip: Vip,
+    pub networks: Networks,
     pub dns: Dns,
     pub limits: Limits,
     pub paths: Paths,
@@ -64,13 +66,6 @@ pub struct Sources {
 #[serde(default, deny_unknown_fields)]
 pub struct FileSource {
     pub path: PathBuf,
-}
-
-/// Addresses that services without an address of their own may be given.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Vip {
-    pub pool: Vec<IpNet>,
 }
 
 /// Directories and sockets. Several agents on one kernel need a set each.
@@ -145,6 +140,7 @@ impl Default for Config {
             sources: Sources::default(),
             cluster: ClusterConfig::default(),
             vip: Vip::default(),
+            networks: Networks::default(),
             dns: Dns::default(),
             limits: Limits::default(),
             paths: Paths::default(),

@@ -1,5 +1,6 @@
 //! The desired state and the pictures made of it.
 
+mod agreed;
 pub mod compose;
 pub mod desired;
 pub mod diff;
@@ -11,9 +12,11 @@ pub mod snapshot;
 #[cfg(test)]
 pub(crate) mod testing;
 pub mod validate;
+pub mod vips;
 pub mod warming;
 pub mod writer;
 
+pub use agreed::Agreed;
 pub use compose::Past;
 pub use desired::{Desired, DesiredBackend, DesiredNode, DesiredService, Stamps};
 pub use diff::{Change, Diff};

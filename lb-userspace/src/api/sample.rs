@@ -63,6 +63,7 @@ pub fn snapshot(identity: &Identity, tasks: usize) -> Snapshot {
         name: "web".into(),
         naming: Naming::default(),
         vips: Vec::new(),
+        missed_vips: Vec::new(),
         exposed: Vec::new(),
         frontends: vec![frontend],
         slots: 4096,

@@ -50,6 +50,14 @@ fn the_documented_example_is_accepted() {
 }
 
 #[test]
+fn vips_come_from_pools_unless_there_are_none() {
+    assert_eq!(parse("").unwrap().vip.pool.len(), 2);
+    assert!(parse("vip.pool = []").unwrap().vip.pool.is_empty());
+    let networks = parse("networks.flat = ['10.244.0.0/16']").unwrap().networks;
+    assert!(networks.is_flat([10, 244, 3, 4].into()) && !networks.is_flat([172, 18, 0, 2].into()));
+}
+
+#[test]
 fn a_list_of_interfaces_chooses_exactly() {
     let interfaces = parse("interfaces = ['eth0', { name = 'eth1', xdp = 'off' }]")
         .unwrap()
@@ -114,6 +122,30 @@ fn an_unknown_word_is_named_with_its_place_and_the_nearest_known(
     "portico.toml:3:9: -3 is not within 1024 to 67108864"
 )]
 #[case("[vip]\npool = ['10.0.0.0/99']", "portico.toml:2:9: ")]
+#[case(
+    "[vip]\npool = ['10.254.0.0/29']",
+    "portico.toml:2:8: 10.254.0.0/29 is not a pool: IPv4 pools are /8 to /28"
+)]
+#[case(
+    "[vip]\npool = ['fdfe::/48']",
+    "portico.toml:2:8: fdfe::/48 is not a pool: IPv6 pools are /64 to /124"
+)]
+#[case(
+    "[vip]\npool = ['10.254.0.0/16', '10.254.1.0/24']",
+    "portico.toml:2:8: pools 10.254.0.0/16 and 10.254.1.0/24 overlap"
+)]
+#[case(
+    "[vip]\npool = ['10.254.1.0/16']",
+    "portico.toml:2:8: 10.254.1.0/16 is not a network: it begins at 10.254.0.0/16"
+)]
+#[case(
+    "[vip]\npool = ['169.254.20.0/24']",
+    "portico.toml:2:8: 169.254.20.0/24 is not a pool: these are link-local"
+)]
+#[case(
+    "[networks]\nflat = ['10.244.0.1/16']",
+    "portico.toml:2:8: 10.244.0.1/16 is not a network: it begins at 10.244.0.0/16"
+)]
 #[case("interfaces = ['a-device-with-a-long-name']", "portico.toml:1:15: ")]
 #[case("interfaces = ['a', 'a']", "portico.toml:1:14: device \"a\" is listed twice")]
 #[case("node = 'a", "portico.toml:1:")]

@@ -1,5 +1,6 @@
 //! Composes snapshots from what sources want, what is marked, and time. Pure but for the clock it is handed.
 
+mod front;
 mod nodes;
 mod service;
 #[cfg(test)]
@@ -13,7 +14,8 @@ use std::time::Instant;
 
 use super::marks::{DrainMark, DrainObject, Drains, Marks};
 use super::merge::{Conflict, merge};
-use super::{Desired, Identity, Pool, Service, Shape, Snapshot};
+use super::vips::Vips;
+use super::{Agreed, Desired, DesiredService, Identity, Pool, Service, Shape, Snapshot};
 use nodes::Nodes;
 use service::Remembered;
 use unnamed::Unnamed;
@@ -65,6 +67,7 @@ pub struct Composer {
     sources: Vec<(Arc<str>, Option<Arc<Desired>>)>,
     merged: Desired,
     conflicts: Vec<Conflict>,
+    vips: Vips,
     marks: Marks,
     unnamed: Unnamed,
     /// [`Past::active`] and [`Past::shapes`], until the first snapshot.
@@ -84,6 +87,8 @@ pub struct Composer {
 #[derive(Default)]
 struct Stale {
     nodes: bool,
+    /// Who takes which VIP.
+    vips: bool,
     all: bool,
     services: BTreeSet<Arc<str>>,
 }
@@ -91,10 +96,11 @@ struct Stale {
 impl Composer {
     /// `sources` are the names of all that will speak.
     pub fn new(
-        identity: Identity,
+        agreed: impl Into<Agreed>,
         sources: impl IntoIterator<Item = Arc<str>>,
         past: impl Into<Past>,
     ) -> Self {
+        let Agreed { identity, pools } = agreed.into();
         let Past {
             drains,
             active,
@@ -105,6 +111,7 @@ impl Composer {
             sources: sources.into_iter().map(|name| (name, None)).collect(),
             merged: Desired::default(),
             conflicts: Vec::new(),
+            vips: Vips::new(&pools),
             marks: Marks {
                 drains,
                 ..Marks::default()
@@ -160,19 +167,22 @@ impl Composer {
         let before = mem::replace(&mut self.merged, merged);
         self.conflicts = conflicts;
         self.stale.nodes |= before.nodes != self.merged.nodes;
-        let changed = self.merged.services.iter().filter(|(name, service)| {
-            !before
-                .services
-                .get(*name)
-                .is_some_and(|old| Arc::ptr_eq(old, service) || old == *service)
-        });
-        let gone = before
-            .services
-            .keys()
-            .filter(|name| !self.merged.services.contains_key(*name));
-        self.stale
-            .services
-            .extend(changed.map(|(name, _)| name).chain(gone).cloned());
+        self.stale.vips |= before.nodes != self.merged.nodes || before.order != self.merged.order;
+        for (name, service) in &self.merged.services {
+            let former = before.services.get(name);
+            if former.is_some_and(|former| Arc::ptr_eq(former, service) || former == service) {
+                continue;
+            }
+            let same_claim = |former: &Arc<DesiredService>| !Vips::differ(former, service);
+            self.stale.vips |= !former.is_some_and(same_claim);
+            self.stale.services.insert(Arc::clone(name));
+        }
+        for name in before.services.keys() {
+            if !self.merged.services.contains_key(name) {
+                self.stale.vips = true;
+                self.stale.services.insert(Arc::clone(name));
+            }
+        }
     }
 
     fn absorb_health(&mut self, node: Arc<str>, unhealthy: BTreeSet<u64>) {
@@ -208,7 +218,12 @@ impl Composer {
             }
             self.stale.services.insert(name);
         }
-        let stale = mem::take(&mut self.stale);
+        let mut stale = mem::take(&mut self.stale);
+        if stale.vips {
+            stale
+                .services
+                .extend(self.vips.renew(&self.identity, &self.merged));
+        }
         let mut changed = self.generation == 0;
         let mut all = stale.all || changed;
         if stale.nodes || changed {
@@ -253,6 +268,7 @@ impl Composer {
             identity: &self.identity,
             nodes: &self.nodes,
             marks: &self.marks,
+            vips: &self.vips,
             first: self.generation == 0,
             active: self.active.as_ref(),
             shapes: &self.shapes,

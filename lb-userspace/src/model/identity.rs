@@ -47,6 +47,14 @@ impl Identity {
         )
     }
 
+    /// Where in a pool the service's `attempt`th candidate for a VIP lies.
+    pub fn vip(&self, service: &str, family: Family, attempt: u32) -> u64 {
+        self.tag(
+            b'v',
+            &[service.as_bytes(), &[family as u8], &attempt.to_be_bytes()],
+        )
+    }
+
     /// Tags of all nodes: 16 bits of a hash of the name; of two that collide the later name takes the next free tag.
     /// Beyond 65,535 nodes the last names get none.
     pub fn nodes<'n>(&self, names: impl IntoIterator<Item = &'n Arc<str>>) -> BTreeMap<Arc<str>, NodeTag> {

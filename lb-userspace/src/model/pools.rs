@@ -151,6 +151,7 @@ mod tests {
             name: "web".into(),
             naming: Naming::default(),
             vips: Vec::new(),
+            missed_vips: Vec::new(),
             exposed: Vec::new(),
             frontends,
             slots,

@@ -39,9 +39,11 @@ pub struct Node {
 pub struct Service {
     pub name: Arc<str>,
     pub naming: Naming,
-    /// Addresses of its own, at most one of each family: what its name resolves to. Wanted by the source, or taken from the
-    /// pools.
+    /// Addresses of its own: what its name resolves to. Those that its source wants, and one from the pools for each family
+    /// that has none among these but has a task, or in both while there is no task at all.
     pub vips: Vec<IpAddr>,
+    /// Families in which the pools had no address left for it.
+    pub missed_vips: Vec<Family>,
     /// What answers at the VIPs.
     pub exposed: Vec<Exposed>,
     /// Everything it answers at, the VIPs included.

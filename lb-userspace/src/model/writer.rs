@@ -12,7 +12,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 use super::compose::{Composer, Event, Past};
 use super::marks::{DrainMark, DrainObject, Drains, Refusal};
 use super::merge::Conflict;
-use super::{Desired, Identity, Snapshot};
+use super::{Agreed, Desired, Snapshot};
 
 /// How often forgettable marks are looked for.
 const CLOCK: Duration = Duration::from_secs(600);
@@ -62,7 +62,7 @@ impl Writer {
     /// `sources` names all that will speak: until each has, the snapshot is the empty one of generation 0, which no
     /// plane carries out.
     pub fn start(
-        identity: Identity,
+        agreed: impl Into<Agreed>,
         sources: impl IntoIterator<Item = Arc<str>>,
         past: impl Into<Past>,
     ) -> (Self, JoinHandle<()>) {
@@ -76,7 +76,7 @@ impl Writer {
             generation,
         };
         let actor = Actor {
-            composer: Composer::new(identity, sources, past),
+            composer: Composer::new(agreed, sources, past),
             inbox,
             snapshot: Arc::clone(&view.snapshot),
             generation: generation_sender,

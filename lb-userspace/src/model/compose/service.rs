@@ -6,10 +6,12 @@ use std::time::{Duration, Instant};
 
 use super::super::marks::{DrainObject, Marks};
 use super::super::pools::{Placing, pools};
+use super::super::vips::Vips;
 use super::super::warming::{Phase, Track, WARM, WARM_DISPLACED};
 use super::super::{
     Backend, DesiredBackend, DesiredService, Family, Identity, Pool, Service, Shape, Standing,
 };
+use super::front;
 use super::nodes::Nodes;
 
 /// A service as the last snapshot has it, with the past of its backends.
@@ -25,6 +27,7 @@ pub struct Surroundings<'c> {
     pub identity: &'c Identity,
     pub nodes: &'c Nodes,
     pub marks: &'c Marks,
+    pub vips: &'c Vips,
     /// Nothing came before: those do not warm who were active when this agent started.
     pub first: bool,
     /// Tags of these members; `None` where that is not known and all are taken to have been.
@@ -70,12 +73,14 @@ impl Surroundings<'_> {
             Some(before) => before.service.shape(),
             None => self.found_shape(name, desired).unwrap_or(wanted),
         };
+        let front = front::front(self.vips, name, desired, &backends);
         let service = Service {
             name: Arc::clone(name),
             naming: desired.naming.clone(),
-            vips: desired.vips.clone(),
+            vips: front.vips,
+            missed_vips: front.missed_vips,
             exposed: desired.exposed.clone(),
-            frontends: desired.frontends.clone(),
+            frontends: front.frontends,
             slots: shape.slots,
             affinity: shape.affinity,
             wanted: (shape != wanted).then_some(wanted),
@@ -146,8 +151,7 @@ impl Surroundings<'_> {
 impl Surroundings<'_> {
     /// What the service was like before this agent started: its pools have one shape.
     fn found_shape(&self, service: &str, desired: &DesiredService) -> Option<Shape> {
-        let ports = desired.frontends.iter().map(|frontend| frontend.target_port);
-        let mut pools = ports.flat_map(|port| Family::ALL.map(|family| (port, family)));
+        let mut pools = target_ports(desired).flat_map(|port| Family::ALL.map(|family| (port, family)));
         // Most often there is nothing, and names need not be hashed to know it.
         if self.shapes.is_empty() {
             return None;
@@ -162,8 +166,7 @@ impl Surroundings<'_> {
     /// Whether it had slots before the first snapshot: then the other nodes know it, too.
     fn was_active(&self, service: &str, desired: &DesiredService, backend: &DesiredBackend) -> bool {
         let had_slots = |active: &HashSet<u64>| {
-            let ports = desired.frontends.iter().map(|frontend| frontend.target_port);
-            let mut members = ports.flat_map(|port| Family::ALL.map(|family| (port, family)));
+            let mut members = target_ports(desired).flat_map(|port| Family::ALL.map(|family| (port, family)));
             members.any(|(port, family)| {
                 active.contains(&self.identity.member(service, &backend.task, port, family))
             })
@@ -181,6 +184,12 @@ impl Remembered {
         };
         self.tracks.values().filter_map(until).min()
     }
+}
+
+/// Ports of the tasks, some of them more than once.
+fn target_ports(desired: &DesiredService) -> impl Iterator<Item = u16> {
+    let published = desired.frontends.iter().map(|frontend| frontend.target_port);
+    published.chain(desired.exposed.iter().map(|exposed| exposed.port))
 }
 
 /// Keeps the former service and pools where the new ones are equal.

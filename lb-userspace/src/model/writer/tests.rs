@@ -1,3 +1,4 @@
+use super::super::Identity;
 use super::super::testing::{backend, web};
 use super::super::{Desired, Standing};
 use super::*;
