@@ -28,6 +28,9 @@ pub mod flag {
     pub const REPLY: u8 = 8;
     /// The sender of this reply holds the flow, although the slot's head is elsewhere.
     pub const REHINT: u8 = 16;
+    /// The client's address means something on the ingress node only: it is a task or container behind a bridge, and
+    /// another node may have one of the same address.
+    pub const SCOPED: u8 = 32;
 }
 
 /// UDP header, Geneve header and our option, as they stand on the wire.

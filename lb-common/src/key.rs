@@ -33,6 +33,9 @@ impl<A: Address> Front<A> {
 }
 
 /// A client's flow to a frontend: the key of `HALF*`, `FLOW*` and `HINT*`.
+///
+/// The upper half of `protocol` is the *realm*: the tag of the node on which the client's address means something, 0
+/// where it means the same everywhere. Only `HALF*` and `FLOW*` tell realms apart; a hint is of use even where it is another's.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKey<A> {
@@ -53,6 +56,27 @@ impl<A: Address> FlowKey<A> {
             front_port,
             protocol: protocol as u32,
         }
+    }
+
+    /// This flow, of a client whose address means something on node `realm` only.
+    #[inline(always)]
+    pub const fn in_realm(self, realm: u16) -> Self {
+        Self {
+            protocol: self.transport() | (realm as u32) << 16,
+            ..self
+        }
+    }
+
+    /// Tag of the node on which the client's address means something, 0 for any.
+    #[inline(always)]
+    pub const fn realm(&self) -> u16 {
+        (self.protocol >> 16) as u16
+    }
+
+    /// The protocol alone, as [`RevKey::protocol`] has it.
+    #[inline(always)]
+    pub const fn transport(&self) -> u32 {
+        self.protocol & 0xffff
     }
 
     /// The frontend this flow goes to.

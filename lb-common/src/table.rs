@@ -211,7 +211,9 @@ pub struct Rev<A> {
     pub device: u8,
     /// [`rev_flag`] bits.
     pub flags: u8,
-    pub pad: [u8; 4],
+    /// See [`FlowKey::realm`](crate::key::FlowKey::realm).
+    pub realm: u16,
+    pub pad: [u8; 2],
 }
 
 /// Bits of [`Rev::flags`].

@@ -72,7 +72,7 @@ verdicts! {
     Unknown = "unknown", Dropped, "an ICMP error, a reset or a late answer about a flow that nobody has";
     StaleView = "stale_view", Dropped, "nobody here has this connection, but without an agent for five seconds this node cannot tell";
     FlowTableFull = "flow_table_full", Dropped, "the table of established flows is full";
-    NoPort = "no_port", Dropped, "no free port under which the task could see this client";
+    NoPort = "no_port", Dropped, "no address or free port under which the task could see this client";
     ChaseLimit = "chase_limit", Dropped, "more unknown packets than are chased each second";
     ResetLimit = "reset_limit", Dropped, "more unknown packets than are answered each second";
     Failed = "failed", Dropped, "the kernel refused to change or send the packet";

@@ -25,6 +25,7 @@ pub mod relay;
 pub mod reply;
 pub mod reset;
 pub mod rewrite;
+pub mod scope;
 pub mod skb;
 pub mod socket;
 pub mod tables;

@@ -24,17 +24,19 @@ pub fn send_back<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
         front: ends.source,
         client_port: ends.destination_port,
         front_port: ends.source_port,
-        protocol: case.packet.key.protocol,
+        protocol: case.packet.key.transport(),
     };
     let Arrival { node, device, .. } = case.arrival;
     let rehint = case.arrival.flags & flag::REHINT;
+    let scoped = case.arrival.flags & flag::SCOPED != 0;
     if node == self_node() {
         if rehint != 0 {
             hint::<V>(&flow, self_node(), case.now);
         }
         return leave::<V>(skb, &flow.client, device, Verdict::Replied);
     }
-    if leaves_here::<V>(&flow, node) {
+    // From here a scoped client's address leads to somebody else.
+    if !scoped && leaves_here::<V>(&flow, node) {
         return leave::<V>(skb, &flow.client, 0, Verdict::Replied);
     }
     let entropy = hash::flow_hash(0, flow.client, flow.ports(), flow.protocol as u8) as u16;

@@ -38,7 +38,7 @@ pub struct Choice {
     pub entropy: u16,
     /// Low 24 bits of the pool's id.
     pub vni: u32,
-    /// [`pool_flag`] bits of the pool.
+    /// [`lb_common::table::pool_flag`] bits of the pool.
     pub flags: u32,
 }
 

@@ -12,6 +12,7 @@ use super::chain::chain_of;
 use super::choose::head;
 use super::globals::self_node;
 use super::note;
+use super::scope;
 use super::skb::Skb;
 use super::tables::{MEMBER, POOL, local};
 use super::ways::{TAKEN, claim, find, has_way_back, rev_key};
@@ -106,7 +107,7 @@ fn takes<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>, local:
         client: key.client,
         task_port: local.port,
         client_port: key.client_port,
-        protocol: key.protocol,
+        protocol: key.transport(),
     };
     if V::state(skb, &case.back, local.namespace) != 0 {
         if !DRY && local.deaf_since != 0 {
@@ -148,7 +149,7 @@ pub fn prepare<V: Path>(case: &mut Case<V::Address>, local: &Local) -> u8 {
     case.task = local.ifindex;
     let key = &case.packet.key;
     let task = V::Address::narrow(local.address);
-    let on_link = V::same_subnet(key.client, task, local.prefix);
+    let hidden = is_hidden::<V>(key, task, local.prefix);
     case.rev = Rev {
         front: key.front,
         client: key.client,
@@ -158,16 +159,27 @@ pub fn prepare<V: Path>(case: &mut Case<V::Address>, local: &Local) -> u8 {
         node: case.arrival.node,
         device: case.arrival.device,
         flags: 0,
-        pad: [0; 4],
+        realm: key.realm(),
+        pad: [0; 2],
     };
     case.back = RevKey {
         task,
-        client: if on_link { V::own_address() } else { key.client },
+        client: if hidden { V::own_address() } else { key.client },
         task_port: local.port,
         client_port: key.client_port,
-        protocol: key.protocol,
+        protocol: key.transport(),
     };
-    if on_link { flow_state::TRANSLATED } else { 0 }
+    if hidden { flow_state::TRANSLATED } else { 0 }
+}
+
+/// Whether the task cannot be shown the client's address: it would take it for its own, for a neighbour's that does not
+/// answer, or for one of this node's although it is another's.
+#[inline(always)]
+fn is_hidden<V: Path>(key: &FlowKey<V::Address>, task: V::Address, prefix: u8) -> bool {
+    let realm = key.realm();
+    realm != 0 && realm != self_node()
+        || key.client == task
+        || V::same_subnet(key.client, task, prefix) && !scope::is_flat::<V>(&key.client)
 }
 
 /// The entry of a case whose member and way back are chosen.

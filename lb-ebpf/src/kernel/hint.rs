@@ -10,7 +10,7 @@ use super::tables::{self, HEAD};
 /// Rule 7: remembers that `node` holds the flow, although its slot's head is elsewhere.
 #[inline(never)]
 pub fn hint<V: Path>(flow: &FlowKey<V::Address>, node: u16, now: u32) -> u32 {
-    let Some(pool) = tables::front::<V>(&flow.to()) else {
+    let Some(pool) = tables::front_from_here::<V>(&flow.to()) else {
         return 0;
     };
     let Some((pool, slot, _)) = slot::<V>(flow.client, flow.ports(), flow.protocol as u8, pool) else {

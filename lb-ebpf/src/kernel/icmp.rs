@@ -33,7 +33,12 @@ pub fn translate<V: Path>(skb: Skb, case: &Case<V::Address>, keep_source: bool) 
     let l4 = packet.l4 as usize & L4_MASK;
     let key = &packet.key;
     let outer = V::layer3(skb, L3).ok_or(Verdict::Truncated)?;
-    let source = if keep_source { &outer.source } else { &ends.source };
+    // The client itself is shown as the task sees it.
+    let source = if keep_source && outer.source != key.client {
+        &outer.source
+    } else {
+        &ends.source
+    };
     let old_ports = [
         key.front_port[0],
         key.front_port[1],

@@ -14,7 +14,7 @@ use super::open;
 use super::owner::own;
 use super::skb::Skb;
 use super::tables::{self, POOL};
-use super::{Path, clock, fragment, note, reply, socket, too_big, tunnel};
+use super::{Path, clock, fragment, note, reply, scope, socket, too_big, tunnel};
 use crate::frame::{Frame, L3};
 use crate::parse::{Four, Kind, Part, Six, is_summed, verify};
 use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, tcp};
@@ -36,7 +36,7 @@ pub fn uplink<const DRY: bool>(skb: Skb) -> Verdict {
 
 #[inline(never)]
 fn uplink6<const DRY: bool>(skb: Skb) -> Verdict {
-    let Some(case) = open::open::<Six>(skb, skb.ifindex() as u8) else {
+    let Some(case) = open::open::<Six>(skb, skb.ifindex() as u8, 0) else {
         return Verdict::NotOurs;
     };
     conclude::<Six, DRY>(skb, case)
@@ -44,7 +44,7 @@ fn uplink6<const DRY: bool>(skb: Skb) -> Verdict {
 
 #[inline(never)]
 fn uplink4<const DRY: bool>(skb: Skb) -> Verdict {
-    let Some(case) = open::open::<Four>(skb, skb.ifindex() as u8) else {
+    let Some(case) = open::open::<Four>(skb, skb.ifindex() as u8, 0) else {
         return Verdict::NotOurs;
     };
     let key = &case.packet.key;
@@ -71,7 +71,7 @@ pub fn task(skb: Skb) -> Verdict {
 #[inline(never)]
 fn from_task<V: Path>(skb: Skb) -> Verdict {
     // Device 0: an answer to the task comes back through the routing table.
-    let Some(case) = open::open::<V>(skb, 0) else {
+    let Some(case) = open::open::<V>(skb, 0, 0) else {
         return Verdict::NotOurs;
     };
     match reply::reply::<V>(skb, case) {
@@ -80,8 +80,19 @@ fn from_task<V: Path>(skb: Skb) -> Verdict {
             verdict => verdict,
         },
         Some(verdict) => verdict,
-        None => conclude::<V, false>(skb, case),
+        None => ask::<V>(skb, case),
     }
+}
+
+/// A packet of a client on this node that is no reply.
+#[inline(always)]
+fn ask<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
+    let Some(number) = tables::front_from_here::<V>(&case.packet.key.to()) else {
+        return Verdict::NotOurs;
+    };
+    scope::mark::<V>(case);
+    let verdict = serve::<V, false>(skb, case, number);
+    act::<V>(skb, case, verdict)
 }
 
 #[inline(always)]
@@ -92,7 +103,12 @@ fn ethertype(skb: Skb) -> u16 {
 /// Decides, and acts unless this is a dry run.
 #[inline(always)]
 fn conclude<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
-    let verdict = front::<V, DRY>(skb, case);
+    let Some(number) = tables::front::<V>(&case.packet.key.to()) else {
+        note::step::<DRY>(Step::NoFront, 0);
+        return Verdict::NotOurs;
+    };
+    note::step::<DRY>(Step::Front, number);
+    let verdict = serve::<V, DRY>(skb, case, number);
     if DRY {
         verdict
     } else {
@@ -100,14 +116,9 @@ fn conclude<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> 
     }
 }
 
-/// Ingress rules 1 to 4.
+/// Ingress rules 1 to 4, for a frontend of pool `number`.
 #[inline(never)]
-fn front<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
-    let Some(number) = tables::front::<V>(&case.packet.key.to()) else {
-        note::step::<DRY>(Step::NoFront, 0);
-        return Verdict::NotOurs;
-    };
-    note::step::<DRY>(Step::Front, number);
+fn serve<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>, number: u32) -> Verdict {
     if let Err(verdict) = verify(skb, &case.packet) {
         return verdict;
     }
@@ -127,6 +138,7 @@ fn front<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> Ver
     }
     if case.choice.node == self_node() {
         note::step::<DRY>(Step::Here, 0);
+        scope::enter::<V>(case);
         return own::<V, DRY>(skb, case);
     }
     note::step::<DRY>(Step::Sent, case.choice.node as u32);
@@ -185,7 +197,7 @@ fn is_host_socket<V: Path>(skb: Skb, case: &mut Case<V::Address>, number: u32) -
         client: packet.key.client,
         task_port: packet.key.front_port,
         client_port: packet.key.client_port,
-        protocol: packet.key.protocol,
+        protocol: packet.key.transport(),
     };
     !matches!(V::state(skb, &case.back, OWN_NAMESPACE), 0 | socket::LISTEN)
 }

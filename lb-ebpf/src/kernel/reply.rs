@@ -50,12 +50,16 @@ pub fn reply<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Option<Verdict> 
         client_port: rev.client_port,
         front_port: rev.front_port,
         protocol: key.protocol,
-    };
+    }
+    .in_realm(rev.realm);
     // Before anything is moved: a half-open flow's memory may be another's as soon as its entry is removed.
     case.arrival.node = rev.node;
     case.arrival.device = rev.device;
+    if rev.realm != 0 {
+        case.arrival.flags = flag::SCOPED;
+    }
     if rev.flags & rev_flag::REHINT != 0 {
-        case.arrival.flags = flag::REHINT;
+        case.arrival.flags |= flag::REHINT;
         rev.flags = 0;
     }
     case.ends = Ends {

@@ -3,6 +3,7 @@
 
 use lb_common::Verdict;
 use lb_common::checksum;
+use lb_common::geneve::flag;
 use lb_common::key::TCP;
 
 use super::Path;
@@ -20,7 +21,7 @@ pub fn answer<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
     if let Err(verdict) = build::<V>(skb, case) {
         return verdict;
     }
-    case.arrival.flags = 0;
+    case.arrival.flags &= flag::SCOPED;
     match send_back::<V>(skb, case) {
         Verdict::Replied | Verdict::ReplyRelayed => Verdict::Reset,
         verdict => verdict,

@@ -2,7 +2,7 @@
 //! own, so that an IPv4 flow does not pay for IPv6 keys.
 
 use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_COMMON_LRU, BPF_F_NO_PREALLOC, bpf_fib_lookup as Fib};
-use aya_ebpf::btf_maps::{Array, HashMap, LruHashMap, PerCpuArray};
+use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::geneve::Tunnel;
 use lb_common::key::{FlowKey, FragmentKey, Front, RevKey};
@@ -26,6 +26,7 @@ const HALVES: usize = 65_536;
 const FLOWS: usize = 1_048_576;
 const HINTS: usize = 65_536;
 const FRAGMENTS: usize = 8_192;
+const FLATS: usize = 1_024;
 
 const MMAPABLE: usize = BPF_F_MMAPABLE as usize;
 /// Entries are allocated when made: a million flows cost nothing until they exist.
@@ -41,6 +42,7 @@ type HalfRevs<A> = LruHashMap<RevKey<A>, Rev<A>, HALVES, LRU_PER_CPU>;
 type Revs<A> = HashMap<RevKey<A>, Rev<A>, FLOWS, NO_PREALLOC>;
 type Fragments<A> = LruHashMap<FragmentKey<A>, [u8; 4], FRAGMENTS>;
 type Hints<A> = LruHashMap<FlowKey<A>, Hint, HINTS>;
+type Flats<A> = LpmTrie<A, u32, FLATS>;
 
 #[btf_map]
 static FRONT4: Fronts<V4> = Fronts::new();
@@ -58,6 +60,11 @@ pub static MEMBER: Array<Member, MEMBERS> = Array::new();
 pub static NODE: Array<Node, 65_536> = Array::new();
 #[btf_map]
 pub static PEER4: HashMap<V4, u16, PEERS, NO_PREALLOC> = HashMap::new();
+/// Networks in which an address means the same on every node.
+#[btf_map]
+static FLAT4: Flats<V4> = Flats::new();
+#[btf_map]
+static FLAT6: Flats<V6> = Flats::new();
 #[btf_map]
 pub static LOCAL: HashMap<u64, Local, LOCALS, NO_PREALLOC> = HashMap::new();
 #[btf_map]
@@ -115,12 +122,15 @@ pub trait Tables: Family {
     fn revs() -> &'static Revs<Self::Address>;
     fn hints() -> &'static Hints<Self::Address>;
     fn fragments() -> &'static Fragments<Self::Address>;
+    fn flats() -> &'static Flats<Self::Address>;
+    /// Whether it is the underlay address of another node.
+    fn is_peer(address: &Self::Address) -> bool;
     /// This CPU's case.
     fn case() -> Option<&'static mut Case<Self::Address>>;
 }
 
 macro_rules! tables {
-    ($family:ty: $front:ident $half:ident $flow:ident $half_rev:ident $rev:ident $hint:ident $fragment:ident $case:ident) => {
+    ($family:ty: $front:ident $half:ident $flow:ident $half_rev:ident $rev:ident $hint:ident $fragment:ident $flat:ident $case:ident $peer:ident) => {
         impl Tables for $family {
             #[inline(always)]
             fn fronts() -> &'static Fronts<Self::Address> {
@@ -151,16 +161,36 @@ macro_rules! tables {
                 &$fragment
             }
             #[inline(always)]
+            fn flats() -> &'static Flats<Self::Address> {
+                &$flat
+            }
+            #[inline(always)]
+            fn is_peer(address: &Self::Address) -> bool {
+                $peer(address)
+            }
+            #[inline(always)]
             fn case() -> Option<&'static mut Case<Self::Address>> {
-                // SAFETY: the element of this CPU, which one program at a time uses, from `case::open` on.
+                // SAFETY: the element of this CPU, which one program at a time uses, from `open::open` on.
                 $case.get_ptr_mut(0).map(|case| unsafe { &mut *case })
             }
         }
     };
 }
 
-tables!(Four: FRONT4 HALF4 FLOW4 HALFREV4 REV4 HINT4 FRAGMENT4 CASE4);
-tables!(Six: FRONT6 HALF6 FLOW6 HALFREV6 REV6 HINT6 FRAGMENT6 CASE6);
+#[inline(always)]
+fn is_peer4(address: &V4) -> bool {
+    // SAFETY: only the presence of the value is used.
+    unsafe { PEER4.get(address) }.is_some()
+}
+
+/// The underlay is IPv4: no other address of a node is known to the others.
+#[inline(always)]
+fn is_peer6(_: &V6) -> bool {
+    false
+}
+
+tables!(Four: FRONT4 HALF4 FLOW4 HALFREV4 REV4 HINT4 FRAGMENT4 FLAT4 CASE4 is_peer4);
+tables!(Six: FRONT6 HALF6 FLOW6 HALFREV6 REV6 HINT6 FRAGMENT6 FLAT6 CASE6 is_peer6);
 
 /// What may change while the programs run.
 #[inline(always)]
@@ -189,11 +219,26 @@ pub fn front<V: Tables>(front: &Front<V::Address>) -> Option<u32> {
 /// published port is in the table once more, under no address.
 #[inline(always)]
 pub fn front_anywhere<V: Tables>(at: &Front<V::Address>) -> Option<u32> {
-    front::<V>(at).or_else(|| {
-        front::<V>(&Front {
-            address: V::Address::narrow([0; 16]),
-            ..*at
-        })
+    front::<V>(at).or_else(|| published::<V>(at))
+}
+
+/// The pool of what a client on this node may ask for: a frontend, or a port of another node's that is published on every
+/// node, this one included.
+#[inline(always)]
+pub fn front_from_here<V: Tables>(at: &Front<V::Address>) -> Option<u32> {
+    match front::<V>(at) {
+        Some(number) => Some(number),
+        None if V::is_peer(&at.address) => published::<V>(at),
+        None => None,
+    }
+}
+
+/// The pool of a published port, whatever the address.
+#[inline(always)]
+fn published<V: Tables>(at: &Front<V::Address>) -> Option<u32> {
+    front::<V>(&Front {
+        address: V::Address::narrow([0; 16]),
+        ..*at
     })
 }
 

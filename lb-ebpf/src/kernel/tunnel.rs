@@ -73,7 +73,12 @@ fn unwrap(skb: Skb) -> Result<&'static Tunnel, Verdict> {
 
 #[inline(never)]
 fn inner<V: Path>(skb: Skb, tunnel: &Tunnel) -> Verdict {
-    let Some(case) = open::open::<V>(skb, tunnel.device) else {
+    let realm = if tunnel.flags & flag::SCOPED != 0 {
+        u16::from_be_bytes(tunnel.ingress)
+    } else {
+        0
+    };
+    let Some(case) = open::open::<V>(skb, tunnel.device, realm) else {
         return Verdict::BadHeader;
     };
     if let Err(verdict) = verify(skb, &case.packet) {
@@ -126,7 +131,8 @@ fn address<V: Path>(case: &mut Case<V::Address>, tunnel: &Tunnel) -> bool {
     true
 }
 
-/// Return rule 2: a reply goes out by the device its client came in on, if it comes from a frontend.
+/// Return rule 2: a reply goes out by the device its client came in on, if it comes from a frontend, or from another
+/// node's published port, which clients on this node may have asked.
 #[inline(never)]
 fn forward<V: Path>(skb: Skb, case: &Case<V::Address>, tunnel: &Tunnel) -> Verdict {
     let key = &case.packet.key;
@@ -137,7 +143,7 @@ fn forward<V: Path>(skb: Skb, case: &Case<V::Address>, tunnel: &Tunnel) -> Verdi
         front_port: key.client_port,
         protocol: key.protocol,
     };
-    if tables::front::<V>(&flow.to()).is_none() {
+    if tables::front_from_here::<V>(&flow.to()).is_none() {
         return Verdict::ForgedReply;
     }
     if tunnel.flags & flag::REHINT != 0 {

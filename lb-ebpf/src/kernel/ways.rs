@@ -24,7 +24,7 @@ pub fn rev_key<V: Path>(flow: &Flow, local: &Local, packet: &Packet<V::Address>)
         client: seen::<V>(flow, packet),
         task_port: local.port,
         client_port: flow.client_port,
-        protocol: packet.key.protocol,
+        protocol: packet.key.transport(),
     }
 }
 
@@ -42,6 +42,10 @@ fn seen<V: Path>(flow: &Flow, packet: &Packet<V::Address>) -> V::Address {
 /// gives the flags under which it may be put there; [`TAKEN`] where there is none.
 #[inline(never)]
 pub fn find<V: Path>(case: &mut Case<V::Address>) -> u32 {
+    // This node has no address of the family that could stand for the client's.
+    if case.back.client == V::Address::narrow([0; 16]) {
+        return TAKEN;
+    }
     let rev = &case.rev;
     // Of this flow alone: flows of one client that all tried the same few ports would soon find them taken.
     let port = u16::from_ne_bytes(rev.client_port) as u64;
@@ -96,4 +100,5 @@ fn leads_to<A: Address>(rev: &Rev<A>, flow: &FlowKey<A>) -> bool {
         && rev.client_port == flow.client_port
         && rev.front == flow.front
         && rev.front_port == flow.front_port
+        && rev.realm == flow.realm()
 }

@@ -294,6 +294,10 @@ fn forward<V: Path>(xdp: Xdp, window: Window, tunnel: &Tunnel) -> Action {
         return HAND_OVER;
     }
     let ifindex = xdp.ifindex();
+    // By the routing table, where no device is named.
+    if tunnel.device == 0 {
+        return HAND_OVER;
+    }
     let Some(uplink) = UPLINK.get(tunnel.device as u32) else {
         return HAND_OVER;
     };

@@ -8,7 +8,7 @@ use crate::handshake::establish;
 use crate::rig::Rig;
 
 /// Source and destination of a quoted packet: addresses and ports.
-fn ends(net: Net, quoted: &[u8]) -> (std::net::SocketAddr, std::net::SocketAddr) {
+pub fn ends(net: Net, quoted: &[u8]) -> (std::net::SocketAddr, std::net::SocketAddr) {
     let port = |at: usize| u16::from_be_bytes([quoted[at], quoted[at + 1]]);
     match net {
         Net::Four => {

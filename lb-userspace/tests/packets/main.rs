@@ -21,6 +21,8 @@ mod recovered;
 mod relay;
 mod replies;
 mod rig;
+mod scoped;
+mod scoped_ways;
 mod task;
 mod trace;
 mod tunnel;

@@ -197,7 +197,8 @@ fn a_lost_handshake_takes_nobody_elses_way_back() {
                 node: HERE,
                 device: 0,
                 flags: 0,
-                pad: [0; 4],
+                realm: 0,
+                pad: [0; 2],
             };
             rig.put(&net.map("REV"), cluster::rev_key::<A>(net.task(), client, TCP), other);
         });

@@ -2,6 +2,7 @@
 
 use std::process::Command;
 
+use aya::maps::lpm_trie::{Key, LpmTrie};
 use aya::maps::{Array, HashMap, MapData, PerCpuArray};
 use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::util::KernelVersion;
@@ -227,6 +228,13 @@ impl Rig {
         let mut map: HashMap<&mut MapData, Raw<K>, Raw<V>> =
             HashMap::try_from(self.object.map_mut(name).unwrap()).unwrap();
         map.insert(Raw(key), Raw(value), 0).unwrap();
+    }
+
+    /// Writes a prefix of a network.
+    pub fn prefix<A: Plain>(&mut self, name: &str, network: A, length: u32) {
+        let mut map: LpmTrie<&mut MapData, Raw<A>, u32> =
+            LpmTrie::try_from(self.object.map_mut(name).unwrap()).unwrap();
+        map.insert(&Key::new(length, Raw(network)), 1, 0).unwrap();
     }
 
     /// Reads an entry of a hash map.

@@ -46,6 +46,8 @@ pub fn wanted(limits: &Limits) -> Vec<Wanted> {
         map::<u32, Member>("MEMBER", Some(limits.members), Derived),
         map::<u32, Node>("NODE", None, Single),
         map::<V4, u16>("PEER4", None, Single),
+        map::<(u32, V4), u32>("FLAT4", None, Single),
+        map::<(u32, V6), u32>("FLAT6", None, Single),
         map::<u64, Local>("LOCAL", Some(limits.members), Single),
         map::<u32, Uplink>("UPLINK", None, Single),
         map::<u32, Settings>("SETTINGS", None, Single),

@@ -101,6 +101,14 @@ impl Geneve {
         geneve
     }
 
+    /// Of a client behind a bridge of node `node`.
+    pub fn scoped(mut self, node: u16) -> Self {
+        self.node = node;
+        self.tunnel.ingress = node.to_be_bytes();
+        self.tunnel.device = 0;
+        self.flags(flag::SCOPED)
+    }
+
     pub fn flags(mut self, flags: u8) -> Self {
         self.tunnel.flags |= flags;
         self

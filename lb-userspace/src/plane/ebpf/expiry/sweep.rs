@@ -172,7 +172,8 @@ where
             client_port: rev.client_port,
             front_port: rev.front_port,
             protocol: back.protocol,
-        };
+        }
+        .in_realm(rev.realm);
         if maps.flow.get(&key)?.is_none() {
             maps.rev.remove(&back)?;
         }
@@ -206,7 +207,7 @@ fn back<A: Address>(key: &FlowKey<A>, flow: &Flow, local: &Local, mask: A) -> Re
         client: seen(key.client, mask, flow.state & flow_state::TRANSLATED != 0),
         task_port: local.port,
         client_port: flow.client_port,
-        protocol: key.protocol,
+        protocol: key.transport(),
     }
 }
 
