@@ -42,11 +42,13 @@ fn examples_of_the_configuration_are_accepted() {
 
 #[test]
 fn examples_of_the_services_file_are_accepted() {
-    let (path, text) = document("README.md");
-    let examples = blocks(&text, "yaml");
-    assert!(!examples.is_empty());
-    for block in examples {
-        file::parse(&path, &block).unwrap_or_else(|error| panic!("{error}\nin\n{block}"));
+    for name in ["README.md", "docs/configuration.md"] {
+        let (path, text) = document(name);
+        let examples = blocks(&text, "yaml");
+        assert!(!examples.is_empty());
+        for block in examples {
+            file::parse(&path, &block).unwrap_or_else(|error| panic!("{error}\nin\n{block}"));
+        }
     }
 }
 

@@ -47,6 +47,7 @@ pub fn merge<'d>(sources: impl IntoIterator<Item = (&'d Arc<str>, &'d Desired)>)
     }
     let mut taken = HashSet::new();
     for (source, desired) in sources {
+        let mut belongs = HashSet::new();
         for (name, service) in &desired.services {
             let mut refuse = |claim| {
                 conflicts.push(Conflict {
@@ -80,7 +81,14 @@ pub fn merge<'d>(sources: impl IntoIterator<Item = (&'d Arc<str>, &'d Desired)>)
                 }
             }
             merged.services.insert(Arc::clone(name), kept);
+            belongs.insert(name);
         }
+        // A later source's services come after all of an earlier one's, whoever was first.
+        let known: HashSet<&Arc<str>> = desired.order.iter().collect();
+        let unknown = desired.services.keys().filter(|name| !known.contains(name));
+        let order = desired.order.iter().chain(unknown);
+        let kept = order.filter(|name| belongs.contains(name));
+        merged.order.extend(kept.cloned());
     }
     (merged, conflicts)
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::desired::{MAX_WEIGHT, SLOTS};
 use super::marks::MAX_NAME;
-use super::{Desired, DesiredBackend, DesiredService, Family};
+use super::{Desired, DesiredBackend, DesiredService, Family, Naming};
 
 pub use problem::Problem;
 
@@ -19,6 +19,8 @@ pub use problem::Problem;
 pub enum Place {
     Node(Arc<str>),
     Service(Arc<str>),
+    Vip { service: Arc<str>, index: usize },
+    Exposed { service: Arc<str>, index: usize },
     Frontend { service: Arc<str>, index: usize },
     Backend { service: Arc<str>, index: usize },
 }
@@ -60,6 +62,16 @@ pub fn validate(desired: &Desired) -> Vec<Fault> {
     let mut frontends = HashMap::new();
     for (name, service) in &desired.services {
         check_service(name, service, &mut faults);
+        for (index, &address) in service.vips.iter().enumerate() {
+            if let Some(problem) = wrong_vip(address, &addresses) {
+                let place = Place::Vip {
+                    service: Arc::clone(name),
+                    index,
+                };
+                faults.push(Fault { place, problem });
+            }
+        }
+        check_exposed(name, service, &mut faults);
         for (index, frontend) in service.frontends.iter().enumerate() {
             let mut fault = |problem| {
                 let place = Place::Frontend {
@@ -71,14 +83,10 @@ pub fn validate(desired: &Desired) -> Vec<Fault> {
             if frontend.port == 0 || frontend.target_port == 0 {
                 fault(Problem::Port);
             }
-            if let Some(address) = frontend.address {
-                if let Some(why) = unusable(address) {
-                    fault(Problem::Address { address, why });
-                } else if let Some(node) = addresses.get(&address) {
-                    fault(Problem::VipOfNode {
-                        node: Arc::clone(node),
-                    });
-                }
+            // What is wrong with a VIP has been said once.
+            let other = frontend.address.filter(|address| !service.vips.contains(address));
+            if let Some(problem) = other.and_then(|address| wrong_vip(address, &addresses)) {
+                fault(problem);
             }
             let key = (frontend.address, frontend.port, frontend.protocol);
             if let Some(other) = frontends.insert(key, name) {
@@ -93,6 +101,67 @@ pub fn validate(desired: &Desired) -> Vec<Fault> {
     faults
 }
 
+fn wrong_vip(address: IpAddr, nodes: &HashMap<IpAddr, &Arc<str>>) -> Option<Problem> {
+    if let Some(why) = unusable(address) {
+        return Some(Problem::Address { address, why });
+    }
+    let node = Arc::clone(nodes.get(&address)?);
+    Some(Problem::VipOfNode { node })
+}
+
+fn check_exposed(name: &Arc<str>, service: &DesiredService, faults: &mut Vec<Fault>) {
+    let mut ports = HashSet::new();
+    let mut names = HashMap::new();
+    for (index, exposed) in service.exposed.iter().enumerate() {
+        let mut fault = |problem| {
+            let place = Place::Exposed {
+                service: Arc::clone(name),
+                index,
+            };
+            faults.push(Fault { place, problem });
+        };
+        let (port, protocol) = (exposed.port, exposed.protocol);
+        if port == 0 {
+            fault(Problem::Port);
+        }
+        if !ports.insert((port, protocol)) {
+            fault(Problem::DuplicateExposed { port, protocol });
+        }
+        let Some(called) = &exposed.name else { continue };
+        if !is_label(called) {
+            fault(Problem::HostName {
+                name: Arc::clone(called),
+            });
+        }
+        if let Some(other) = names.insert((called.to_ascii_lowercase(), protocol), port) {
+            fault(Problem::DuplicatePortName {
+                name: Arc::clone(called),
+                other,
+                protocol,
+            });
+        }
+    }
+}
+
+fn check_naming(service: &DesiredService, mut fault: impl FnMut(Problem)) {
+    let Naming {
+        stack,
+        networks,
+        aliases,
+        ..
+    } = &service.naming;
+    let backends = service.backends.iter().flat_map(|backend| &backend.names);
+    let names = stack.iter().chain(networks).chain(aliases).chain(backends);
+    for name in names.filter(|name| !is_host_name(name)) {
+        fault(Problem::HostName {
+            name: Arc::clone(name),
+        });
+    }
+    if networks.is_empty() {
+        fault(Problem::NoNetwork);
+    }
+}
+
 fn check_service(name: &Arc<str>, service: &DesiredService, faults: &mut Vec<Fault>) {
     let mut fault = |problem| {
         faults.push(Fault {
@@ -103,6 +172,7 @@ fn check_service(name: &Arc<str>, service: &DesiredService, faults: &mut Vec<Fau
     if !is_name(name) {
         fault(Problem::Name);
     }
+    check_naming(service, &mut fault);
     if !service.slots.is_power_of_two() || !SLOTS.contains(&service.slots) {
         fault(Problem::Slots { slots: service.slots });
     }
@@ -188,6 +258,18 @@ fn check_addresses(backend: &DesiredBackend, mut fault: impl FnMut(Problem)) {
 /// Names appear in logs, tables and heartbeats.
 fn is_name(name: &str) -> bool {
     (1..=MAX_NAME).contains(&name.len()) && !name.contains(|c: char| c.is_control() || c.is_whitespace())
+}
+
+/// What can be asked for: labels between dots (RFC 1123, 2.1), 253 bytes at most. Underscores are what Docker has in names.
+pub fn is_host_name(name: &str) -> bool {
+    name.len() <= 253 && name.split('.').all(is_label)
+}
+
+/// One part of it. An underscore in front would be the name of a port (RFC 2782).
+pub fn is_label(label: &str) -> bool {
+    let inner = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    let ends = label.starts_with(['-', '_']) || label.ends_with('-');
+    (1..=63).contains(&label.len()) && label.bytes().all(inner) && !ends
 }
 
 /// Why no packet can be sent to this address.

@@ -431,6 +431,23 @@ fn what_two_sources_claim_goes_to_the_first() {
     );
 }
 
+#[test]
+fn a_later_sources_services_take_their_vips_after_all_of_the_firsts() {
+    let wanting = |names: &[&str]| {
+        let mut desired = web(vec![]);
+        let services = names
+            .iter()
+            .map(|name| (Arc::from(*name), Arc::new(service(8080, vec![]))));
+        desired.services = services.collect();
+        desired
+    };
+    let (mut first, later) = (wanting(&["c", "b"]), wanting(&["a", "b"]));
+    first.order = vec!["c".into(), "b".into()];
+    let sources = [(&Arc::from("file"), &first), (&Arc::from("docker"), &later)];
+    let (merged, _) = merge(sources);
+    assert_eq!(merged.order, ["c", "b", "a"].map(Arc::<str>::from));
+}
+
 /// 10,000 services of ten backends each: what one change costs must not depend on the others.
 #[test]
 fn a_failing_backend_among_ten_thousand_services_touches_one_service() {

@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::super::Frontend;
+use super::super::{Frontend, Protocol};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
@@ -19,6 +19,18 @@ pub enum Problem {
     VipOfNode { node: Arc<str> },
     #[error("{frontend} is published twice; service {other} has it already")]
     DuplicateFrontend { frontend: Frontend, other: Arc<str> },
+    #[error("port {port}/{} is exposed twice", protocol.label())]
+    DuplicateExposed { port: u16, protocol: Protocol },
+    #[error("port {other}/{} is called {name} already", protocol.label())]
+    DuplicatePortName {
+        name: Arc<str>,
+        other: u16,
+        protocol: Protocol,
+    },
+    #[error("`{name}` cannot be asked for as a name")]
+    HostName { name: Arc<str> },
+    #[error("without a network nobody could ask for the service")]
+    NoNetwork,
     #[error("slots: {slots} is not a power of two from 64 to 1048576")]
     Slots { slots: u32 },
     #[error("{count} backends are more than a service can have (65534)")]
@@ -55,6 +67,12 @@ impl Problem {
             Self::DuplicateFrontend { .. } => {
                 "publish one of the two on another port, protocol or VIP".into()
             }
+            Self::DuplicateExposed { .. } => "remove one".into(),
+            Self::DuplicatePortName { .. } => "give each port of a protocol a name of its own".into(),
+            Self::HostName { .. } => {
+                "write letters, digits, hyphens and underscores, 1 to 63 between two dots".into()
+            }
+            Self::NoNetwork => "name the network `default`, which everybody sees".into(),
             Self::Slots { slots } => {
                 format!("write {}", slots.clamp(&64, &(1 << 20)).next_power_of_two())
             }

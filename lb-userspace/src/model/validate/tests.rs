@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::super::testing::{any_desired, backend, node, service, web};
-use super::super::{Frontend, Protocol};
+use super::super::{Exposed, Frontend, Protocol};
 use super::*;
 
 fn problems(desired: &Desired) -> Vec<String> {
@@ -10,6 +10,14 @@ fn problems(desired: &Desired) -> Vec<String> {
         .into_iter()
         .map(|fault| fault.problem.to_string())
         .collect()
+}
+
+fn exposed(port: u16, name: Option<&str>) -> Exposed {
+    Exposed {
+        port,
+        protocol: Protocol::Tcp,
+        name: name.map(Into::into),
+    }
 }
 
 fn with_service(change: impl FnOnce(&mut DesiredService)) -> Desired {
@@ -71,6 +79,16 @@ fn one_port_belongs_to_one_service_but_tcp_and_udp_are_two_ports() {
 #[case(|s: &mut DesiredService| s.frontends[0].address = Some([192, 0, 2, 2].into()), "this is the address of node node2")]
 #[case(|s: &mut DesiredService| s.health.as_mut().unwrap().timeout *= 2,
     "the health check's timeout must be more than nothing and not more than its interval")]
+#[case(|s: &mut DesiredService| s.vips = vec![[192, 0, 2, 2].into()], "this is the address of node node2")]
+#[case(|s: &mut DesiredService| s.exposed = vec![exposed(0, None)], "0 is not a port")]
+#[case(|s: &mut DesiredService| s.exposed = vec![exposed(80, None), exposed(80, None)], "port 80/tcp is exposed twice")]
+#[case(|s: &mut DesiredService| s.exposed = vec![exposed(80, Some("http")), exposed(81, Some("HTTP"))],
+    "port 80/tcp is called HTTP already")]
+#[case(|s: &mut DesiredService| s.exposed = vec![exposed(80, Some("_http"))], "`_http` cannot be asked for as a name")]
+#[case(|s: &mut DesiredService| s.naming.aliases = vec!["a b".into()], "`a b` cannot be asked for as a name")]
+#[case(|s: &mut DesiredService| s.naming.stack = Some("".into()), "`` cannot be asked for as a name")]
+#[case(|s: &mut DesiredService| s.naming.networks.clear(), "without a network nobody could ask for the service")]
+#[case(|s: &mut DesiredService| s.backends[0].names = vec!["-web".into()], "`-web` cannot be asked for as a name")]
 fn what_cannot_be_carried_out_is_refused(#[case] change: fn(&mut DesiredService), #[case] problem: &str) {
     let desired = with_service(change);
     assert_eq!(problems(&desired), [problem]);
@@ -79,6 +97,20 @@ fn what_cannot_be_carried_out_is_refused(#[case] change: fn(&mut DesiredService)
             .iter()
             .all(|fault| !fault.problem.fix().is_empty())
     );
+}
+
+#[test]
+fn one_name_may_be_that_of_two_services() {
+    let mut desired = with_service(|service| service.naming.aliases = vec!["www".into()]);
+    let mut zoo = service(8081, vec![]);
+    zoo.naming.aliases = vec![
+        "www".into(),
+        "web".into(),
+        "www.example.com".into(),
+        "db_1".into(),
+    ];
+    desired.services.insert("zoo".into(), Arc::new(zoo));
+    assert_eq!(problems(&desired), [""; 0]);
 }
 
 #[test]

@@ -1,20 +1,23 @@
 //! From what is written to what is wanted, keeping the place of everything that can turn out wrong.
 
 mod backend;
+mod front;
 mod health;
+mod naming;
 mod places;
+mod time;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use serde_saphyr::{Location, Spanned};
 
 use super::fault::Fault;
-use super::{ports, raw};
+use super::raw;
 use crate::model::desired::DEFAULT_SLOTS;
 use crate::model::validate::validate;
-use crate::model::{Affinity, Desired, DesiredNode, DesiredService, Frontend, Naming};
+use crate::model::{Affinity, Desired, DesiredNode, DesiredService};
+use front::Front;
 use places::{Places, ServicePlaces};
 
 /// All of the file, or all that is wrong with it.
@@ -37,6 +40,7 @@ pub fn desired(file: raw::File) -> Result<Desired, Vec<Fault>> {
         let key: Arc<str> = name.value.as_str().into();
         let (service, found) = service(name.referenced, written, &mut faults);
         places.services.insert(Arc::clone(&key), found);
+        desired.order.push(Arc::clone(&key));
         desired.services.insert(key, Arc::new(service));
     }
     // What could not be read would only make further trouble: the rest is judged when all of it was.
@@ -87,12 +91,13 @@ fn service(
     written: raw::Service,
     faults: &mut Vec<Fault>,
 ) -> (DesiredService, ServicePlaces) {
-    let mut places = ServicePlaces {
-        service: place,
-        frontends: Vec::new(),
-        backends: Vec::new(),
-    };
-    let frontends = frontends(&written, place, &mut places, faults);
+    let mut places = ServicePlaces::new(place);
+    let naming = naming::naming(&written, faults);
+    let Front {
+        vips,
+        exposed,
+        frontends,
+    } = front::front(&written, &mut places, faults);
     if let Some(algorithm) = &written.algorithm {
         let name = match algorithm.value {
             raw::Algorithm::Hash => None,
@@ -109,7 +114,7 @@ fn service(
     });
     let health = written
         .health
-        .and_then(|written| health::check(&written, &frontends, faults));
+        .and_then(|written| health::check(&written, &exposed, faults));
     let backends = written
         .backends
         .into_iter()
@@ -126,9 +131,9 @@ fn service(
     };
     (
         DesiredService {
-            naming: Naming::default(),
-            vips: Vec::new(),
-            exposed: Vec::new(),
+            naming,
+            vips,
+            exposed,
             frontends,
             slots,
             affinity,
@@ -137,61 +142,4 @@ fn service(
         },
         places,
     )
-}
-
-fn frontends(
-    written: &raw::Service,
-    place: Location,
-    places: &mut ServicePlaces,
-    faults: &mut Vec<Fault>,
-) -> Vec<Frontend> {
-    let mut vips: BTreeMap<Option<IpAddr>, Location> = BTreeMap::new();
-    for vip in &written.vips {
-        match vip.value.parse() {
-            Ok(address) => drop(vips.insert(Some(address), vip.referenced)),
-            Err(_) => {
-                let reason = format!("`{}` is not an IP address", vip.value);
-                faults.push(Fault::at(
-                    vip.referenced,
-                    reason,
-                    "write one like 10.254.0.1 or 2001:db8::1",
-                ));
-            }
-        }
-    }
-    if written.vips.is_empty() {
-        vips.insert(None, place);
-    }
-    if written.ports.is_empty() {
-        faults.push(Fault::at(
-            place,
-            "the service publishes no port",
-            "add ports: [\"8080:80\"]",
-        ));
-    }
-    let mut frontends = Vec::new();
-    for entry in &written.ports {
-        match ports::parse(&entry.value) {
-            Err(bad) => faults.push(Fault::at(entry.referenced, bad.to_string(), bad.fix())),
-            Ok(published) => {
-                for ports::Published {
-                    port,
-                    target_port,
-                    protocol,
-                } in published
-                {
-                    for &address in vips.keys() {
-                        frontends.push(Frontend {
-                            address,
-                            port,
-                            protocol,
-                            target_port,
-                        });
-                        places.frontends.push(entry.referenced);
-                    }
-                }
-            }
-        }
-    }
-    frontends
 }

@@ -1,8 +1,11 @@
-//! Published ports: `8080`, `8080:80`, `5353:53/udp`, `8000-8010:80`, `8000-8010:9000-9010/tcp`.
+//! Published ports: `8080`, `8080:80`, `5353:53/udp`, `8000-8010:80`, `8000-8010:9000-9010/tcp`, and exposed ones: `80`,
+//! `53/udp`, `9000-9010`. Each may have a name in front: `http=8080:80`.
 
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use crate::model::Protocol;
+use crate::model::validate::is_label;
 
 /// One published port and the tasks' port behind it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -10,6 +13,13 @@ pub struct Published {
     pub port: u16,
     pub target_port: u16,
     pub protocol: Protocol,
+}
+
+/// What is written in one place.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub name: Option<Arc<str>>,
+    pub ports: Vec<Published>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -22,6 +32,10 @@ pub enum BadPort {
     Unequal { published: usize, targets: usize },
     #[error("`{0}` is not a protocol")]
     Protocol(String),
+    #[error("`{0}` is not the name of a port")]
+    Name(String),
+    #[error("`{0}` is published, not exposed")]
+    Published(String),
 }
 
 impl BadPort {
@@ -33,12 +47,32 @@ impl BadPort {
             Self::Backwards(_) => "write the lower port first",
             Self::Unequal { .. } => "write one target port, or a range of the same length",
             Self::Protocol(_) => "write tcp or udp",
+            Self::Name(_) => "write letters, digits and hyphens before the =, as in http=8080:80",
+            Self::Published(_) => "write PORT or PORT/udp here, or the whole entry under ports",
         }
     }
 }
 
 /// Each port of an entry. A single target port serves a whole range; of two ranges, each port has its counterpart.
-pub fn parse(entry: &str) -> Result<Vec<Published>, BadPort> {
+pub fn parse(entry: &str) -> Result<Entry, BadPort> {
+    let (name, entry) = match entry.split_once('=') {
+        None => (None, entry),
+        Some((name, rest)) if is_label(name) => (Some(name.into()), rest),
+        Some((name, _)) => return Err(BadPort::Name(name.to_owned())),
+    };
+    let ports = published(entry)?;
+    Ok(Entry { name, ports })
+}
+
+/// A port that is not published: the tasks' own.
+pub fn parse_exposed(entry: &str) -> Result<Entry, BadPort> {
+    if entry.contains(':') {
+        return Err(BadPort::Published(entry.to_owned()));
+    }
+    parse(entry)
+}
+
+fn published(entry: &str) -> Result<Vec<Published>, BadPort> {
     let (ports, protocol) = match entry.split_once('/') {
         None => (entry, Protocol::Tcp),
         Some((ports, "tcp")) => (ports, Protocol::Tcp),
@@ -98,6 +132,7 @@ mod tests {
     fn every_published_port_has_its_target(#[case] entry: &str, #[case] pairs: &[(u16, u16)]) {
         let parsed: Vec<_> = parse(entry)
             .unwrap()
+            .ports
             .iter()
             .map(|p| (p.port, p.target_port))
             .collect();
@@ -106,11 +141,29 @@ mod tests {
 
     #[test]
     fn udp_is_said_and_tcp_is_meant_otherwise() {
-        assert_eq!(parse("53/udp").unwrap()[0].protocol, Protocol::Udp);
-        assert_eq!(parse("53").unwrap()[0].protocol, Protocol::Tcp);
+        assert_eq!(parse("53/udp").unwrap().ports[0].protocol, Protocol::Udp);
+        assert_eq!(parse("53").unwrap().ports[0].protocol, Protocol::Tcp);
+    }
+
+    #[test]
+    fn a_port_may_have_a_name_and_an_exposed_one_has_nothing_before_it() {
+        let entry = parse("dns=5353:53/udp").unwrap();
+        assert_eq!(
+            (entry.name.as_deref(), entry.ports[0].target_port),
+            (Some("dns"), 53)
+        );
+        let entry = parse_exposed("http=80").unwrap();
+        assert_eq!((entry.name.as_deref(), entry.ports[0].port), (Some("http"), 80));
+        assert_eq!(
+            parse_exposed("8080:80").unwrap_err().to_string(),
+            "`8080:80` is published, not exposed"
+        );
     }
 
     #[rstest]
+    #[case("=80", "`` is not the name of a port")]
+    #[case("a b=80", "`a b` is not the name of a port")]
+    #[case("http=", "`` is not a port")]
     #[case("0", "`0` is not a port")]
     #[case("65536", "`65536` is not a port")]
     #[case("", "`` is not a port")]
@@ -127,8 +180,8 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_entry_makes_it_panic(entry in "[0-9:/a-z-]{0,16}") {
-            let _ = parse(&entry);
+        fn no_entry_makes_it_panic(entry in "[0-9:=/a-z-]{0,16}") {
+            let _ = (parse(&entry), parse_exposed(&entry));
         }
     }
 }

@@ -20,7 +20,17 @@ pub struct File {
 #[derive(Debug, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Service {
+    #[serde(default)]
     pub ports: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub expose: Vec<Spanned<String>>,
+    pub stack: Option<Spanned<String>>,
+    pub networks: Option<Spanned<Vec<Spanned<String>>>>,
+    #[serde(default)]
+    pub aliases: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub endpoint: Endpoint,
+    pub ttl: Option<Spanned<String>>,
     #[serde(default)]
     pub vips: Vec<Spanned<String>>,
     pub algorithm: Option<Spanned<Algorithm>>,
@@ -30,6 +40,14 @@ pub struct Service {
     pub health: Option<Spanned<Health>>,
     #[serde(default)]
     pub backends: Vec<Spanned<Backend>>,
+}
+
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Endpoint {
+    #[default]
+    Vip,
+    Dnsrr,
 }
 
 #[derive(Clone, Copy, Debug, serde::Deserialize)]
@@ -68,6 +86,9 @@ pub struct Backend {
     pub node: Option<Spanned<String>>,
     pub address: Addresses,
     pub task: Option<Spanned<String>>,
+    pub name: Option<Spanned<String>>,
+    #[serde(default)]
+    pub aliases: Vec<Spanned<String>>,
     pub port: Option<Spanned<u64>>,
     pub weight: Option<Spanned<u64>>,
     #[serde(default)]

@@ -1,12 +1,13 @@
 mod watching;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::model::{Affinity, Probe, Protocol, Stamps};
+use crate::model::{Affinity, Endpoint, Naming, Probe, Protocol, Stamps};
 
 const EXAMPLE: &str = r#"
 nodes:
@@ -27,6 +28,30 @@ services:
     affinity: client-ip
     algorithm: maglev
     slots: 1024
+"#;
+
+const NAMED: &str = r#"
+nodes:
+  node1: 192.0.2.11
+services:
+  web:
+    stack: shop
+    networks: [front, back, front]
+    aliases: [www, shop.example.com, WWW]
+    endpoint: vip
+    ttl: 30s
+    ports: ["8080:80", "8443:443"]
+    expose: ["http=80", 9000-9001, "dns=53/udp", 443]
+    vips: [198.51.100.80]
+    backends:
+      - { node: node1, address: 172.18.0.2, task: web.1, name: shop_web_1, aliases: [blue] }
+  inner:
+    endpoint: dnsrr
+    ttl: 0s
+    expose: [5432]
+    health: { tcp: true }
+  also:
+    expose: [80]
 "#;
 
 fn read(text: &str) -> Result<Desired, Refused> {
@@ -65,6 +90,55 @@ fn the_documented_example_means_what_it_says() {
     assert_eq!((db.slots, db.affinity), (1024, Affinity::ClientIp));
 }
 
+#[test]
+fn names_and_exposed_ports_mean_what_they_say() {
+    let desired = read(NAMED).unwrap();
+    let web = &desired.services["web"];
+    let Naming {
+        stack,
+        networks,
+        aliases,
+        endpoint,
+        ttl,
+    } = &web.naming;
+    assert_eq!(stack.as_deref(), Some("shop"));
+    assert_eq!(*networks, [Arc::from("back"), Arc::from("front")]);
+    assert_eq!(*aliases, [Arc::from("www"), Arc::from("shop.example.com")]);
+    assert_eq!((*endpoint, *ttl), (Endpoint::Vip, 30));
+    assert_eq!(web.vips, ["198.51.100.80".parse::<std::net::IpAddr>().unwrap()]);
+    let exposed: Vec<_> = web
+        .exposed
+        .iter()
+        .map(|exposed| (exposed.port, exposed.protocol.label(), exposed.name.as_deref()))
+        .collect();
+    assert_eq!(
+        exposed,
+        [
+            (80, "tcp", Some("http")),
+            (443, "tcp", None),
+            (9000, "tcp", None),
+            (9001, "tcp", None),
+            (53, "udp", Some("dns"))
+        ]
+    );
+    assert_eq!(
+        web.backends[0].names,
+        ["shop_web_1", "blue"].map(Arc::<str>::from)
+    );
+    let inner = &desired.services["inner"];
+    assert_eq!(
+        (inner.naming.endpoint, inner.naming.ttl, inner.frontends.len()),
+        (Endpoint::Dnsrr, 0, 0)
+    );
+    assert_eq!(inner.naming.networks, [Arc::from(Naming::PUBLIC)]);
+    assert_eq!(inner.health.as_ref().unwrap().port, 5432);
+    // Not that of the names.
+    assert_eq!(
+        desired.order,
+        [Arc::from("web"), Arc::from("inner"), Arc::from("also")]
+    );
+}
+
 #[rstest]
 #[case::unknown_key(
     "nodes: {}\nservices:\n  web:\n    prots: [80]\n",
@@ -83,8 +157,64 @@ fn the_documented_example_means_what_it_says() {
     "services.yaml:4:15: unknown value `client`"
 )]
 #[case::missing_key(
+    "nodes: { a: 192.0.2.1 }\nservices:\n  web:\n    ports: [80]\n    backends:\n      - { node: a }\n",
+    "services.yaml:6:11: `address` is missing"
+)]
+#[case::neither_ports_nor_expose(
     "services:\n  web:\n    vips: [10.254.0.1]\n",
-    "services.yaml:3:5: `ports` is missing"
+    "services.yaml:2:3: the service publishes no port\n  fix: add ports: [\"8080:80\"], or expose: [80]"
+)]
+#[case::exposed_is_not_published(
+    "services:\n  web:\n    expose: [\"8080:80\"]\n",
+    "services.yaml:3:14: `8080:80` is published, not exposed"
+)]
+#[case::name_of_a_port(
+    "services:\n  web:\n    expose: [\"_http=80\"]\n",
+    "services.yaml:3:14: `_http` is not the name of a port"
+)]
+#[case::two_names_of_a_port(
+    "services:\n  web:\n    ports: [\"http=8080:80\"]\n    expose: [\"www=80\"]\n",
+    "services.yaml:4:14: port 80/tcp is called http already\n  fix: give it one name"
+)]
+#[case::one_name_of_two_ports(
+    "services:\n  web:\n    ports: [\"http=8080:80\", \"HTTP=81\"]\n",
+    "services.yaml:3:29: port 80/tcp is called HTTP already\n  fix: give each port"
+)]
+#[case::stack(
+    "services:\n  web:\n    expose: [80]\n    stack: my shop\n",
+    "services.yaml:4:12: `my shop` cannot be asked for as a name"
+)]
+#[case::alias(
+    "services:\n  web:\n    expose: [80]\n    aliases: [www, a..b]\n",
+    "services.yaml:4:20: `a..b` cannot be asked for as a name"
+)]
+#[case::no_network(
+    "services:\n  web:\n    expose: [80]\n    networks: []\n",
+    "services.yaml:4:15: without a network nobody could ask for the service"
+)]
+#[case::endpoint(
+    "services:\n  web:\n    expose: [80]\n    endpoint: dnsr\n",
+    "services.yaml:4:15: unknown value `dnsr`\n  fix: did you mean `dnsrr`?"
+)]
+#[case::ttl(
+    "services:\n  web:\n    expose: [80]\n    ttl: 2h\n",
+    "services.yaml:4:10: `2h` is not a time of whole seconds from 0s to 1h"
+)]
+#[case::ttl_of_half_a_second(
+    "services:\n  web:\n    expose: [80]\n    ttl: 500ms\n",
+    "services.yaml:4:10: `500ms` is not a time of whole seconds"
+)]
+#[case::name_of_a_container(
+    "nodes: { a: 192.0.2.1 }\nservices:\n  web:\n    ports: [80]\n    backends:\n      - { node: a, address: 172.18.0.2, name: -x }\n",
+    "services.yaml:6:47: `-x` cannot be asked for as a name"
+)]
+#[case::vip_that_is_no_address(
+    "services:\n  web:\n    expose: [80]\n    vips: [127.0.0.1]\n",
+    "services.yaml:4:12: 127.0.0.1 is a loopback address"
+)]
+#[case::vip_of_a_node(
+    "nodes: { a: 192.0.2.1 }\nservices:\n  web:\n    ports: [80, 81]\n    vips: [192.0.2.1]\n",
+    "services.yaml:5:12: this is the address of node a"
 )]
 #[case::written_twice(
     "services:\n  web:\n    ports: [80]\n  web:\n    ports: [81]\n",

@@ -8,6 +8,7 @@ use serde_saphyr::Spanned;
 use super::super::addresses::Written;
 use super::super::fault::Fault;
 use super::super::raw;
+use super::naming;
 use crate::model::{DesiredBackend, Stamps};
 
 /// The backend, unless something of it cannot be read.
@@ -63,6 +64,11 @@ pub fn backend(written: Spanned<raw::Backend>, faults: &mut Vec<Fault>) -> Optio
         }
         fits
     })?;
+    let mut names = naming::names(&written.aliases, faults);
+    if let Some(name) = written.name.as_ref().and_then(|name| naming::name(name, faults)) {
+        names.retain(|alias| !alias.eq_ignore_ascii_case(&name));
+        names.insert(0, name);
+    }
     if faults.len() > before {
         return None;
     }
@@ -73,7 +79,7 @@ pub fn backend(written: Spanned<raw::Backend>, faults: &mut Vec<Fault>) -> Optio
     };
     Some(DesiredBackend {
         task,
-        names: Vec::new(),
+        names,
         node: node.value.into(),
         addresses,
         weight,

@@ -6,7 +6,8 @@ use serde_saphyr::{Location, Spanned};
 
 use super::super::fault::Fault;
 use super::super::raw;
-use crate::model::{Frontend, HealthCheck, Probe, Protocol};
+use super::time;
+use crate::model::{Exposed, HealthCheck, Probe, Protocol};
 
 const INTERVAL: Duration = Duration::from_secs(2);
 const TIMEOUT: Duration = Duration::from_secs(1);
@@ -21,7 +22,7 @@ const MAX_PATH: usize = 1024;
 /// The check, unless something of it cannot be read.
 pub fn check(
     written: &Spanned<raw::Health>,
-    frontends: &[Frontend],
+    exposed: &[Exposed],
     faults: &mut Vec<Fault>,
 ) -> Option<HealthCheck> {
     let Spanned {
@@ -35,9 +36,7 @@ pub fn check(
     let timeout = duration(&health.timeout, TIMEOUT.min(interval), faults);
     let failures = count(&health.failures, FAILURES, faults);
     let successes = count(&health.successes, SUCCESSES, faults);
-    let tcp = frontends
-        .iter()
-        .find(|frontend| frontend.protocol == Protocol::Tcp);
+    let tcp = exposed.iter().find(|exposed| exposed.protocol == Protocol::Tcp);
     let port = match &health.port {
         Some(port) => u16::try_from(port.value)
             .ok()
@@ -47,7 +46,7 @@ pub fn check(
                 faults.push(Fault::at(port.referenced, reason, "write a port from 1 to 65535"));
                 0
             }),
-        None => tcp.map_or(0, |frontend| frontend.target_port),
+        None => tcp.map_or(0, |exposed| exposed.port),
     };
     if timeout > interval {
         let place = health
@@ -105,7 +104,7 @@ fn probe(health: &raw::Health, place: Location, faults: &mut Vec<Fault>) -> Opti
 
 fn duration(written: &Option<Spanned<String>>, default: Duration, faults: &mut Vec<Fault>) -> Duration {
     let Some(written) = written else { return default };
-    parse(&written.value)
+    time::parse(&written.value)
         .filter(|duration| BOUNDS.contains(duration))
         .unwrap_or_else(|| {
             let reason = format!("`{}` is not a time from 10ms to 1h", written.value);
@@ -116,21 +115,6 @@ fn duration(written: &Option<Spanned<String>>, default: Duration, faults: &mut V
             ));
             default
         })
-}
-
-fn parse(text: &str) -> Option<Duration> {
-    let digits = text.find(|c: char| !c.is_ascii_digit())?;
-    let (number, unit) = text.split_at(digits);
-    let milliseconds = match unit {
-        "ms" => 1,
-        "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return None,
-    };
-    Some(Duration::from_millis(
-        number.parse::<u64>().ok()?.checked_mul(milliseconds)?,
-    ))
 }
 
 fn count(written: &Option<Spanned<u64>>, default: u32, faults: &mut Vec<Fault>) -> u32 {
@@ -145,27 +129,4 @@ fn count(written: &Option<Spanned<u64>>, default: u32, faults: &mut Vec<Fault>) 
         return default;
     }
     written.value as u32
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_time_is_a_number_and_a_unit() {
-        assert_eq!(parse("500ms"), Some(Duration::from_millis(500)));
-        assert_eq!(parse("2s"), Some(Duration::from_secs(2)));
-        for wrong in [
-            "",
-            "2",
-            "s",
-            "2 s",
-            "-2s",
-            "2.5s",
-            "99999999999999999999s",
-            "18446744073709551615h",
-        ] {
-            assert_eq!(parse(wrong), None, "{wrong}");
-        }
-    }
 }

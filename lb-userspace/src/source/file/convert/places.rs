@@ -13,11 +13,25 @@ pub struct Places {
     pub services: HashMap<Arc<str>, ServicePlaces>,
 }
 
-/// Frontends and backends in the order of the desired service.
+/// VIPs, ports and backends in the order of the desired service.
 pub struct ServicePlaces {
     pub service: Location,
+    pub vips: Vec<Location>,
+    pub exposed: Vec<Location>,
     pub frontends: Vec<Location>,
     pub backends: Vec<Location>,
+}
+
+impl ServicePlaces {
+    pub fn new(service: Location) -> Self {
+        Self {
+            service,
+            vips: Vec::new(),
+            exposed: Vec::new(),
+            frontends: Vec::new(),
+            backends: Vec::new(),
+        }
+    }
 }
 
 impl Places {
@@ -25,6 +39,8 @@ impl Places {
         let found = match place {
             Place::Node(name) => self.nodes.get(name),
             Place::Service(name) => self.services.get(name).map(|places| &places.service),
+            Place::Vip { service, index } => self.in_service(service, *index, |places| &places.vips),
+            Place::Exposed { service, index } => self.in_service(service, *index, |places| &places.exposed),
             Place::Frontend { service, index } => {
                 self.in_service(service, *index, |places| &places.frontends)
             }
