@@ -8,6 +8,7 @@ pub mod client;
 pub mod drain;
 pub mod explain;
 pub mod facts;
+pub mod naming;
 pub mod node;
 mod problem;
 pub mod server;

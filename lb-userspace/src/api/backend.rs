@@ -11,6 +11,9 @@ use crate::model::{Backend, Service, Standing};
 pub struct BackendRow {
     pub service: String,
     pub task: String,
+    /// What its container is called.
+    #[serde(default)]
+    pub names: Vec<String>,
     pub node: String,
     pub addresses: Vec<IpAddr>,
     pub weight: u16,
@@ -44,6 +47,7 @@ fn row(facts: &Facts, service: &Service, backend: &Backend) -> BackendRow {
     BackendRow {
         service: service.name.to_string(),
         task: backend.task.to_string(),
+        names: backend.names.iter().map(ToString::to_string).collect(),
         node: backend.node.to_string(),
         addresses: backend.addresses.clone(),
         weight: backend.weight,

@@ -12,8 +12,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Problem;
 use super::facts::Facts;
+use super::naming::{self, NamingView, label};
 use super::service;
-use crate::model::{Family, Frontend, Pool, Service};
+use crate::model::{Frontend, Pool, Service};
 
 pub use scale::Scaling;
 pub use share::{Evenness, Share};
@@ -24,6 +25,9 @@ pub struct Explanation {
     pub generation: u64,
     /// `none` or `client-ip`.
     pub affinity: String,
+    pub naming: NamingView,
+    /// Its name leads to its VIPs, not to its tasks.
+    pub leads_to_vip: bool,
     pub answers: Vec<Answer>,
     pub tables: Vec<Table>,
     /// Nodes that new connections avoid because they are silent.
@@ -68,6 +72,8 @@ pub fn explain(facts: &Facts, name: &str) -> Result<Explanation, Problem> {
         service: service.name.to_string(),
         generation: facts.snapshot.generation,
         affinity: service.affinity.label().into(),
+        naming: naming::naming(service),
+        leads_to_vip: naming::leads_to_vip(service),
         answers: service
             .frontends
             .iter()
@@ -83,7 +89,7 @@ fn table(facts: &Facts, pool: &Pool) -> Table {
     let heads = share::heads(facts.seed, pool);
     Table {
         target_port: pool.target_port,
-        family: family(pool.family).into(),
+        family: label(pool.family).into(),
         slots: pool.slots,
         shares: share::shares(facts, pool, &heads),
         evenness: share::evenness(pool, &heads),
@@ -105,14 +111,7 @@ fn answer(facts: &Facts, pools: &[&Pool], front: &Frontend) -> Answer {
             .address
             .map_or_else(|| nodes.collect(), |address| vec![address]),
         vip: front.address.is_some(),
-        families: families.map(|pool| family(pool.family).into()).collect(),
-    }
-}
-
-fn family(family: Family) -> &'static str {
-    match family {
-        Family::V4 => "IPv4",
-        Family::V6 => "IPv6",
+        families: families.map(|pool| label(pool.family).into()).collect(),
     }
 }
 
@@ -128,6 +127,13 @@ fn warnings(service: &Service, tables: &[Table]) -> Vec<String> {
     let mut warnings = Vec::new();
     if service.frontends.is_empty() {
         warnings.push("it has no port: nothing leads to it".into());
+    }
+    if let Some(problem) = naming::without_vip(service) {
+        warnings.push(format!(
+            "{}: {}",
+            problem.what,
+            problem.why.as_deref().unwrap_or_default()
+        ));
     }
     if service.backends.is_empty() {
         warnings.push("it has no backend: connections are dropped for 10 s and refused after that".into());

@@ -5,14 +5,17 @@ use serde::{Deserialize, Serialize};
 use super::Problem;
 use super::backend::{BackendRow, rows};
 use super::facts::Facts;
+use super::naming::{self, NamingView};
 use crate::config::suggest;
 use crate::model::{HealthCheck, Probe, Service, Standing};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceRow {
     pub name: String,
-    /// As `*:8080/tcp -> 80`.
+    /// Published ones, as `*:8080/tcp -> 80`.
     pub ports: Vec<String>,
+    #[serde(default)]
+    pub naming: NamingView,
     /// Backends that take new connections, of how many.
     pub active: usize,
     pub backends: usize,
@@ -54,7 +57,10 @@ pub fn service(facts: &Facts, name: &str) -> Result<ServiceView, Problem> {
         affinity: service.affinity.label().into(),
         health: service.health.as_ref().map(health),
         tasks: rows(facts, service),
-        problems: kept_shape(service).into_iter().collect(),
+        problems: kept_shape(service)
+            .into_iter()
+            .chain(naming::without_vip(service))
+            .collect(),
     })
 }
 
@@ -101,11 +107,10 @@ fn row(facts: &Facts, service: &Service) -> ServiceRow {
         .filter_map(|backend| facts.live(&service.name, &backend.task, &backend.node));
     ServiceRow {
         name: service.name.to_string(),
-        ports: service
-            .frontends
-            .iter()
+        ports: naming::published(service)
             .map(|front| format!("{front} -> {}", front.target_port))
             .collect(),
+        naming: naming::naming(service),
         active: active.count(),
         backends: service.backends.len(),
         live: facts.flows.generation.map(|_| here.sum()),

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Problem;
 use super::facts::{Facts, Peer, Plane, Source};
+use super::naming::without_vip;
 use super::service::kept_shape;
 use crate::model::{Backend, Service, Snapshot, Standing};
 
@@ -116,7 +117,8 @@ fn problems(planes: &[Plane], sources: &[Source], peers: &[Peer], snapshot: &Sna
         .chain(silent)
         .chain(away)
         .chain(idle(snapshot))
-        .chain(waiting(snapshot))
+        .chain(first_of(snapshot, kept_shape))
+        .chain(first_of(snapshot, without_vip))
         .collect()
 }
 
@@ -148,14 +150,12 @@ fn idle(snapshot: &Snapshot) -> Option<Problem> {
     )
 }
 
-/// Services whose slots or affinity were changed too late, in one problem.
-fn waiting(snapshot: &Snapshot) -> Option<Problem> {
-    let mut waiting = snapshot
-        .services
-        .values()
-        .filter_map(|service| kept_shape(service));
-    let mut first = waiting.next()?;
-    let more = waiting.count();
+/// Services that have the same problem, in one.
+fn first_of(snapshot: &Snapshot, problem: fn(&Service) -> Option<Problem>) -> Option<Problem> {
+    let services = snapshot.services.values();
+    let mut problems = services.filter_map(|service| problem(service));
+    let mut first = problems.next()?;
+    let more = problems.count();
     if more > 0 {
         first.what = format!("{} (and {more} more services)", first.what);
     }

@@ -1,9 +1,12 @@
 //! `portico explain`: the words around the numbers.
 
+use std::net::IpAddr;
+
 use super::listing::escape;
 use super::output::{Format, indent, print, table};
 use super::words::{count, or_dash};
 use crate::api::explain::{Answer, Explanation, Scaling, Table};
+use crate::api::naming::NamingView;
 use crate::api::{Client, Problem};
 
 /// Addresses listed before the rest is only counted.
@@ -23,7 +26,9 @@ fn text(explanation: &Explanation) -> String {
         "{}, as of generation {}\n\n",
         explanation.service, explanation.generation
     );
-    text += "where it answers\n";
+    text += "what its name leads to\n";
+    text += &indent(&name(explanation));
+    text += "\nwhere it answers\n";
     for answer in &explanation.answers {
         text += &indent(&where_(answer));
     }
@@ -39,6 +44,41 @@ fn text(explanation: &Explanation) -> String {
     }
     text += "\nthe client's address\n";
     text += &indent(ADDRESS);
+    text
+}
+
+fn name(explanation: &Explanation) -> String {
+    let NamingView {
+        names,
+        networks,
+        public,
+        ttl,
+        vips,
+        exposed,
+        ..
+    } = &explanation.naming;
+    let list = |addresses: &[IpAddr]| {
+        let listed: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        listed.join(", ")
+    };
+    let leads = if explanation.leads_to_vip {
+        format!("{}, the service's own (VIP)", list(vips))
+    } else {
+        "every active task's address".to_owned()
+    };
+    let who = if *public {
+        "everybody".to_owned()
+    } else {
+        format!("tasks of services on the networks {}", networks.join(", "))
+    };
+    let mut text = format!(
+        "{}: {leads}\n  told to {who}, to be kept for {}\n",
+        names.join(", "),
+        count((*ttl).into(), "second")
+    );
+    if !exposed.is_empty() && !vips.is_empty() {
+        text += &format!("  ports there are those of the tasks: {}\n", exposed.join(", "));
+    }
     text
 }
 
@@ -173,11 +213,29 @@ mod tests {
         let text = text(&explain::explain(&sample::facts(), "web").unwrap());
         for expected in [
             "8080/tcp on every address of every node: 192.0.2.11, 192.0.2.12, 192.0.2.13",
+            "web: every active task's address\n    told to everybody, to be kept for 5 seconds\n",
             "one of 4096 slots",
             "web.1  node1  active",
             "Scaled to 4 tasks, web.4 comes: ",
             "Scaled to 2 tasks, web.3 goes: ",
             "sees the client's own address",
+        ] {
+            assert!(text.contains(expected), "{expected:?} is not in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_name_that_leads_to_a_vip_is_shown_with_the_ports_that_answer_there() {
+        let mut explanation = explain::explain(&sample::facts(), "web").unwrap();
+        explanation.leads_to_vip = true;
+        explanation.naming.vips = vec![[10, 254, 0, 1].into()];
+        explanation.naming.exposed = vec!["http=80/tcp".into()];
+        explanation.naming.public = false;
+        explanation.naming.networks = vec!["front".into()];
+        let text = text(&explanation);
+        for expected in [
+            "web: 10.254.0.1, the service's own (VIP)\n    told to tasks of services on the networks front,",
+            "ports there are those of the tasks: http=80/tcp\n",
         ] {
             assert!(text.contains(expected), "{expected:?} is not in\n{text}");
         }

@@ -3,6 +3,7 @@
 use super::output::{Format, indent, print, table};
 use super::words::{or_dash, time};
 use crate::api::backend::BackendRow;
+use crate::api::naming::NamingView;
 use crate::api::node::NodeRow;
 use crate::api::service::{ServiceRow, ServiceView};
 use crate::api::{Client, Problem};
@@ -11,37 +12,100 @@ pub async fn services(client: &Client, format: Format) -> Result<(), Problem> {
     let rows: Vec<ServiceRow> = client.get("/v1/services").await?;
     print(format, &rows, |rows| {
         let cells = rows.iter().map(|row| {
-            let ports = if format == Format::Wide {
-                row.ports.join(", ")
-            } else {
-                shortened(&row.ports)
-            };
             [
                 row.name.clone(),
-                ports,
+                shortened(&row.ports),
                 format!("{}/{}", row.active, row.backends),
                 or_dash(row.live),
             ]
         });
+        if format == Format::Wide {
+            return wide(rows);
+        }
         table(["SERVICE", "PORTS", "ACTIVE", "FLOWS HERE"], cells)
     })
 }
 
+fn wide(rows: &[ServiceRow]) -> String {
+    let cells = rows.iter().map(|row| {
+        let NamingView {
+            names,
+            networks,
+            endpoint,
+            vips,
+            exposed,
+            ..
+        } = &row.naming;
+        [
+            row.name.clone(),
+            listed(&row.ports),
+            listed(vips),
+            listed(exposed),
+            listed(networks),
+            listed(names.get(1..).unwrap_or_default()),
+            endpoint.clone(),
+            format!("{}/{}", row.active, row.backends),
+            or_dash(row.live),
+        ]
+    });
+    table(
+        [
+            "SERVICE",
+            "PORTS",
+            "VIPS",
+            "EXPOSED",
+            "NETWORKS",
+            "ALIASES",
+            "ENDPOINT",
+            "ACTIVE",
+            "FLOWS HERE",
+        ],
+        cells,
+    )
+}
+
+fn listed(items: &[impl ToString]) -> String {
+    match items {
+        [] => "-".into(),
+        items => items
+            .iter()
+            .map(ToString::to_string)
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}
+
+/// Names and addresses of a service, a line for each kind.
+fn naming(view: &NamingView) -> String {
+    format!(
+        "names     {}\nnetworks  {}\nendpoint  {}, ttl {} s\nVIPs      {}\nexposed   {}\n",
+        listed(&view.names),
+        listed(&view.networks),
+        view.endpoint,
+        view.ttl,
+        listed(&view.vips),
+        listed(&view.exposed),
+    )
+}
+
 pub async fn service(client: &Client, name: &str, format: Format) -> Result<(), Problem> {
     let view: ServiceView = client.get(&format!("/v1/services/{}", escape(name))).await?;
-    print(format, &view, |view| {
-        format!(
-            "{}: {} of {} backends active, {} slots, affinity {}\n\nports\n{}\nhealth\n  {}\n\nbackends\n{}",
-            view.row.name,
-            view.row.active,
-            view.row.backends,
-            view.slots,
-            view.affinity,
-            indent(&view.row.ports.join("\n")),
-            view.health.as_deref().unwrap_or("not checked"),
-            indent(&backend_table(&view.tasks, format)),
-        ) + &problems(&view.problems)
-    })
+    print(format, &view, |view| service_text(view, format))
+}
+
+fn service_text(view: &ServiceView, format: Format) -> String {
+    format!(
+        "{}: {} of {} backends active, {} slots, affinity {}\n\ninside the cluster\n{}\nports\n{}\nhealth\n  {}\n\nbackends\n{}",
+        view.row.name,
+        view.row.active,
+        view.row.backends,
+        view.slots,
+        view.affinity,
+        indent(&naming(&view.row.naming)),
+        indent(&listed(&view.row.ports).replace(", ", "\n")),
+        view.health.as_deref().unwrap_or("not checked"),
+        indent(&backend_table(&view.tasks, format)),
+    ) + &problems(&view.problems)
 }
 
 fn problems(problems: &[Problem]) -> String {
@@ -107,6 +171,7 @@ fn backend_table(rows: &[BackendRow], format: Format) -> String {
             [
                 service,
                 task,
+                listed(&row.names),
                 node,
                 addresses.join(","),
                 row.weight.to_string(),
@@ -119,6 +184,7 @@ fn backend_table(rows: &[BackendRow], format: Format) -> String {
             [
                 "SERVICE",
                 "TASK",
+                "NAMES",
                 "NODE",
                 "ADDRESSES",
                 "WEIGHT",
@@ -159,12 +225,34 @@ pub fn escape(name: &str) -> String {
 mod tests {
     use super::*;
     use crate::api::backend::backends;
-    use crate::api::sample;
+    use crate::api::{sample, service};
 
     #[test]
     fn rfc3986_section_2_3_unreserved_characters_stand_for_themselves() {
         assert_eq!(escape("a-Z.0_~"), "a-Z.0_~");
         assert_eq!(escape("node1/172.18.0.2 ä"), "node1%2F172.18.0.2%20%C3%A4");
+    }
+
+    #[test]
+    fn names_and_addresses_inside_the_cluster_are_shown() {
+        let facts = sample::facts();
+        let mut view = service::service(&facts, "web").unwrap();
+        view.row.naming.names.push("www".into());
+        view.row.naming.vips = vec![[10, 254, 0, 1].into()];
+        view.row.naming.exposed = vec!["http=80/tcp".into()];
+        let text = service_text(&view, Format::Table);
+        assert!(
+            text.contains(
+                "inside the cluster\n  names     web, www\n  networks  default\n  endpoint  vip, ttl 5 s\n  \
+                 VIPs      10.254.0.1\n  exposed   http=80/tcp\n\nports\n  *:8080/tcp -> 80\n\nhealth\n"
+            ),
+            "{text}"
+        );
+        assert_eq!(
+            wide(&[view.row]),
+            "SERVICE  PORTS             VIPS        EXPOSED      NETWORKS  ALIASES  ENDPOINT  ACTIVE  FLOWS HERE\n\
+             web      *:8080/tcp -> 80  10.254.0.1  http=80/tcp  default   www      vip       3/3     14\n"
+        );
     }
 
     #[test]
