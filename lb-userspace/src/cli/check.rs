@@ -8,6 +8,7 @@ mod kernel;
 mod mounts;
 mod ports;
 mod privileges;
+mod vips;
 
 use std::path::Path;
 use std::process::ExitCode;
@@ -30,6 +31,7 @@ pub async fn check(
     let (services, found) = files::services(&config);
     findings.extend(found);
     findings.extend(devices::check(&config).await);
+    findings.extend(vips::check(&config.vip).await);
     findings.extend(ports::check(services.as_ref()));
     findings.extend(agent::check(&client).await);
     let worst = findings
