@@ -24,6 +24,7 @@ pub use facts::Facts;
 pub use problem::Problem;
 
 use crate::model::DrainObject;
+use crate::names::report::{DnsAnswer, DnsQuestion};
 use crate::plane::{Difference, Question, TraceReport};
 
 /// What the API needs of the agent. Called on threads that may block.
@@ -36,6 +37,9 @@ pub trait Agent: Send + Sync + 'static {
 
     /// Sets or takes away an operator's drain mark, everywhere.
     fn mark(&self, object: &DrainObject, drained: bool) -> Result<(), Problem>;
+
+    /// Asks the name server a question, as one of its clients would.
+    fn ask(&self, question: DnsQuestion) -> Result<DnsAnswer, Problem>;
 
     /// What differed between the kernel's tables and the snapshot; the plane sets right what it can.
     fn differences(&self) -> Result<Vec<Difference>, Problem>;

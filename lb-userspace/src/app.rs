@@ -1,7 +1,7 @@
 //! The agent: everything is wired here, and nothing is decided.
 //!
 //! ```text
-//! sources ─> writer ─> snapshot ─┬─> plane
+//! sources ─> writer ─> snapshot ─┬─> plane, names
 //! health ──────^                 ├─> health checks, heartbeats
 //! peers ───────^                 └─> control socket
 //! ```
@@ -19,11 +19,12 @@ use crate::api::{Agent, Problem, server};
 use crate::config::{Config, Mode};
 use crate::health;
 use crate::model::{Agreed, Identity, Past, Writer};
+use crate::names::NameServer;
 use crate::peer::{self, drains};
 use crate::plane::{EbpfError, EbpfPlane};
 use crate::source::file;
 use crate::telemetry;
-use agent::{Handle, PlaneState, Reports};
+use agent::{Handle, NamesState, PlaneState, Reports};
 
 /// Between ordinary work and the kernel's own.
 const PRIORITY: i32 = -10;
@@ -56,6 +57,8 @@ async fn agent(config: Config) -> Result<(), Problem> {
             .because(error)
             .fix("end the other agent, or name another socket with --socket")
     })?;
+    // Before all that takes time: what is asked from now on waits in its sockets.
+    let names = start_names(&config);
     let plane = start_plane(&config).await?;
     let keys = config.cluster.keys();
     let identity = Identity::new(keys.identity);
@@ -103,6 +106,9 @@ async fn agent(config: Config) -> Result<(), Problem> {
             writer.view(),
         ));
     }
+    if let NamesState::Running(names) = &names {
+        tasks.spawn(Arc::clone(names.names()).follow(writer.view()));
+    }
     let reports = Reports { file, health, peers };
     let handle = Arc::new(Handle::new(
         &config,
@@ -110,6 +116,7 @@ async fn agent(config: Config) -> Result<(), Problem> {
         identity,
         writer.clone(),
         plane,
+        names,
         reports,
     ));
     for &address in &config.metrics.listen {
@@ -140,6 +147,20 @@ async fn agent(config: Config) -> Result<(), Problem> {
         part.abort();
     }
     Ok(())
+}
+
+/// A name server that cannot be is not worth ending the agent for.
+fn start_names(config: &Config) -> NamesState {
+    if config.dns.listen.is_empty() {
+        return NamesState::Off;
+    }
+    match NameServer::start(config) {
+        Ok(names) => NamesState::Running(Box::new(names)),
+        Err(problem) => {
+            tracing::error!("{problem}");
+            NamesState::Missing(problem)
+        }
+    }
 }
 
 async fn start_plane(config: &Config) -> Result<PlaneState, Problem> {

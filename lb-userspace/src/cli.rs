@@ -3,6 +3,7 @@
 //! Exit codes: 0 done, 1 failed, 2 wrong use; `check` has its own.
 
 mod check;
+mod dns;
 mod drain;
 mod explain;
 mod listing;
@@ -68,6 +69,9 @@ enum Command {
     Explain { service: String },
     /// Shows what the loaded program does with a packet, without sending one.
     Trace(packet::Packet),
+    /// Asks the agent's name server.
+    #[command(subcommand)]
+    Dns(dns::Dns),
     /// Takes a node's tasks, or one task, out of service; connections they have go on.
     Drain(drain::Drain),
     /// Takes a drain mark away.
@@ -138,6 +142,7 @@ async fn ask(arguments: &Arguments) -> Result<ExitCode, Problem> {
         Command::Node(Node::Ls) => listing::nodes(&arguments.client()?, format).await?,
         Command::Explain { service } => explain::explain(&arguments.client()?, service, format).await?,
         Command::Trace(packet) => trace::trace(&arguments.client()?, packet, format).await?,
+        Command::Dns(dns) => return dns::dns(&arguments.client()?, dns, format).await,
         Command::Drain(drain) => return drain::drain(&arguments.client()?, drain, format).await,
         Command::Undrain { name } => drain::undrain(&arguments.client()?, name, format).await?,
         Command::Run | Command::Completions { .. } => {}

@@ -1,6 +1,6 @@
 //! Portico's agent: sources give the desired state, the model makes snapshots of it, planes carry them out.
 //!
-//! Data flows one way: `source` → `model` → [`model::Snapshot`] → `plane`, `api`, `telemetry`. There is one writer of
+//! Data flows one way: `source` → `model` → [`model::Snapshot`] → `plane`, `names`, `api`, `telemetry`. There is one writer of
 //! the snapshot; nothing to the right of it imports anything to the left but `model`.
 
 pub mod api;
@@ -9,6 +9,7 @@ pub mod cli;
 pub mod config;
 pub mod health;
 pub mod model;
+pub mod names;
 pub mod peer;
 pub mod plane;
 pub mod source;

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Problem;
 use crate::model::{Identity, Member, Pool, Snapshot};
+use crate::names::report::NamesReport;
 use crate::plane::{FlowReport, PlaneReport};
 
 /// One moment of an agent.
@@ -24,6 +25,8 @@ pub struct Facts {
     pub planes: Vec<Plane>,
     pub sources: Vec<Source>,
     pub peers: Vec<Peer>,
+    /// The name server, where one is configured.
+    pub names: Option<NamesReport>,
     /// Last words of the health check, by backend tag. Only of tasks on this node.
     pub health: HashMap<u64, String>,
     /// Flows of tasks on this node.

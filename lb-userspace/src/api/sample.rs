@@ -44,6 +44,7 @@ pub fn facts() -> Facts {
             error: None,
         }],
         peers: ["node2", "node3"].map(peer).into(),
+        names: None,
         health: HashMap::new(),
     }
 }

@@ -19,6 +19,7 @@ use super::service::{ServiceRow, ServiceView, service, services};
 use super::socket::Socket;
 use super::status::{Status, status};
 use super::{Agent, Problem};
+use crate::names::report::{DnsAnswer, DnsQuestion};
 use crate::plane::{Difference, Question, TraceReport};
 
 type Handle = State<Arc<dyn Agent>>;
@@ -47,6 +48,7 @@ pub fn router(agent: Arc<dyn Agent>) -> Router {
         .route("/v1/nodes", get(get_nodes))
         .route("/v1/explain/{name}", get(get_explanation))
         .route("/v1/trace", post(post_trace))
+        .route("/v1/dns", post(post_dns))
         .route("/v1/drain", post(post_drain).get(get_drain))
         .route("/v1/differences", get(get_differences))
         .with_state(agent)
@@ -103,6 +105,10 @@ async fn get_explanation(State(agent): Handle, Path(name): Path<String>) -> Repl
 
 async fn post_trace(State(agent): Handle, Json(question): Json<Question>) -> Reply<TraceReport> {
     blocking(move || agent.trace(&question)).await
+}
+
+async fn post_dns(State(agent): Handle, Json(question): Json<DnsQuestion>) -> Reply<DnsAnswer> {
+    blocking(move || agent.ask(question)).await
 }
 
 async fn post_drain(State(agent): Handle, Json(mark): Json<Mark>) -> Reply<Progress> {

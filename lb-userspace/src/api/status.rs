@@ -9,6 +9,7 @@ use super::facts::{Facts, Peer, Plane, Source};
 use super::naming::without_vip;
 use super::service::kept_shape;
 use crate::model::{Backend, Service, Snapshot, Standing};
+use crate::names::report::NamesReport;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -19,6 +20,9 @@ pub struct Status {
     pub planes: Vec<Plane>,
     pub sources: Vec<Source>,
     pub peers: Vec<Peer>,
+    /// The name server; none where the configuration asks for none.
+    #[serde(default)]
+    pub names: Option<NamesReport>,
     pub services: Totals,
     /// Everything that is not as it should be, most urgent first.
     pub problems: Vec<Problem>,
@@ -46,10 +50,11 @@ pub fn status(facts: &Facts) -> Status {
         version: env!("CARGO_PKG_VERSION").into(),
         generation: facts.snapshot.generation,
         services: totals(&facts.snapshot),
-        problems: problems(&planes, &sources, &peers, &facts.snapshot),
+        problems: problems(&planes, &sources, &peers, facts.names.as_ref(), &facts.snapshot),
         planes,
         sources,
         peers,
+        names: facts.names.clone(),
     }
 }
 
@@ -65,7 +70,13 @@ fn totals(snapshot: &Snapshot) -> Totals {
     }
 }
 
-fn problems(planes: &[Plane], sources: &[Source], peers: &[Peer], snapshot: &Snapshot) -> Vec<Problem> {
+fn problems(
+    planes: &[Plane],
+    sources: &[Source],
+    peers: &[Peer],
+    names: Option<&NamesReport>,
+    snapshot: &Snapshot,
+) -> Vec<Problem> {
     let failed = planes.iter().filter_map(|plane| plane.problem.clone());
     let reported = planes
         .iter()
@@ -110,12 +121,14 @@ fn problems(planes: &[Plane], sources: &[Source], peers: &[Peer], snapshot: &Sna
             .traffic("flows as that agent last programmed it; changes are not followed there")
             .fix(format!("see whether an agent runs on {}", peer.node))
     });
+    let unnamed = names.iter().flat_map(|names| &names.problems).map(Problem::from);
     failed
         .chain(reported)
         .chain(behind)
         .chain(refused)
         .chain(silent)
         .chain(away)
+        .chain(unnamed)
         .chain(idle(snapshot))
         .chain(first_of(snapshot, kept_shape))
         .chain(first_of(snapshot, without_vip))

@@ -11,8 +11,10 @@ use crate::config::Config;
 use crate::health::HealthReport;
 use crate::model::writer::DrainError;
 use crate::model::{DrainObject, Identity, Writer};
+use crate::names::NameServer;
+use crate::names::report::{DnsAnswer, DnsQuestion, NamesReport};
 use crate::peer::{PeerReport, PeerReports, Presence};
-use crate::plane::{Difference, EbpfPlane, PlaneReport, Question, TraceReport};
+use crate::plane::{self, Difference, EbpfPlane, PlaneReport, Question, TraceReport};
 use crate::source::SourceReport;
 
 /// The agent's parts, as far as the control socket needs them.
@@ -22,6 +24,7 @@ pub struct Handle {
     identity: Identity,
     writer: Writer,
     plane: PlaneState,
+    names: NamesState,
     reports: Reports,
     runtime: tokio::runtime::Handle,
 }
@@ -31,6 +34,14 @@ pub struct Reports {
     pub file: watch::Receiver<SourceReport>,
     pub health: watch::Receiver<Arc<HealthReport>>,
     pub peers: watch::Receiver<PeerReports>,
+}
+
+/// The name server, or why there is none.
+pub enum NamesState {
+    Running(Box<NameServer>),
+    Missing(plane::Problem),
+    /// Nobody has asked for one.
+    Off,
 }
 
 /// The eBPF plane, or why there is none.
@@ -46,6 +57,7 @@ impl Handle {
         identity: Identity,
         writer: Writer,
         plane: PlaneState,
+        names: NamesState,
         reports: Reports,
     ) -> Self {
         Self {
@@ -54,6 +66,7 @@ impl Handle {
             identity,
             writer,
             plane,
+            names,
             reports,
             runtime: tokio::runtime::Handle::current(),
         }
@@ -86,12 +99,28 @@ impl Agent for Handle {
             }],
             sources: vec![source(&self.reports.file.borrow())],
             peers: self.reports.peers.borrow().iter().map(peer).collect(),
+            names: self.names.report(),
             health: failing(&self.reports.health.borrow()),
         }
     }
 
     fn trace(&self, question: &Question) -> Result<TraceReport, Problem> {
         self.plane()?.trace(question).map_err(Problem::of)
+    }
+
+    fn ask(&self, question: DnsQuestion) -> Result<DnsAnswer, Problem> {
+        let failed = || Problem::new("cannot ask the name server");
+        let names = match &self.names {
+            NamesState::Running(names) => names,
+            NamesState::Missing(problem) => return Err(problem.into()),
+            NamesState::Off => {
+                return Err(failed()
+                    .because("this agent serves no names")
+                    .fix("set [dns] listen in portico.toml and restart it"));
+            }
+        };
+        let answer = self.runtime.block_on(names.ask(question));
+        answer.map_err(|error| failed().because(error).fix("correct the question"))
     }
 
     fn mark(&self, object: &DrainObject, drained: bool) -> Result<(), Problem> {
@@ -107,6 +136,19 @@ impl Agent for Handle {
 
     fn differences(&self) -> Result<Vec<Difference>, Problem> {
         self.plane()?.check().map_err(Problem::of)
+    }
+}
+
+impl NamesState {
+    fn report(&self) -> Option<NamesReport> {
+        match self {
+            Self::Running(names) => Some(names.report()),
+            Self::Missing(problem) => Some(NamesReport {
+                problems: vec![problem.clone()],
+                ..NamesReport::default()
+            }),
+            Self::Off => None,
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use super::words::{count, or_dash, time};
 use crate::api::facts::{Peer, Plane, Source};
 use crate::api::status::Status;
 use crate::api::{Client, Problem};
+use crate::names::report::{NamesReport, Upstream, UpstreamState};
 use crate::plane::{FlowReport, InterfaceReport, XdpAttachment};
 
 pub async fn status(client: &Client, format: Format) -> Result<(), Problem> {
@@ -38,6 +39,10 @@ fn text(status: &Status, format: Format) -> String {
         ["SOURCE", "PLACE", "LAST GOOD", "ERROR"],
         status.sources.iter().map(source),
     ));
+    if let Some(names) = &status.names {
+        text += "\nnames\n";
+        text += &indent(&names_text(names, format));
+    }
     if !status.peers.is_empty() {
         text += "\npeers\n";
         text += &indent(&table(
@@ -99,6 +104,51 @@ fn plane_text(plane: &Plane, format: Format) -> String {
     text
 }
 
+fn names_text(names: &NamesReport, format: Format) -> String {
+    let mut zones = vec![names.domain.as_str()];
+    zones.extend(names.cluster_domain.as_deref());
+    let mut text = format!("{} of generation {}\n", zones.join(", "), names.generation);
+    let listening = names.listening.iter().map(|listening| {
+        let state = listening.error.as_deref().unwrap_or("answers");
+        [listening.address.to_string(), state.into()]
+    });
+    text += &table(["ADDRESS", "STATE"], listening);
+    if !names.upstreams.is_empty() {
+        text += "\n";
+        text += &table(
+            ["UPSTREAM", "FOR", "STATE", "USUALLY"],
+            names.upstreams.iter().map(upstream),
+        );
+    }
+    let met = names
+        .counters
+        .iter()
+        .filter(|(_, value)| *value > 0 || format == Format::Wide);
+    let met: Vec<_> = met
+        .map(|(name, value)| [name.clone(), value.to_string()])
+        .collect();
+    if !met.is_empty() {
+        text += "\n";
+        text += &table(["QUERIES", "NUMBER"], met);
+    }
+    text
+}
+
+fn upstream(upstream: &Upstream) -> [String; 4] {
+    let (state, usual) = match upstream.state {
+        UpstreamState::Untried => ("not asked yet", None),
+        UpstreamState::Answers => ("answers", Some(upstream.usual_us)),
+        UpstreamState::Silent => ("silent", None),
+        UpstreamState::Loops => ("leads back here", None),
+    };
+    [
+        upstream.address.to_string(),
+        upstream.domain.clone().unwrap_or_else(|| "all others".into()),
+        state.into(),
+        or_dash(usual.map(|usual| format!("{:.1} ms", usual as f64 / 1000.0))),
+    ]
+}
+
 fn mode(interface: &InterfaceReport) -> String {
     let xdp = match interface.xdp {
         Some(XdpAttachment::Native) => "xdp native",
@@ -142,6 +192,7 @@ fn peer(peer: &Peer) -> [String; 3] {
 mod tests {
     use super::*;
     use crate::api::{sample, status};
+    use crate::names::report::Listening;
 
     #[test]
     fn what_fails_is_said_before_anything_else() {
@@ -156,6 +207,50 @@ mod tests {
             text.contains("\n  traffic: flows as the last good picture says\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_name_server_is_shown_with_what_does_not_work_first() {
+        let mut facts = sample::facts();
+        let deaf = "cannot listen on 192.0.2.11:53/tcp: Address already in use (os error 98)";
+        facts.names = Some(NamesReport {
+            domain: "portico.internal".into(),
+            generation: 5,
+            listening: vec![
+                Listening {
+                    address: "169.254.20.10:53".parse().unwrap(),
+                    error: None,
+                },
+                Listening {
+                    address: "192.0.2.11:53".parse().unwrap(),
+                    error: Some(deaf.into()),
+                },
+            ],
+            upstreams: vec![Upstream {
+                address: "192.0.2.53:53".parse().unwrap(),
+                domain: None,
+                state: UpstreamState::Answers,
+                usual_us: 1500,
+            }],
+            counters: vec![("found".into(), 7), ("nodata".into(), 0)],
+            problems: vec![crate::plane::Problem {
+                error: deaf.into(),
+                traffic: "connections flow".into(),
+                fix: "end what has the address".into(),
+            }],
+            ..NamesReport::default()
+        });
+        let text = text(&status::status(&facts), Format::Table);
+        for line in [
+            "failing: cannot listen on 192.0.2.11:53/tcp: Address already in use",
+            "  portico.internal of generation 5\n",
+            "  169.254.20.10:53  answers\n",
+            "  192.0.2.53:53  all others  answers  1.5 ms\n",
+            "  found    7\n",
+        ] {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
+        assert!(!text.contains("nodata"), "{text}");
     }
 
     #[test]

@@ -15,8 +15,8 @@ use crate::api::facts::{Facts, Plane};
 use crate::model::Standing;
 use crate::plane::FlowReport;
 
-type Labels = Vec<(&'static str, String)>;
-type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
+pub(super) type Labels = Vec<(&'static str, String)>;
+pub(super) type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
 
 /// This moment as OpenMetrics text.
 pub fn text(facts: &Facts) -> Result<String, fmt::Error> {
@@ -29,6 +29,9 @@ pub fn text(facts: &Facts) -> Result<String, fmt::Error> {
     backends(&mut registry, facts);
     sources(&mut registry, facts);
     peers(&mut registry, facts);
+    if let Some(names) = &facts.names {
+        super::names::register(&mut registry, names);
+    }
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
@@ -133,19 +136,19 @@ fn sources(registry: &mut Registry, facts: &Facts) {
     }
 }
 
-fn gauges(registry: &mut Registry, name: &str, help: &str) -> Gauges {
+pub(super) fn gauges(registry: &mut Registry, name: &str, help: &str) -> Gauges {
     let family = Gauges::default();
     registry.register(name, help, family.clone());
     family
 }
 
-fn counters(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Counter> {
+pub(super) fn counters(registry: &mut Registry, name: &str, help: &str) -> Family<Labels, Counter> {
     let family = Family::default();
     registry.register(name, help, family.clone());
     family
 }
 
-fn set(gauges: &Gauges, labels: Labels, value: f64) {
+pub(super) fn set(gauges: &Gauges, labels: Labels, value: f64) {
     gauges.get_or_create(&labels).set(value);
 }
 
@@ -157,7 +160,9 @@ mod tests {
 
     #[test]
     fn every_figure_is_documented() {
-        let text = text(&sample::facts()).unwrap();
+        let mut facts = sample::facts();
+        facts.names = Some(crate::telemetry::names::sample());
+        let text = text(&facts).unwrap();
         let documented = include_str!("../../../docs/operations.md");
         for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
             let (name, kind) = line.split_once(' ').unwrap();

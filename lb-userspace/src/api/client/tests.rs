@@ -13,6 +13,7 @@ use crate::api::socket::Socket;
 use crate::api::status::Status;
 use crate::api::{Agent, Facts, sample};
 use crate::model::{DrainObject, Protocol};
+use crate::names::report::{DnsAnswer, DnsQuestion};
 use crate::plane::{Difference, Question, TraceReport};
 
 struct Sample;
@@ -37,6 +38,13 @@ impl Agent for Sample {
 
     fn mark(&self, _: &DrainObject, _: bool) -> Result<(), Problem> {
         Ok(())
+    }
+
+    fn ask(&self, question: DnsQuestion) -> Result<DnsAnswer, Problem> {
+        Err(Problem::new("cannot ask the name server").because(format_args!(
+            "nobody knows {} but {}",
+            question.name, question.from
+        )))
     }
 
     fn differences(&self) -> Result<Vec<Difference>, Problem> {

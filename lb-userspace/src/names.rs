@@ -1,0 +1,139 @@
+//! What the mesh is called: the current snapshot as the name server asks for it.
+//!
+//! ```text
+//! snapshot ─> part, one per service ─> index ─┬─> lookup   what a name stands for
+//!                                             ├─> reverse  who has an address
+//! client's address ─> visibility ─────────────┘
+//! ```
+//! `serve` runs the name server itself, `ask` and `trace` tell people why it answers what it does.
+//!
+//! The index is swapped whole, soon after the snapshot. It is made from the one before it: what did not change is shared.
+
+mod ask;
+mod claims;
+mod index;
+mod lookup;
+mod part;
+pub mod report;
+mod reverse;
+mod serve;
+mod trace;
+mod upstreams;
+mod visibility;
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arc_swap::ArcSwap;
+use dns::{Directory, Lookup, Reverse, Subject, Zone};
+
+use crate::model::{Snapshot, View};
+pub use ask::{Unaskable, record_type};
+use index::{Frame, Index};
+pub use serve::NameServer;
+use visibility::{Sight, own_addresses};
+
+/// How often this node's own addresses are looked up: a bridge that comes has one.
+const ADDRESSES: Duration = Duration::from_secs(1);
+
+/// The directory of a name server.
+pub struct Names {
+    frame: Frame,
+    index: ArcSwap<Index>,
+    own: ArcSwap<HashSet<IpAddr>>,
+    /// Seconds since 1970, so that serial numbers grow over restarts too.
+    started: u32,
+}
+
+impl Names {
+    /// Knows nothing before the first [`Self::show`]. `node` is this one; `cluster`: whether there is a Kubernetes zone.
+    pub fn new(node: &str, cluster: bool) -> Self {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH);
+        Self {
+            frame: Frame {
+                node: node.into(),
+                cluster,
+            },
+            index: ArcSwap::default(),
+            own: ArcSwap::from_pointee(own_addresses()),
+            started: since.map_or(0, |since| since.as_secs() as u32),
+        }
+    }
+
+    /// Shows this snapshot from now on. One caller at a time.
+    pub fn show(&self, snapshot: &Arc<Snapshot>) {
+        let next = self.index.load().next(snapshot, &self.frame);
+        self.index.store(Arc::new(next));
+    }
+
+    /// Shows each snapshot as soon as it is there; ends with the writer.
+    pub async fn follow(self: Arc<Self>, mut view: View) {
+        let mut look = tokio::time::interval(ADDRESSES);
+        loop {
+            tokio::select! {
+                snapshot = view.changed() => match snapshot {
+                    // Thousands of names, the first time: not on a thread that others wait for.
+                    Ok(snapshot) => {
+                        let names = Arc::clone(&self);
+                        let shown = tokio::task::spawn_blocking(move || names.show(&snapshot));
+                        if let Err(panic) = shown.await {
+                            tracing::error!(%panic, "names stay as they were; report this as a bug");
+                        }
+                    }
+                    Err(_) => return,
+                },
+                _ = look.tick() => {
+                    let own = own_addresses();
+                    if **self.own.load() != own {
+                        self.own.store(Arc::new(own));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Of the snapshot that is shown; 0 before the first.
+    pub fn generation(&self) -> u64 {
+        self.index.load().snapshot.generation
+    }
+}
+
+impl Directory for Names {
+    fn lookup(&self, client: IpAddr, subject: Subject<'_>) -> Lookup {
+        let index = self.index.load();
+        let own = self.own.load();
+        let sight = Sight::of(client, &index, &own);
+        let finding = index.find(sight, subject);
+        trace::note(client, sight, subject, &finding);
+        lookup::answer(finding, subject)
+    }
+
+    fn reverse(&self, client: IpAddr, address: IpAddr) -> Reverse {
+        let (index, own) = (self.index.load(), self.own.load());
+        // Tasks on the node's own network have its address; what the node is called is for others to say.
+        if own.contains(&address) && !index.is_vip(address) {
+            return Reverse::Unknown;
+        }
+        let sight = Sight::of(client, &index, &own);
+        trace::note_address(client, sight, address, &index);
+        index.reverse(sight, address)
+    }
+
+    fn encloses(&self, client: IpAddr, zone: Zone, name: &str) -> bool {
+        let index = self.index.load();
+        index.encloses(Sight::of(client, &index, &self.own.load()), zone, name)
+    }
+
+    fn ready(&self) -> bool {
+        self.generation() > 0
+    }
+
+    fn serial(&self) -> u32 {
+        self.started.wrapping_add(self.generation() as u32)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,518 @@
+//! What each client is answered, and that the index says what the snapshot does.
+
+mod naive;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use dns::{Directory, Entry, Lookup, Reverse, Subject, Zone};
+
+use super::Names;
+use crate::model::{Affinity, Backend, Endpoint, Exposed, Naming, Protocol, Service, Snapshot, Standing};
+
+pub const HERE: &str = "node1";
+const HOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+const STRANGER: &str = "198.51.100.7";
+
+pub fn ip(text: &str) -> IpAddr {
+    text.parse().unwrap()
+}
+
+pub fn backend(task: &str, node: &str, addresses: &[&str], standing: Standing) -> Backend {
+    Backend {
+        tag: 0,
+        task: task.into(),
+        names: Vec::new(),
+        node: node.into(),
+        addresses: addresses.iter().map(|address| ip(address)).collect(),
+        weight: 1,
+        standing,
+    }
+}
+
+pub fn service(name: &str, networks: &[&str], backends: Vec<Backend>) -> Service {
+    Service {
+        name: name.into(),
+        naming: Naming {
+            networks: networks.iter().map(|network| Arc::from(*network)).collect(),
+            ..Naming::default()
+        },
+        vips: Vec::new(),
+        missed_vips: Vec::new(),
+        exposed: Vec::new(),
+        frontends: Vec::new(),
+        slots: 64,
+        affinity: Affinity::None,
+        wanted: None,
+        health: None,
+        backends,
+    }
+}
+
+pub fn snapshot(generation: u64, services: impl IntoIterator<Item = Service>) -> Arc<Snapshot> {
+    let services = services.into_iter();
+    Arc::new(Snapshot {
+        generation,
+        services: services
+            .map(|service| (Arc::clone(&service.name), Arc::new(service)))
+            .collect(),
+        ..Snapshot::default()
+    })
+}
+
+fn exposed(port: u16, name: &str) -> Exposed {
+    Exposed {
+        port,
+        protocol: Protocol::Tcp,
+        name: Some(name.into()),
+    }
+}
+
+/// `web` of the stack `shop` on `front` and `back`, by a VIP; `db` on `back`, by its tasks; `all` for everybody.
+fn shop() -> Vec<Service> {
+    use Standing::{Active, Draining};
+    let mut web = service(
+        "web",
+        &["back", "front"],
+        vec![
+            backend("web.1", HERE, &["172.18.0.2", "2001:db8:18::2"], Active),
+            backend("web.2", "node2", &["172.18.0.2"], Active),
+            backend("web.3", HERE, &["172.18.0.3"], Draining),
+        ],
+    );
+    web.backends[0].names = ["shop_web_1".into(), "Blue".into()].into();
+    web.naming.stack = Some("shop".into());
+    web.naming.aliases = ["WWW".into()].into();
+    web.vips = vec![ip("10.254.0.1"), ip("fdfe:706f:7274::1")];
+    web.exposed = vec![exposed(80, "HTTP")];
+    let mut db = service(
+        "db",
+        &["back"],
+        vec![
+            backend("db.1", HERE, &["172.18.0.4"], Active),
+            backend("node2/172.18.0.9", "node2", &["172.18.0.9"], Active),
+        ],
+    );
+    db.naming.endpoint = Endpoint::Dnsrr;
+    db.naming.ttl = 1;
+    db.exposed = vec![exposed(5432, "pg")];
+    let lone = backend("lone", HERE, &["172.18.0.5"], Active);
+    vec![
+        web,
+        db,
+        service("all", &[Naming::PUBLIC], vec![]),
+        service("lone", &["front"], vec![lone]),
+    ]
+}
+
+fn names(services: impl IntoIterator<Item = Service>) -> Names {
+    let names = Names::new(HERE, false);
+    names.show(&snapshot(1, services));
+    names
+}
+
+/// As the server asks: each way of understanding the name until one is known.
+fn lookup(names: &Names, client: &str, name: &str) -> Lookup {
+    let split = name
+        .match_indices('.')
+        .map(|(dot, _)| (&name[..dot], Some(&name[dot + 1..])));
+    let splits = || [(name, None)].into_iter().chain(split.clone());
+    let tasks = name
+        .strip_prefix("tasks.")
+        .map(|service| Subject::Tasks { service, scope: None });
+    let subjects = tasks
+        .into_iter()
+        .chain(splits().map(|(name, scope)| Subject::Name { name, scope }));
+    for subject in subjects {
+        match names.lookup(ip(client), subject) {
+            Lookup::Unknown => {}
+            known => return known,
+        }
+    }
+    Lookup::Unknown
+}
+
+/// Addresses, or `hidden` or `unknown`.
+fn told(lookup: &Lookup) -> String {
+    match lookup {
+        Lookup::Found(entry) => {
+            let v4 = entry.v4.iter().map(ToString::to_string);
+            let v6 = entry.v6.iter().map(ToString::to_string);
+            v4.chain(v6).collect::<Vec<_>>().join(" ")
+        }
+        Lookup::Hidden => "hidden".into(),
+        Lookup::Unknown => "unknown".into(),
+    }
+}
+
+fn answers(names: &Names, client: &str, name: &str) -> String {
+    told(&lookup(names, client, name))
+}
+
+fn entry(names: &Names, name: &str) -> Arc<Entry> {
+    match lookup(names, &HOST.to_string(), name) {
+        Lookup::Found(entry) => entry,
+        other => panic!("{name}: {other:?}"),
+    }
+}
+
+#[test]
+fn every_form_of_a_name_leads_where_it_says() {
+    let names = names(shop());
+    let vips = "10.254.0.1 fdfe:706f:7274::1";
+    for (name, expected) in [
+        ("web", vips),
+        ("www", vips),
+        ("web.front", vips),
+        ("web.shop", vips),
+        ("www.back", vips),
+        ("tasks.web", "172.18.0.2 2001:db8:18::2"),
+        ("tasks.www", "172.18.0.2 2001:db8:18::2"),
+        ("web.1", "172.18.0.2 2001:db8:18::2"),
+        ("web.1.front", "172.18.0.2 2001:db8:18::2"),
+        ("shop_web_1", "172.18.0.2 2001:db8:18::2"),
+        ("blue", "172.18.0.2 2001:db8:18::2"),
+        ("web.2", "172.18.0.2"),
+        ("web.3", ""),
+        ("db", "172.18.0.4 172.18.0.9"),
+        ("tasks.db", "172.18.0.4 172.18.0.9"),
+        ("node2-172-18-0-9", "172.18.0.9"),
+        ("all", ""),
+        ("web.other", "unknown"),
+        ("tasks.web.1", "unknown"),
+        ("nobody", "unknown"),
+    ] {
+        assert_eq!(answers(&names, "127.0.0.1", name), expected, "{name}");
+    }
+}
+
+#[test]
+fn a_name_is_told_to_tasks_on_its_networks() {
+    let names = names(shop());
+    // On front and back, on front, on back, on neither.
+    for (name, both, front, back, stranger) in [
+        ("web", true, true, true, false),
+        ("web.front", true, true, false, false),
+        ("web.shop", true, true, true, false),
+        ("web.back", true, false, true, false),
+        ("db", true, false, true, false),
+        ("tasks.db", true, false, true, false),
+        ("all", true, true, true, true),
+    ] {
+        for (client, seen) in [
+            ("172.18.0.2", both),
+            ("172.18.0.5", front),
+            ("172.18.0.4", back),
+            // A draining task still asks.
+            ("172.18.0.3", both),
+            ("2001:db8:18::2", both),
+            // A task's address on another node is nobody's here.
+            ("172.18.0.9", stranger),
+            (STRANGER, stranger),
+            ("::1", true),
+        ] {
+            let hidden = answers(&names, client, name) == "hidden";
+            assert_eq!(hidden, !seen, "{name} to {client}");
+        }
+    }
+}
+
+#[test]
+fn a_name_with_a_dot_that_is_not_seen_may_be_somebody_elses() {
+    let mut fake = service("fake", &["lab"], vec![]);
+    fake.naming.aliases = ["api.example.com".into()].into();
+    let names = names([fake]);
+    assert_eq!(answers(&names, STRANGER, "api.example.com"), "unknown");
+    assert_eq!(answers(&names, STRANGER, "fake"), "hidden");
+    assert_eq!(answers(&names, "127.0.0.1", "api.example.com"), "");
+}
+
+#[test]
+fn this_node_itself_sees_everything() {
+    let names = names(shop());
+    names
+        .own
+        .store(Arc::new([ip("192.0.2.11"), ip("172.18.0.5")].into()));
+    assert_eq!(answers(&names, "192.0.2.11", "db"), "172.18.0.4 172.18.0.9");
+    // A task on the node's own network.
+    assert_eq!(answers(&names, "172.18.0.5", "db"), "172.18.0.4 172.18.0.9");
+}
+
+#[test]
+fn only_active_tasks_are_told_and_warming_ones_where_there_is_no_other() {
+    use Standing::{Active, Draining, Unhealthy, Warming};
+    for (standings, expected) in [
+        ([Active, Active, Warming], "172.18.0.1 172.18.0.2"),
+        ([Active, Draining, Unhealthy], "172.18.0.1"),
+        ([Draining, Warming, Unhealthy], "172.18.0.2"),
+        ([Draining, Unhealthy, Draining], ""),
+    ] {
+        let tasks = standings
+            .iter()
+            .zip(1..)
+            .map(|(standing, n)| backend(&format!("a.{n}"), "node2", &[&format!("172.18.0.{n}")], *standing));
+        let names = names([service("a", &[Naming::PUBLIC], tasks.collect())]);
+        assert_eq!(answers(&names, STRANGER, "a"), expected, "{standings:?}");
+        for (standing, n) in standings.iter().zip(1..) {
+            let shown = matches!(standing, Active | Warming);
+            let alone = if shown {
+                format!("172.18.0.{n}")
+            } else {
+                String::new()
+            };
+            assert_eq!(
+                answers(&names, STRANGER, &format!("a.{n}")),
+                alone,
+                "{standing:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_change_is_the_next_answer() {
+    let names = names(shop());
+    let mut changed = shop();
+    changed[1].backends[0].standing = Standing::Draining;
+    changed[0].naming.aliases.clear();
+    names.show(&snapshot(2, changed));
+    assert_eq!(answers(&names, "127.0.0.1", "db"), "172.18.0.9");
+    assert_eq!(answers(&names, "127.0.0.1", "www"), "unknown");
+    names.show(&snapshot(3, []));
+    assert_eq!(answers(&names, "127.0.0.1", "web"), "unknown");
+    assert_eq!((names.generation(), names.index.load().names.len()), (3, 0));
+    assert_eq!(names.index.load().enclosing.len(), 0);
+}
+
+#[test]
+fn a_vip_that_no_task_could_answer_at_is_not_told() {
+    let mut services = shop();
+    services[0].backends.remove(0);
+    let names = names(services.clone());
+    assert_eq!(answers(&names, "127.0.0.1", "web"), "10.254.0.1");
+    services[0].backends.clear();
+    names.show(&snapshot(2, services));
+    assert_eq!(
+        answers(&names, "127.0.0.1", "web"),
+        "10.254.0.1 fdfe:706f:7274::1"
+    );
+}
+
+#[test]
+fn one_alias_of_two_services_leads_to_both_and_a_services_own_name_to_it_alone() {
+    let mut services = shop();
+    services[1].naming.aliases = ["www".into(), "web".into()].into();
+    let names = names(services);
+    let both = "10.254.0.1 172.18.0.4 172.18.0.9 fdfe:706f:7274::1";
+    assert_eq!(answers(&names, "172.18.0.2", "www"), both);
+    assert_eq!(entry(&names, "www").ttl, 1);
+    assert_eq!(
+        answers(&names, "172.18.0.5", "www"),
+        "10.254.0.1 fdfe:706f:7274::1"
+    );
+    assert_eq!(
+        answers(&names, "172.18.0.4", "web"),
+        "10.254.0.1 fdfe:706f:7274::1"
+    );
+}
+
+#[test]
+fn ports_with_a_name_lead_to_the_vip_or_to_each_task() {
+    let names = names(shop());
+    let ports = |name: &str| -> Vec<String> {
+        let entry = entry(&names, name);
+        let targets = entry.ports.iter().flat_map(|port| {
+            let targets = port.targets.iter();
+            targets.map(|target| {
+                let addresses = target.addresses.iter().map(ToString::to_string);
+                let host = format!("{:?}", target.host);
+                let host = host
+                    .split("Name(\"")
+                    .nth(1)
+                    .unwrap()
+                    .split('"')
+                    .next()
+                    .unwrap()
+                    .to_owned();
+                format!(
+                    "{} {host}:{} {}",
+                    port.name,
+                    target.port,
+                    addresses.collect::<Vec<_>>().join(",")
+                )
+            })
+        });
+        targets.collect()
+    };
+    assert_eq!(ports("web"), ["http web:80 10.254.0.1,fdfe:706f:7274::1"]);
+    assert_eq!(
+        ports("tasks.web"),
+        [
+            "http web.1:80 172.18.0.2,2001:db8:18::2",
+            "http web.2:80 172.18.0.2"
+        ]
+    );
+    assert_eq!(ports("web.2"), ["http web.2:80 172.18.0.2"]);
+    assert_eq!(
+        ports("db"),
+        ["pg db.1:5432 172.18.0.4", "pg node2-172-18-0-9:5432 172.18.0.9"]
+    );
+}
+
+#[test]
+fn kubernetes_names_need_the_namespace() {
+    let names = Names::new(HERE, true);
+    names.show(&snapshot(1, shop()));
+    let ask = |host, service, namespace| {
+        let subject = Subject::Kubernetes {
+            host,
+            service,
+            namespace,
+        };
+        names.lookup(HOST, subject)
+    };
+    let vips = "10.254.0.1 fdfe:706f:7274::1";
+    for (host, service, namespace, expected) in [
+        (None, "web", "shop", vips),
+        (None, "www", "shop", vips),
+        (None, "web", "other", "unknown"),
+        (None, "db", "shop", "unknown"),
+        (Some("web.1"), "web", "shop", "172.18.0.2 2001:db8:18::2"),
+        (Some("blue"), "www", "shop", "172.18.0.2 2001:db8:18::2"),
+        (Some("db.1"), "web", "shop", "unknown"),
+    ] {
+        let told = told(&ask(host, service, namespace));
+        assert_eq!(told, expected, "{host:?} {service} {namespace}");
+    }
+    // SRV records stay in the zone that was asked.
+    let Lookup::Found(entry) = ask(None, "web", "shop") else {
+        panic!()
+    };
+    let host = format!("{:?}", entry.ports[0].targets[0].host);
+    assert!(
+        host.contains("Cluster") && host.contains("web.shop.svc"),
+        "{host}"
+    );
+    assert!(names.encloses(HOST, Zone::Cluster, "shop.svc"));
+    assert!(!names.encloses(HOST, Zone::Cluster, "other.svc"));
+}
+
+#[test]
+fn names_that_have_others_below_them_exist() {
+    let names = names(shop());
+    for (name, everybody, front) in [
+        ("front", true, true),
+        ("back", true, false),
+        ("shop", true, true),
+        ("1", true, true),
+        ("1.front", true, true),
+        ("nothing", false, false),
+        ("web.nothing", false, false),
+    ] {
+        assert_eq!(names.encloses(HOST, Zone::Domain, name), everybody, "{name}");
+        assert_eq!(
+            names.encloses(ip("172.18.0.5"), Zone::Domain, name),
+            front,
+            "{name}"
+        );
+        assert!(!names.encloses(ip(STRANGER), Zone::Domain, name), "{name}");
+    }
+}
+
+/// The name, or `hidden` or `unknown`.
+fn who(names: &Names, client: &str, address: &str) -> String {
+    match names.reverse(ip(client), ip(address)) {
+        Reverse::Found(pointer) => {
+            let host = format!("{:?}", pointer.host);
+            host.split("Name(\"")
+                .nth(1)
+                .unwrap()
+                .split('"')
+                .next()
+                .unwrap()
+                .to_owned()
+        }
+        Reverse::Hidden => "hidden".into(),
+        Reverse::Unknown => "unknown".into(),
+    }
+}
+
+#[test]
+fn addresses_have_names_in_both_families() {
+    let names = names(shop());
+    for (client, address, expected) in [
+        ("127.0.0.1", "10.254.0.1", "web"),
+        ("127.0.0.1", "fdfe:706f:7274::1", "web"),
+        ("172.18.0.4", "10.254.0.1", "web"),
+        (STRANGER, "10.254.0.1", "hidden"),
+        // Also that of a task on node2, where it means another.
+        ("127.0.0.1", "172.18.0.2", "web.1"),
+        ("127.0.0.1", "2001:db8:18::2", "web.1"),
+        ("127.0.0.1", "172.18.0.9", "node2-172-18-0-9"),
+        ("172.18.0.5", "172.18.0.4", "hidden"),
+        ("127.0.0.1", "172.18.0.77", "unknown"),
+    ] {
+        assert_eq!(who(&names, client, address), expected, "{address} to {client}");
+    }
+}
+
+#[test]
+fn an_address_that_two_other_nodes_have_is_nobodys_here() {
+    let task = |n: u8| {
+        backend(
+            &format!("a.{n}"),
+            &format!("node{n}"),
+            &["172.18.0.2"],
+            Standing::Active,
+        )
+    };
+    let names = names([service("a", &[Naming::PUBLIC], vec![task(2), task(3)])]);
+    assert_eq!(who(&names, STRANGER, "172.18.0.2"), "hidden");
+}
+
+#[test]
+fn the_nodes_own_address_is_not_named_after_its_tasks() {
+    let task = backend("a.1", HERE, &["192.0.2.11"], Standing::Active);
+    let names = names([service("a", &[Naming::PUBLIC], vec![task])]);
+    assert_eq!(who(&names, STRANGER, "192.0.2.11"), "a.1");
+    names.own.store(Arc::new([ip("192.0.2.11")].into()));
+    assert_eq!(who(&names, STRANGER, "192.0.2.11"), "unknown");
+}
+
+#[test]
+fn ten_thousand_services_are_shown_soon_and_one_change_at_once() {
+    let one = |n: u32, standing| {
+        let [_, _, c, d] = n.to_be_bytes();
+        let tasks = (1..=10).map(|task| {
+            let address = format!("10.{task}.{c}.{d}");
+            backend(&format!("s{n}.{task}"), "node2", &[&address], standing)
+        });
+        service(&format!("s{n}"), &[Naming::PUBLIC], tasks.collect())
+    };
+    let all = snapshot(1, (0..10_000).map(|n| one(n, Standing::Active)));
+    let names = Names::new(HERE, false);
+    let start = std::time::Instant::now();
+    names.show(&all);
+    eprintln!("10,000 services in {:?}", start.elapsed());
+    let mut next = Snapshot::clone(&all);
+    next.generation = 2;
+    next.services
+        .insert("s77".into(), Arc::new(one(77, Standing::Draining)));
+    let start = std::time::Instant::now();
+    names.show(&Arc::new(next));
+    let took = start.elapsed();
+    eprintln!("one change in {took:?}");
+    assert_eq!(answers(&names, STRANGER, "s77"), "");
+    // A bound that holds for a debug build on a busy machine.
+    assert!(took.as_millis() < 100, "{took:?}");
+}
+
+#[test]
+fn it_is_ready_with_the_first_snapshot_and_its_serial_grows() {
+    let names = Names::new(HERE, false);
+    assert!(!names.ready());
+    let before = names.serial();
+    names.show(&snapshot(1, []));
+    assert!(names.ready());
+    assert_eq!(names.serial(), before + 1);
+}

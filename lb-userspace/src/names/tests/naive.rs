@@ -1,0 +1,238 @@
+//! The index against the snapshot itself, read from end to end for every question.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+
+use dns::{Directory, Lookup, Subject, Zone};
+use proptest::prelude::*;
+use proptest::sample::{select, subsequence};
+
+use super::{HERE, backend, ip, service, snapshot};
+use crate::model::{Backend, Endpoint, Naming, Service, Snapshot, Standing};
+use crate::names::Names;
+
+const NETWORKS: [&str; 4] = [Naming::PUBLIC, "back", "front", "n.m"];
+const NAMES: [&str; 6] = ["a", "B", "a.1", "b.front", "x", "x.y"];
+const STACKS: [&str; 2] = ["shop", "Front"];
+const ADDRESSES: [&str; 5] = [
+    "172.18.0.2",
+    "172.18.0.3",
+    "172.18.0.4",
+    "2001:db8::2",
+    "192.0.2.11",
+];
+const CLIENTS: [&str; 6] = [
+    "127.0.0.1",
+    "172.18.0.2",
+    "172.18.0.3",
+    "2001:db8::2",
+    "192.0.2.11",
+    "198.51.100.7",
+];
+
+fn any_backend() -> impl Strategy<Value = Backend> {
+    let standing = select(
+        &[
+            Standing::Active,
+            Standing::Warming,
+            Standing::Draining,
+            Standing::Unhealthy,
+        ][..],
+    );
+    let names = subsequence(&NAMES[..], 0..3);
+    let addresses = subsequence(&ADDRESSES[..], 1..3);
+    (
+        select(&NAMES[..]),
+        select(&[HERE, "node2"][..]),
+        addresses,
+        names,
+        standing,
+    )
+        .prop_map(|(task, node, addresses, names, standing)| Backend {
+            names: names.into_iter().map(Into::into).collect(),
+            ..backend(task, node, &addresses, standing)
+        })
+}
+
+fn any_service() -> impl Strategy<Value = Service> {
+    let naming = (
+        proptest::option::of(select(&STACKS[..])),
+        subsequence(&NETWORKS[..], 1..3),
+        subsequence(&NAMES[..], 0..3),
+        any::<bool>(),
+    );
+    let vips = subsequence(&["10.254.0.1", "fdfe::1"][..], 0..=2);
+    let backends = proptest::collection::vec(any_backend(), 0..4);
+    (select(&NAMES[..]), naming, vips, backends).prop_map(
+        |(name, (stack, networks, aliases, dnsrr), vips, backends)| {
+            let mut service = service(name, &networks, backends);
+            service.naming.stack = stack.map(Into::into);
+            service.naming.aliases = aliases.into_iter().map(Into::into).collect();
+            service.naming.endpoint = if dnsrr { Endpoint::Dnsrr } else { Endpoint::Vip };
+            service.vips = vips.into_iter().map(ip).collect();
+            service
+        },
+    )
+}
+
+fn same(one: &str, other: &str) -> bool {
+    one.eq_ignore_ascii_case(other)
+}
+
+/// What a client sees, found by reading everything.
+struct Naive<'s> {
+    snapshot: &'s Snapshot,
+    all: bool,
+    networks: BTreeSet<&'s str>,
+}
+
+impl<'s> Naive<'s> {
+    fn new(snapshot: &'s Snapshot, client: IpAddr, own: IpAddr) -> Self {
+        let mut networks = BTreeSet::from([Naming::PUBLIC]);
+        for service in snapshot.services.values() {
+            let mut here = service.backends.iter().filter(|backend| &*backend.node == HERE);
+            if here.any(|backend| backend.addresses.contains(&client)) {
+                networks.extend(service.naming.networks.iter().map(|network| &**network));
+            }
+        }
+        Self {
+            snapshot,
+            all: client.is_loopback() || client == own,
+            networks,
+        }
+    }
+
+    fn sees(&self, service: &Service) -> bool {
+        let mut networks = service.naming.networks.iter();
+        self.all || networks.any(|network| self.networks.contains(&**network))
+    }
+
+    /// Whether a service is within a scope, and if so, whether the client sees it there.
+    fn scoped(&self, service: &Service, scope: Option<&str>) -> Option<bool> {
+        let Some(scope) = scope else {
+            return Some(self.sees(service));
+        };
+        if service.naming.networks.iter().any(|network| &**network == scope) {
+            return Some(self.all || self.networks.contains(scope));
+        }
+        let stack = service.naming.stack.as_deref()?;
+        same(stack, scope).then(|| self.sees(service))
+    }
+
+    fn tasks(service: &Service) -> BTreeSet<IpAddr> {
+        let of = |standing| {
+            let backends = service
+                .backends
+                .iter()
+                .filter(move |backend| backend.standing == standing);
+            backends
+                .flat_map(|backend| backend.addresses.iter().copied())
+                .collect::<BTreeSet<_>>()
+        };
+        let active = of(Standing::Active);
+        if active.is_empty() {
+            of(Standing::Warming)
+        } else {
+            active
+        }
+    }
+
+    fn whole(service: &Service) -> BTreeSet<IpAddr> {
+        if service.naming.endpoint == Endpoint::Dnsrr || service.vips.is_empty() {
+            return Self::tasks(service);
+        }
+        let mut addresses = service.backends.iter().flat_map(|backend| &backend.addresses);
+        let families: BTreeSet<_> = addresses.by_ref().map(IpAddr::is_ipv4).collect();
+        let vips = service.vips.iter().copied();
+        vips.filter(|vip| families.is_empty() || families.contains(&vip.is_ipv4()))
+            .collect()
+    }
+
+    fn name(&self, name: &str, scope: Option<&str>) -> String {
+        let mut ranks: [Vec<BTreeSet<IpAddr>>; 3] = Default::default();
+        let mut hidden = false;
+        for service in self.snapshot.services.values() {
+            let Some(seen) = self.scoped(service, scope) else {
+                continue;
+            };
+            let mut claims = Vec::new();
+            if same(&service.name, name) {
+                claims.push((0, Self::whole(service)));
+            }
+            if service.naming.aliases.iter().any(|alias| same(alias, name)) {
+                claims.push((1, Self::whole(service)));
+            }
+            for backend in &service.backends {
+                if backend
+                    .names
+                    .iter()
+                    .chain([&backend.task])
+                    .any(|known| same(known, name))
+                {
+                    let shown = matches!(backend.standing, Standing::Active | Standing::Warming);
+                    let addresses = backend.addresses.iter().copied().filter(|_| shown);
+                    claims.push((2, addresses.collect()));
+                }
+            }
+            hidden |= !seen && !claims.is_empty();
+            for (rank, addresses) in claims.into_iter().filter(|_| seen) {
+                ranks[rank].push(addresses);
+            }
+        }
+        let found = ranks.iter().find(|rank| !rank.is_empty());
+        match found {
+            Some(addresses) => format!("{:?}", addresses.iter().flatten().collect::<BTreeSet<_>>()),
+            None if hidden && !(scope.is_none() && name.contains('.')) => "hidden".into(),
+            None => "unknown".into(),
+        }
+    }
+}
+
+fn told(lookup: &Lookup) -> String {
+    match lookup {
+        Lookup::Found(entry) => {
+            let v4 = entry.v4.iter().map(|address| IpAddr::from(*address));
+            let v6 = entry.v6.iter().map(|address| IpAddr::from(*address));
+            format!("{:?}", v4.chain(v6).collect::<BTreeSet<_>>())
+        }
+        Lookup::Hidden => "hidden".into(),
+        Lookup::Unknown => "unknown".into(),
+    }
+}
+
+proptest! {
+    /// Over several snapshots, each made of the index before it.
+    #[test]
+    fn the_index_says_what_the_snapshot_does(
+        pictures in proptest::collection::vec(proptest::collection::vec(any_service(), 0..4), 1..4)
+    ) {
+        let names = Names::new(HERE, false);
+        let own = ip("192.0.2.11");
+        names.own.store(std::sync::Arc::new([own].into()));
+        for (services, generation) in pictures.into_iter().zip(1..) {
+            let snapshot = snapshot(generation, services);
+            names.show(&snapshot);
+            for client in CLIENTS {
+                let naive = Naive::new(&snapshot, ip(client), own);
+                for name in ["a", "b", "a.1", "b.front", "x", "x.y", "n"] {
+                    for scope in [None, Some("default"), Some("back"), Some("front"), Some("shop"), Some("n.m")] {
+                        let subject = Subject::Name { name, scope };
+                        let expected = naive.name(name, scope);
+                        prop_assert_eq!(told(&names.lookup(ip(client), subject)), expected.clone(), "{} {:?}", client, subject);
+                        // What is found within a scope is below it.
+                        if let Some(scope) = scope && !["unknown", "hidden"].contains(&&*expected) {
+                            prop_assert!(names.encloses(ip(client), Zone::Domain, scope), "{} {}", client, scope);
+                        }
+                        if let Some((_, above)) = name.split_once('.') && !["unknown", "hidden"].contains(&&*expected) {
+                            let above = scope.map_or(above.to_owned(), |scope| format!("{above}.{scope}"));
+                            prop_assert!(names.encloses(ip(client), Zone::Domain, &above), "{} {}", client, above);
+                        }
+                    }
+                }
+            }
+        }
+        names.show(&snapshot(99, []));
+        let index = names.index.load();
+        prop_assert_eq!((index.names.len(), index.enclosing.len(), index.addresses.len(), index.clients.len()), (0, 0, 0, 0));
+    }
+}

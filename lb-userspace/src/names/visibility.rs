@@ -1,0 +1,54 @@
+//! Who may see what: a name is answered to tasks that are on one of its service's networks.
+
+use std::collections::HashSet;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::index::Index;
+use super::part::Part;
+use crate::model::Naming;
+
+/// What one client sees.
+#[derive(Clone, Copy)]
+pub enum Sight<'i> {
+    /// This node itself.
+    All,
+    /// The networks of the services that the client is a task of, and the one that everybody sees.
+    Tasks(&'i [Arc<Part>]),
+}
+
+impl<'i> Sight<'i> {
+    /// Of whoever has this address. Addresses of tasks mean something on their own node only, and one that is this
+    /// node's own is no container's.
+    pub fn of(client: IpAddr, index: &'i Index, own: &HashSet<IpAddr>) -> Self {
+        if client.is_loopback() || own.contains(&client) {
+            return Self::All;
+        }
+        Self::Tasks(index.clients.get(&client))
+    }
+
+    pub fn network(self, network: &str) -> bool {
+        match self {
+            Self::All => true,
+            Self::Tasks(parts) => {
+                let mut on = parts.iter().flat_map(|part| &part.networks);
+                network == Naming::PUBLIC || on.any(|known| **known == *network)
+            }
+        }
+    }
+
+    pub fn part(self, part: &Part) -> bool {
+        part.public || part.networks.iter().any(|network| self.network(network))
+    }
+}
+
+/// The addresses of all devices of this network namespace.
+pub fn own_addresses() -> HashSet<IpAddr> {
+    let addresses = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let addresses = addresses.filter_map(|interface| {
+        let address = interface.address?;
+        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
+        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
+    });
+    addresses.collect()
+}
