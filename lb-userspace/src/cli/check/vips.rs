@@ -153,7 +153,7 @@ async fn read(handle: &Handle) -> Result<Vec<Used>, Error> {
         question.header.address_family = family;
         let mut routes = handle.route().get(question).execute();
         while let Some(message) = routes.try_next().await? {
-            used.extend(route(&message, &name));
+            used.extend(route(&message, name));
         }
     }
     used.retain(|used| used.device != OWN);
