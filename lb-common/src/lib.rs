@@ -10,6 +10,7 @@ pub mod checksum;
 pub mod geneve;
 pub mod handshake;
 pub mod hash;
+pub mod host;
 pub mod key;
 pub mod placement;
 pub mod probe;

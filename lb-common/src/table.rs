@@ -120,6 +120,8 @@ pub mod node_flag {
     pub const DOWN: u16 = 8;
     /// What leaves by its device is redirected there even if it came in by it: `XDP_TX` would leave it lying.
     pub const REDIRECT: u16 = 16;
+    /// What leaves by this device is for the node itself: it is the far end of `portico0`.
+    pub const HOST: u16 = 32;
 }
 
 /// Value of `LOCAL`, keyed by member tag: a member whose task runs on this node.
@@ -238,7 +240,7 @@ pub struct Hint {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Uplink {
     pub ifindex: u32,
-    /// [`node_flag::XDP`] and [`node_flag::REDIRECT`], as they are for this device.
+    /// [`node_flag::XDP`], [`node_flag::REDIRECT`] and [`node_flag::HOST`], as they are for this device.
     pub xdp: u32,
     /// Family and address of the IPv6 gateway of the device's own default route, as the kernel's `bpf_redir_neigh` has
     /// them; zeroes where it has none. The kernel chooses an IPv6 next hop without regard to the device, and would ask

@@ -14,6 +14,6 @@ mod report;
 pub use ebpf::EbpfPlane;
 pub use error::EbpfError;
 pub use report::{
-    CounterReport, Difference, FlowReport, InterfaceReport, PlaneReport, Problem, Question, TraceReport,
-    TraceStep, XdpAttachment,
+    CounterReport, Difference, FlowReport, InterfaceReport, PlaneReport, Portico0Report, Problem, Question,
+    TraceReport, TraceStep, XdpAttachment,
 };

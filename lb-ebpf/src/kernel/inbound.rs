@@ -13,7 +13,7 @@ use super::globals::{self_address, self_node};
 use super::open;
 use super::owner::own;
 use super::skb::Skb;
-use super::tables::{self, POOL};
+use super::tables::{self, POOL, UPLINK};
 use super::{Path, clock, fragment, note, reply, scope, socket, too_big, tunnel};
 use crate::frame::{Frame, L3};
 use crate::parse::{Four, Kind, Part, Six, is_summed, verify};
@@ -70,8 +70,7 @@ pub fn task(skb: Skb) -> Verdict {
 
 #[inline(never)]
 fn from_task<V: Path>(skb: Skb) -> Verdict {
-    // Device 0: an answer to the task comes back through the routing table.
-    let Some(case) = open::open::<V>(skb, 0, 0) else {
+    let Some(case) = open::open::<V>(skb, origin(skb.ifindex()), 0) else {
         return Verdict::NotOurs;
     };
     match reply::reply::<V>(skb, case) {
@@ -90,9 +89,22 @@ fn ask<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
     let Some(number) = tables::front_from_here::<V>(&case.packet.key.to()) else {
         return Verdict::NotOurs;
     };
-    scope::mark::<V>(case);
+    if case.arrival.device == 0 {
+        scope::mark::<V>(case);
+    }
     let verdict = serve::<V, false>(skb, case, number);
     act::<V>(skb, case, verdict)
+}
+
+/// What the way back goes by: a task finds its answer by the routing table, which is device 0; the node itself behind
+/// the device that it asked by.
+#[inline(always)]
+fn origin(ifindex: u32) -> u8 {
+    let device = ifindex as u8;
+    match UPLINK.get(device as u32) {
+        Some(host) if host.ifindex == ifindex => device,
+        _ => 0,
+    }
 }
 
 #[inline(always)]

@@ -3,6 +3,7 @@
 use aya_ebpf::bindings::{BPF_FIB_LOOKUP_SKIP_NEIGH, bpf_fib_lookup as Fib};
 use aya_ebpf::helpers::generated::bpf_fib_lookup;
 use lb_common::Verdict;
+use lb_common::table::node_flag;
 
 use super::Path;
 use super::skb::Skb;
@@ -15,6 +16,9 @@ use crate::wire::ETHERTYPE_IPV6;
 pub fn leave<V: Path>(skb: Skb, client: &V::Address, device: u8, verdict: Verdict) -> Verdict {
     let uplink = UPLINK.get(device as u32).map_or(0, |uplink| uplink.ifindex);
     let wanted = if device == 0 { 0 } else { uplink };
+    if wanted != 0 && is_host(device) {
+        return skb.to_host(wanted, verdict);
+    }
     let six = V::ETHERTYPE == ETHERTYPE_IPV6;
     if wanted != 0 && !six {
         return skb.to_neighbour(wanted, verdict);
@@ -27,6 +31,14 @@ pub fn leave<V: Path>(skb: Skb, client: &V::Address, device: u8, verdict: Verdic
         0 => Verdict::Failed,
         ifindex => skb.to_neighbour(ifindex, verdict),
     }
+}
+
+/// Whether the device is the far end of `portico0`, and the client this node itself.
+#[inline(always)]
+fn is_host(device: u8) -> bool {
+    UPLINK
+        .get(device as u32)
+        .is_some_and(|uplink| uplink.xdp & node_flag::HOST as u32 != 0)
 }
 
 /// Out of an uplink that the routing table would not choose, to its own IPv6 gateway.

@@ -6,8 +6,8 @@ use aya_ebpf::bindings::{
     bpf_adj_room_mode::BPF_ADJ_ROOM_MAC, bpf_redir_neigh,
 };
 use aya_ebpf::helpers::generated::{
-    bpf_csum_update, bpf_l4_csum_replace, bpf_redirect_neigh, bpf_redirect_peer, bpf_skb_adjust_room,
-    bpf_skb_change_tail, bpf_skb_pull_data,
+    bpf_csum_update, bpf_l4_csum_replace, bpf_redirect, bpf_redirect_neigh, bpf_redirect_peer,
+    bpf_skb_adjust_room, bpf_skb_change_tail, bpf_skb_pull_data,
 };
 use lb_common::geneve::OVERHEAD;
 use lb_common::table::Uplink;
@@ -161,6 +161,16 @@ impl Skb {
 }
 
 impl Skb {
+    /// Sends the packet out of `ifindex`, whose other end is `portico0`, to this node itself.
+    #[inline(always)]
+    pub fn to_host(&self, ifindex: u32, verdict: Verdict) -> Verdict {
+        if self.put(0, lb_common::host::MAC).is_none() {
+            return Verdict::Failed;
+        }
+        // SAFETY: as above.
+        sent(unsafe { bpf_redirect(ifindex, 0) }, verdict)
+    }
+
     /// Sends the packet out of an uplink to its IPv6 gateway.
     #[inline(always)]
     pub fn to_gateway6(&self, uplink: &Uplink, verdict: Verdict) -> Verdict {

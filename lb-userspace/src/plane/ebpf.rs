@@ -24,6 +24,7 @@ mod migrate;
 mod netlink;
 pub mod object;
 mod pins;
+mod portico0;
 mod ports;
 mod probe;
 mod ranges;

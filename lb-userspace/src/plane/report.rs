@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
@@ -16,6 +16,8 @@ pub struct PlaneReport {
     /// How long applying it took, in microseconds.
     pub applied_in: u64,
     pub interfaces: Vec<InterfaceReport>,
+    #[serde(default)]
+    pub portico0: Portico0Report,
     /// One for each verdict, in the order of [`lb_common::Verdict::ALL`].
     pub counters: Vec<CounterReport>,
     pub flows: FlowReport,
@@ -34,6 +36,20 @@ pub struct InterfaceReport {
     pub tc: bool,
     /// Why this way, in words.
     pub why: String,
+}
+
+/// The device by which this node's own processes reach VIPs.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Portico0Report {
+    pub there: bool,
+    pub up: bool,
+    /// Whether the tc program is attached behind it.
+    pub attached: bool,
+    /// Those that the agent has put on it.
+    pub addresses: Vec<IpAddr>,
+    /// Of the routes `wanted`, those that are there.
+    pub routes: usize,
+    pub wanted: usize,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

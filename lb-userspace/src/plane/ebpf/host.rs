@@ -3,6 +3,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use ipnet::IpNet;
+
+use super::portico0;
+
 pub type Mac = [u8; 6];
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -20,6 +24,10 @@ pub struct Host {
     pub gateways6: BTreeMap<u32, Ipv6Addr>,
     /// Ways to the addresses that were asked for; none, where there is no route.
     pub routes: HashMap<IpAddr, Route>,
+    /// The main table, without its default routes.
+    pub table: Vec<Entry>,
+    /// Whether devices may have IPv6 addresses.
+    pub ipv6: bool,
 }
 
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -32,10 +40,14 @@ pub struct Device {
     pub kind: Option<String>,
     /// Bridge or bond it belongs to.
     pub master: Option<u32>,
+    /// The other end of a pair that has both ends here.
+    pub peer: Option<u32>,
     /// Id of the namespace its other end is in.
     pub peer_namespace: Option<i32>,
     pub loopback: bool,
     pub up: bool,
+    /// Whether neighbours are asked for on it.
+    pub asks: bool,
     /// Id of the XDP program attached to it.
     pub xdp: Option<u32>,
 }
@@ -66,6 +78,18 @@ pub struct Route {
     pub local: bool,
 }
 
+/// A route of the main table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub net: IpNet,
+    /// `None`: several, or none.
+    pub device: Option<u32>,
+    pub source: Option<IpAddr>,
+    pub mtu: Option<u32>,
+    /// Made by this agent or one before it.
+    pub ours: bool,
+}
+
 impl Host {
     pub fn device_named(&self, name: &str) -> Option<(u32, &Device)> {
         self.devices
@@ -77,10 +101,11 @@ impl Host {
     /// Addresses that clients from outside can use.
     pub fn local_addresses(&self) -> BTreeSet<IpAddr> {
         let public = |address: &&Address| {
-            let loopback = self
-                .devices
-                .get(&address.device)
-                .is_none_or(|device| device.loopback);
+            let device = self.devices.get(&address.device);
+            if device.is_some_and(|device| device.name == portico0::NAME) {
+                return false;
+            }
+            let loopback = device.is_none_or(|device| device.loopback);
             let link_local = match address.ip {
                 IpAddr::V4(ip) => ip.is_link_local(),
                 IpAddr::V6(ip) => ip.is_unicast_link_local(),

@@ -63,7 +63,7 @@ impl State {
         );
         let mut problems = hooks.problems;
         let mut found = hooks.found;
-        let devices = hooks::devices(&found);
+        let mut devices = hooks::devices(&found);
         // A task gets connections only when its replies are translated back.
         for &device in &devices {
             if let Err(problem) = self.attach_task(device) {
@@ -72,6 +72,11 @@ impl State {
             }
         }
         self.tables.set_hooks(found)?;
+        if let Some(pair) = self.portico0_pair() {
+            // Its other end is as a task's device.
+            problems.extend(self.attach_task(pair.back).err());
+            devices.insert(pair.back);
+        }
         self.problems.insert("hooks", problems);
         self.drop_links(&devices);
         Ok(hooks.unresolved)
@@ -156,6 +161,13 @@ impl State {
                 xdp,
                 family6: gateway6.map_or(0, |_| libc::AF_INET6 as u32),
                 gateway6: gateway6.map_or([0; 16], Ipv6Addr::octets),
+            });
+        }
+        if let Some(pair) = self.portico0_pair() {
+            bytes.entry(pair.back & 0xff).or_insert(table::Uplink {
+                ifindex: pair.back,
+                xdp: node_flag::HOST.into(),
+                ..table::Uplink::default()
             });
         }
         self.problems.insert("uplinks", problems);

@@ -1,5 +1,8 @@
 //! Reads the machine through rtnetlink, and hears when it changes.
 
+mod pair;
+mod routes;
+
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -72,7 +75,7 @@ impl Netlink {
         self.read_devices(host).await?;
         self.read_addresses(host).await?;
         self.read_neighbours(host).await?;
-        self.read_defaults(host).await
+        self.read_routes(host).await
     }
 
     /// Has the kernel find out, or confirm, a neighbour's link-layer address. One that leads to no port of its bridge
@@ -135,40 +138,6 @@ impl Netlink {
         Ok(())
     }
 
-    async fn read_defaults(&self, host: &mut Host) -> Result<(), Error> {
-        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
-            let mut question = RouteMessage::default();
-            question.header.address_family = family;
-            let mut routes = self.handle.load().route().get(question).execute();
-            while let Some(route) = routes.try_next().await? {
-                let unicast = route.header.kind == RouteType::Unicast;
-                if route.header.destination_prefix_length != 0 || !unicast {
-                    continue;
-                }
-                let (mut device, mut gateway) = (None, None);
-                for attribute in &route.attributes {
-                    match attribute {
-                        RouteAttribute::Oif(index) => {
-                            device = Some(*index);
-                            host.default_routes.insert(*index);
-                        }
-                        RouteAttribute::Gateway(RouteAddress::Inet6(ip)) => gateway = Some(*ip),
-                        RouteAttribute::MultiPath(hops) => {
-                            host.default_routes
-                                .extend(hops.iter().map(|hop| hop.interface_index));
-                        }
-                        _ => {}
-                    }
-                }
-                if let (Some(device), Some(gateway)) = (device, gateway) {
-                    // The kernel lists the preferred one first.
-                    host.gateways6.entry(device).or_insert(gateway);
-                }
-            }
-        }
-        Ok(())
-    }
-
     async fn route(&self, destination: IpAddr) -> Option<Route> {
         let mut question = RouteMessage::default();
         (
@@ -213,6 +182,7 @@ fn device(link: &LinkMessage) -> Device {
     let mut device = Device {
         loopback: link.header.flags.contains(LinkFlags::Loopback),
         up: link.header.flags.contains(LinkFlags::Up),
+        asks: !link.header.flags.contains(LinkFlags::Noarp),
         ..Device::default()
     };
     for attribute in &link.attributes {
@@ -221,6 +191,7 @@ fn device(link: &LinkMessage) -> Device {
             LinkAttribute::Address(bytes) => device.mac = bytes.as_slice().try_into().ok(),
             LinkAttribute::Mtu(mtu) => device.mtu = *mtu,
             LinkAttribute::Controller(master) => device.master = Some(*master),
+            LinkAttribute::Link(index) => device.peer = Some(*index),
             LinkAttribute::LinkNetNsId(id) => device.peer_namespace = Some(*id),
             LinkAttribute::LinkInfo(infos) => {
                 device.kind = infos.iter().find_map(|info| match info {
@@ -236,6 +207,10 @@ fn device(link: &LinkMessage) -> Device {
             }
             _ => {}
         }
+    }
+    if device.peer_namespace.is_some() || device.kind.as_deref() != Some("veth") {
+        // A number of another namespace; or the device that this one is made on.
+        device.peer = None;
     }
     device
 }

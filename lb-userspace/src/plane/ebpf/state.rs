@@ -12,6 +12,7 @@ use super::links::Links;
 use super::loader::{self, Identity, Programs};
 use super::maps::Maps;
 use super::pins::Pins;
+use super::portico0::Portico0;
 use super::ports::ReservedPorts;
 use super::refusal::Refusal;
 use super::tables::{self, Tables};
@@ -42,6 +43,7 @@ pub struct State {
     pub(super) uplinks: Vec<InterfaceReport>,
     /// Why uplinks, by index, are not served by XDP where they should be.
     pub(super) refusals: BTreeMap<u32, Refusal>,
+    pub(super) portico0: Portico0,
     ports: ReservedPorts,
     /// Published ports for which the node's own connections have been looked at.
     published: BTreeSet<u16>,
@@ -81,6 +83,10 @@ impl State {
             interfaces: config.interfaces.clone(),
             limits: config.limits.clone(),
             links: Links::adopt(pins.links()),
+            portico0: Portico0::new(
+                config.vip.pool.clone(),
+                config.dns.listen.iter().map(|listen| listen.ip()),
+            ),
             ports: ReservedPorts::new(&config.paths.runtime),
             published: BTreeSet::new(),
             keys,
@@ -120,6 +126,7 @@ impl State {
         let before = self.tables.applied();
         let published = before.is_some_and(|before| same_frontends(before, snapshot));
         if !published {
+            self.note_vips(snapshot);
             self.ask_node(snapshot)?;
         }
         self.tables.apply(snapshot)?;
@@ -294,6 +301,7 @@ impl State {
             generation: self.generation,
             applied_in: self.applied_in,
             interfaces: self.uplinks.clone(),
+            portico0: self.portico0_report(),
             counters: counters::read(&self.tables.maps.counter),
             flows: self.expiry.counted().clone(),
             problems,

@@ -62,6 +62,7 @@ pub async fn watch(shared: Arc<Shared>) -> Result<Infallible, EbpfError> {
                     let is_bridged = shared.state().is_bridge(device);
                     shared.netlink.resolve(device, address, is_bridged).await;
                 }
+                tend(&shared).await;
             }
             Err(error) => {
                 let problem = Problem {
@@ -76,6 +77,18 @@ pub async fn watch(shared: Arc<Shared>) -> Result<Infallible, EbpfError> {
             }
         }
     }
+}
+
+/// Has `portico0` as it should be. What follows from a step is seen by the look that the kernel's message about it brings.
+async fn tend(shared: &Shared) {
+    let steps = shared.state().tend();
+    let mut refused = Vec::new();
+    for step in steps {
+        if let Err(error) = shared.netlink.take(&step).await {
+            refused.push((step, error.to_string()));
+        }
+    }
+    shared.state().tended(&refused);
 }
 
 /// Tells the programs that there is an agent.

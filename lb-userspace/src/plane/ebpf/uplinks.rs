@@ -2,7 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::host::Host;
+use super::host::{Device, Host};
+use super::portico0;
 use crate::config::{Interfaces, XdpMode};
 use crate::model::Snapshot;
 use crate::plane::Problem;
@@ -45,8 +46,9 @@ pub fn underlay(host: &Host, snapshot: &Snapshot, own: &str) -> BTreeMap<u32, St
             devices.entry(route.device).or_insert_with(why);
         }
     }
-    // An address on lo is reached through other devices.
-    devices.retain(|index, _| host.devices.get(index).is_some_and(|device| !device.loopback));
+    // An address on lo is reached through other devices, and nobody through our own.
+    let carries = |device: &Device| !device.loopback && device.name != portico0::NAME;
+    devices.retain(|index, _| host.devices.get(index).is_some_and(carries));
     devices
 }
 
@@ -162,7 +164,6 @@ fn twins(uplinks: &[Uplink]) -> Vec<Problem> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::host::Device;
     use super::*;
     use crate::config::Interface;
 

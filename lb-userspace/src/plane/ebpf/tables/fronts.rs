@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
+use lb_common::host::{NODE_VIP4, NODE_VIP6};
 use lb_common::key::{self, Front};
 use lb_common::{Plain, V4, V6};
 
@@ -29,6 +30,7 @@ impl Tables {
                 None => {
                     // Packets that other nodes pass on are for addresses of theirs.
                     fronts.add(anywhere(pool.family), frontend, number);
+                    fronts.add(node_vip(pool.family), frontend, number);
                     let family = |address: &&IpAddr| Family::of(**address) == pool.family;
                     for &address in self.addresses.iter().filter(family) {
                         fronts.add(address, frontend, number);
@@ -82,6 +84,17 @@ const fn anywhere(family: Family) -> IpAddr {
     match family {
         Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+    }
+}
+
+/// Where this node's own processes find published ports.
+const fn node_vip(family: Family) -> IpAddr {
+    match family {
+        Family::V4 => {
+            let [a, b, c, d] = NODE_VIP4;
+            IpAddr::V4(Ipv4Addr::new(a, b, c, d))
+        }
+        Family::V6 => IpAddr::V6(Ipv6Addr::from_octets(NODE_VIP6)),
     }
 }
 

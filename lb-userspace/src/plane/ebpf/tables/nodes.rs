@@ -77,6 +77,12 @@ impl Tables {
         self.settings.map(|settings| settings.source6).unwrap_or_default()
     }
 
+    /// The largest packet that fits the tunnel to every node; `None` in a cluster of one.
+    pub fn tunnel_mtu(&self) -> Option<u32> {
+        let segment = self.settings?.mss4;
+        (segment > 0).then_some(u32::from(segment) + 40)
+    }
+
     /// Takes the nodes that new connections go around; gives those that were not suspected before, or are not any more.
     pub(super) fn set_suspected(&mut self, suspected: BTreeSet<u16>) -> BTreeSet<u16> {
         let before = std::mem::replace(&mut self.suspected, suspected);

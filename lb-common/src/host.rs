@@ -1,0 +1,11 @@
+//! What concerns the node's own traffic.
+
+/// The Ethernet address of `portico0`: a packet that carries it there is for this node.
+pub const MAC: [u8; 6] = [0x02, b'p', b'o', b'r', b't', b'0'];
+
+/// Every published port answers here too, to the node's own processes. Nobody's address.
+pub const NODE_VIP4: crate::V4 = [169, 254, 20, 11];
+/// The same for IPv6, fd70:6f72:7469:636f::11.
+pub const NODE_VIP6: crate::V6 = [
+    0xfd, 0x70, 0x6f, 0x72, 0x74, 0x69, 0x63, 0x6f, 0, 0, 0, 0, 0, 0, 0, 0x11,
+];

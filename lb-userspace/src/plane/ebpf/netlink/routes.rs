@@ -1,0 +1,104 @@
+//! Routes of the main table, and the devices of default routes.
+
+use std::fs;
+use std::net::IpAddr;
+
+use futures_util::stream::TryStreamExt;
+use ipnet::IpNet;
+use rtnetlink::Error;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteType,
+};
+
+use super::Netlink;
+use crate::plane::ebpf::host::{Entry, Host};
+use crate::plane::ebpf::portico0;
+
+/// By this the agent knows its own routes again.
+pub const PROTOCOL: RouteProtocol = RouteProtocol::Other(0x70);
+
+impl Netlink {
+    pub(super) async fn read_routes(&self, host: &mut Host) -> Result<(), Error> {
+        host.ipv6 = is_ipv6_on();
+        for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+            let mut question = RouteMessage::default();
+            question.header.address_family = family;
+            let mut routes = self.handle.load().route().get(question).execute();
+            while let Some(route) = routes.try_next().await? {
+                if route.header.kind != RouteType::Unicast {
+                    continue;
+                }
+                if route.header.destination_prefix_length == 0 {
+                    add_default(host, &route);
+                } else if route.header.table == RouteHeader::RT_TABLE_MAIN {
+                    host.table.extend(entry(&route));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn add_default(host: &mut Host, route: &RouteMessage) {
+    let (mut device, mut gateway) = (None, None);
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Oif(index) => {
+                device = Some(*index);
+                host.default_routes.insert(*index);
+            }
+            RouteAttribute::Gateway(RouteAddress::Inet6(ip)) => gateway = Some(*ip),
+            RouteAttribute::MultiPath(hops) => {
+                host.default_routes
+                    .extend(hops.iter().map(|hop| hop.interface_index));
+            }
+            _ => {}
+        }
+    }
+    if let (Some(device), Some(gateway)) = (device, gateway) {
+        // The kernel lists the preferred one first.
+        host.gateways6.entry(device).or_insert(gateway);
+    }
+}
+
+fn entry(route: &RouteMessage) -> Option<Entry> {
+    let (mut ip, mut device, mut source, mut mtu) = (None, None, None, None);
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Destination(address) => ip = address_of(address),
+            RouteAttribute::Oif(index) => device = Some(*index),
+            RouteAttribute::PrefSource(address) => source = address_of(address),
+            RouteAttribute::Metrics(metrics) => {
+                mtu = metrics.iter().find_map(|metric| match metric {
+                    RouteMetric::Mtu(mtu) => Some(*mtu),
+                    _ => None,
+                });
+            }
+            _ => {}
+        }
+    }
+    Some(Entry {
+        net: IpNet::new(ip?, route.header.destination_prefix_length).ok()?,
+        device,
+        source,
+        mtu,
+        ours: route.header.protocol == PROTOCOL,
+    })
+}
+
+fn address_of(address: &RouteAddress) -> Option<IpAddr> {
+    match address {
+        RouteAddress::Inet(ip) => Some((*ip).into()),
+        RouteAddress::Inet6(ip) => Some((*ip).into()),
+        _ => None,
+    }
+}
+
+/// For `portico0`, or where that is not there yet, for devices to come.
+fn is_ipv6_on() -> bool {
+    let off = |device: &str| fs::read_to_string(format!("/proc/sys/net/ipv6/conf/{device}/disable_ipv6"));
+    off(portico0::NAME)
+        .or_else(|_| off("default"))
+        .is_ok_and(|off| off.trim() == "0")
+}
