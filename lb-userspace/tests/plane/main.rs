@@ -139,10 +139,10 @@ fn room_that_a_service_leaves_is_taken_by_one_that_was_refused_in_the_same_breat
             "room_that_a_service_leaves_is_taken_by_one_that_was_refused_in_the_same_breath",
             |machine| {
                 let plane = machine.start(&format!("[limits]\n{limits}\n"));
-                // Three tables of 4096 slots; 96 members in rooms of 32; or 90 fronts.
+                // Three tables of 4096 slots; 96 members in rooms of 32; or 45 services of two fronts.
                 let (count, backends) = match limits {
                     "members = 64" => (3, 32),
-                    "fronts = 64" => (90, 1),
+                    "fronts = 64" => (45, 1),
                     _ => (3, 2),
                 };
                 let enough = count * 2 / 3;
