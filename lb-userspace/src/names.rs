@@ -15,10 +15,10 @@ mod index;
 mod lookup;
 mod part;
 pub mod report;
+mod resolv_conf;
 mod reverse;
 mod serve;
 mod trace;
-mod upstreams;
 mod visibility;
 
 use std::collections::HashSet;
@@ -32,7 +32,7 @@ use dns::{Directory, Lookup, Reverse, Subject, Zone};
 use crate::model::{Snapshot, View};
 pub use ask::{Unaskable, record_type};
 use index::{Frame, Index};
-pub use serve::NameServer;
+pub use serve::{NameServer, try_address, upstreams};
 use visibility::{Sight, own_addresses};
 
 /// How often this node's own addresses are looked up: a bridge that comes has one.
@@ -136,4 +136,4 @@ impl Directory for Names {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

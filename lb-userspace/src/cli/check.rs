@@ -6,6 +6,7 @@ mod files;
 mod finding;
 mod kernel;
 mod mounts;
+mod names;
 mod ports;
 mod privileges;
 mod vips;
@@ -33,7 +34,9 @@ pub async fn check(
     findings.extend(devices::check(&config).await);
     findings.extend(vips::check(&config.vip).await);
     findings.extend(ports::check(services.as_ref()));
-    findings.extend(agent::check(&client).await);
+    let status = client.get("/v1/status").await;
+    findings.extend(names::check(&config, services.as_ref(), status.is_ok()).await);
+    findings.extend(agent::check(&client, status).await);
     let worst = findings
         .iter()
         .map(|finding| finding.state)

@@ -12,8 +12,8 @@ use tokio::time::sleep;
 
 use super::report::{Listening, NamesReport, Upstream, UpstreamState};
 use super::visibility::own_addresses;
-use super::{Names, upstreams};
-use crate::config::Config;
+use super::{Names, resolv_conf};
+use crate::config::{Config, Dns};
 use crate::plane::Problem;
 
 /// What is asked before the names are known waits for so long: less than a client does.
@@ -42,14 +42,10 @@ impl NameServer {
     /// Takes the addresses that can be had, tries again for the others, and answers as soon as its [`Self::names`] know
     /// something.
     pub fn start(config: &Config) -> Result<Self, Problem> {
-        let upstreams = match &config.dns.upstreams {
-            Some(upstreams) => upstreams.clone(),
-            None => upstreams::of_the_node(&config.dns.listen, &own_addresses()),
-        };
         let told = dns::Config {
             // The device that has the address may come later, as bridges of containers do.
             freebind: true,
-            ..config.dns.server(&upstreams)
+            ..config.dns.server(&upstreams(&config.dns))
         };
         let threads = Threads::start().map_err(|error| failed(&error))?;
         let names = Arc::new(Names::new(&config.node, told.cluster.is_some()));
@@ -178,6 +174,28 @@ async fn keep(mut server: Server, sockets: Arc<Sockets>, names: Arc<Names>) {
     }
     // The server lives as long as its runtime.
     std::future::pending::<()>().await;
+}
+
+/// Who is asked for names that are neither the mesh's nor routed: what the configuration says, or the node's own servers.
+pub fn upstreams(dns: &Dns) -> Vec<SocketAddr> {
+    match &dns.upstreams {
+        Some(upstreams) => upstreams.clone(),
+        None => resolv_conf::upstreams(&dns.listen, &own_addresses()),
+    }
+}
+
+/// Whether an address could be listened on now. Within a runtime.
+pub fn try_address(address: SocketAddr) -> Result<(), String> {
+    let config = dns::Config {
+        freebind: true,
+        ..dns::Config::default()
+    };
+    let mut server =
+        Server::new(&config, Arc::new(Names::new("", false))).map_err(|error| error.to_string())?;
+    server
+        .listen(address)
+        .map(drop)
+        .map_err(|error| error.to_string())
 }
 
 fn failed(error: &dyn std::fmt::Display) -> Problem {

@@ -5,8 +5,9 @@ use crate::api::status::Status;
 use crate::api::{Client, Problem};
 use crate::plane::Difference;
 
-pub async fn check(client: &Client) -> Vec<Finding> {
-    let status: Status = match client.get("/v1/status").await {
+/// `status`: what the agent answered.
+pub async fn check(client: &Client, status: Result<Status, Problem>) -> Vec<Finding> {
+    let status = match status {
         Ok(status) => status,
         Err(problem) => {
             let fix = problem.fix.clone().unwrap_or_default();
@@ -104,7 +105,9 @@ mod tests {
 
     #[tokio::test]
     async fn without_an_agent_the_preflight_alone_is_a_warning() {
-        let findings = check(&Client::new("/nonexistent/portico.sock")).await;
+        let client = Client::new("/nonexistent/portico.sock");
+        let status = client.get("/v1/status").await;
+        let findings = check(&client, status).await;
         assert_eq!((findings.len(), findings[0].state), (1, State::Warning));
     }
 }

@@ -9,7 +9,7 @@ const FILES: [&str; 2] = ["/etc/resolv.conf", "/run/systemd/resolve/resolv.conf"
 
 /// The node's own name servers but those that are the node itself: it would ask itself in circles, or somebody who asks
 /// it.
-pub fn of_the_node(listen: &[SocketAddr], own: &HashSet<IpAddr>) -> Vec<SocketAddr> {
+pub fn upstreams(listen: &[SocketAddr], own: &HashSet<IpAddr>) -> Vec<SocketAddr> {
     let is_own = |server: &SocketAddr| {
         let ip = server.ip();
         ip.is_loopback()
