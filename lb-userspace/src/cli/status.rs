@@ -6,7 +6,7 @@ use crate::api::facts::{Peer, Plane, Source};
 use crate::api::status::Status;
 use crate::api::{Client, Problem};
 use crate::names::report::{NamesReport, Upstream, UpstreamState};
-use crate::plane::{FlowReport, InterfaceReport, XdpAttachment};
+use crate::plane::{FlowReport, InterfaceReport, Portico0Report, XdpAttachment};
 
 pub async fn status(client: &Client, format: Format) -> Result<(), Problem> {
     let status: Status = client.get("/v1/status").await?;
@@ -82,7 +82,13 @@ fn plane_text(plane: &Plane, format: Format) -> String {
     let interfaces = report.interfaces.iter();
     text += &table(
         ["INTERFACE", "MODE", "WHY"],
-        interfaces.map(|i| [i.name.clone(), mode(i), i.why.clone()]),
+        interfaces
+            .map(|i| [i.name.clone(), mode(i), i.why.clone()])
+            .chain([[
+                "portico0".into(),
+                way_in(&report.portico0),
+                own_way(&report.portico0),
+            ]]),
     );
     let met = report
         .counters
@@ -161,6 +167,33 @@ fn mode(interface: &InterfaceReport) -> String {
         (xdp, true) => format!("{xdp}, tc"),
         (xdp, false) => xdp.into(),
     }
+}
+
+/// How the node's own traffic is taken.
+fn way_in(device: &Portico0Report) -> String {
+    if device.up && device.attached {
+        "tc"
+    } else {
+        "none"
+    }
+    .into()
+}
+
+fn own_way(device: &Portico0Report) -> String {
+    if !device.there {
+        return "not there: this node's own processes do not reach VIPs".into();
+    }
+    let mut words = match (device.wanted - device.routes.min(device.wanted), device.routes) {
+        (0, routes) => format!("this node's own way to VIPs, {}", count(routes as u64, "route")),
+        (missing, _) => format!(
+            "this node's own way to VIPs, {missing} of {} missing",
+            count(device.wanted as u64, "route")
+        ),
+    };
+    for address in &device.addresses {
+        words += &format!(", {address}");
+    }
+    words
 }
 
 fn source(source: &Source) -> [String; 4] {
@@ -268,5 +301,25 @@ mod tests {
             text.contains("eth0       tc    veth: super-packets pass tc whole\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn the_nodes_own_way_is_shown_with_what_is_missing_of_it() {
+        let mut device = Portico0Report {
+            there: true,
+            up: true,
+            attached: true,
+            addresses: vec![std::net::Ipv4Addr::new(169, 254, 20, 10).into()],
+            routes: 3,
+            wanted: 3,
+        };
+        let words = "this node's own way to VIPs, 3 routes, 169.254.20.10";
+        assert_eq!(
+            (way_in(&device).as_str(), own_way(&device).as_str()),
+            ("tc", words)
+        );
+        device.routes = 2;
+        assert!(own_way(&device).contains("1 of 3 routes missing"));
+        assert!(own_way(&Portico0Report::default()).starts_with("not there"));
     }
 }

@@ -102,8 +102,7 @@ fn downloads(cluster: &Cluster, node: &str, target: SocketAddr) {
 
 #[test]
 fn processes_of_every_node_reach_every_task_by_vip_whatever_filters_and_forwards() {
-    let Some(cluster) = testing::web("host", 3).stage()
-    else {
+    let Some(cluster) = testing::web("host", 3).stage() else {
         return;
     };
     whole(&cluster);

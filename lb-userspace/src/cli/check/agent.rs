@@ -3,7 +3,7 @@
 use super::finding::Finding;
 use crate::api::status::Status;
 use crate::api::{Client, Problem};
-use crate::plane::Difference;
+use crate::plane::{Difference, Portico0Report};
 
 /// `status`: what the agent answered.
 pub async fn check(client: &Client, status: Result<Status, Problem>) -> Vec<Finding> {
@@ -25,6 +25,8 @@ pub async fn check(client: &Client, status: Result<Status, Problem>) -> Vec<Find
         .any(|plane| plane.problem.is_none() && plane.report.generation > 0)
     {
         findings.push(tables(client.get("/v1/differences").await));
+        let planes = status.planes.iter().filter(|plane| plane.report.generation > 0);
+        findings.extend(planes.map(|plane| portico0(&plane.report.portico0)));
     }
     findings
 }
@@ -42,6 +44,26 @@ fn problem(problem: &Problem) -> Finding {
             .fix
             .as_deref()
             .unwrap_or("see portico status and the agent's log"),
+    )
+}
+
+/// The way of this node's own processes to VIPs.
+fn portico0(device: &Portico0Report) -> Finding {
+    let missing = device.wanted - device.routes.min(device.wanted);
+    let lack = match device {
+        Portico0Report { there: false, .. } => "is not there".into(),
+        Portico0Report { up: false, .. } => "is not up".into(),
+        Portico0Report { attached: false, .. } => "has no program behind it".into(),
+        _ if missing > 0 => format!("lacks {missing} of {} routes", device.wanted),
+        _ => {
+            let words = format!("there, up, all {} routes in place", device.routes);
+            return Finding::ok("portico0", words);
+        }
+    };
+    Finding::failure(
+        "portico0",
+        format!("portico0 {lack}: processes of this node do not reach VIPs"),
+        "the agent puts it right within a second; where it does not, see portico status for what the kernel refuses",
     )
 }
 
@@ -101,6 +123,17 @@ mod tests {
                 .words
                 .contains("FRONT4 192.0.2.11:8080/tcp: nothing instead of pool 0")
         );
+    }
+
+    #[test]
+    fn portico0_is_a_failure_until_it_is_whole() {
+        let mut device = Portico0Report::default();
+        assert_eq!(portico0(&device).state, State::Failure);
+        (device.there, device.up, device.attached) = (true, true, true);
+        (device.routes, device.wanted) = (1, 2);
+        assert!(portico0(&device).words.contains("lacks 1 of 2 routes"));
+        device.routes = 2;
+        assert_eq!(portico0(&device).state, State::Ok);
     }
 
     #[tokio::test]

@@ -74,7 +74,11 @@ impl State {
         self.tables.set_hooks(found)?;
         if let Some(pair) = self.portico0_pair() {
             // Its other end is as a task's device.
-            problems.extend(self.attach_task(pair.back).err());
+            let problem = self.attach_task(pair.back).err().map(|problem| Problem {
+                traffic: "processes of this node do not reach VIPs; clients from outside and tasks do".into(),
+                ..problem
+            });
+            problems.extend(problem);
             devices.insert(pair.back);
         }
         self.problems.insert("hooks", problems);
@@ -133,7 +137,9 @@ impl State {
             .map(|device| device.name.clone())
             .unwrap_or_default();
         self.attach(Place::Task(device), &name).map_err(|reason| Problem {
-            error: format!("cannot attach the tc program to {name}, the device of a task: {reason}"),
+            error: format!(
+                "cannot attach the tc program to {name}, behind which clients of this node are: {reason}"
+            ),
             traffic: "the task gets no connections; its service's other tasks serve on".into(),
             fix: "see what else is attached there: bpftool net show".into(),
         })
