@@ -35,7 +35,8 @@ pub fn run(echo: &Echo) -> Result<()> {
 
 fn datagrams_back(socket: &UdpSocket) -> Result<()> {
     let mut buffers = vec![[0u8; 512]; BATCH];
-    let mut headers = MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None);
+    // Each way its own: sending leaves the addresses that it was given in them.
+    let [mut taken, mut given] = [(); 2].map(|()| MultiHeaders::<SockaddrStorage>::preallocate(BATCH, None));
     loop {
         let received: Vec<(usize, Option<SockaddrStorage>)> = {
             let mut slices: Vec<_> = buffers
@@ -44,7 +45,7 @@ fn datagrams_back(socket: &UdpSocket) -> Result<()> {
                 .collect();
             recvmmsg(
                 socket.as_raw_fd(),
-                &mut headers,
+                &mut taken,
                 slices.iter_mut(),
                 MsgFlags::MSG_WAITFORONE,
                 None,
@@ -61,14 +62,7 @@ fn datagrams_back(socket: &UdpSocket) -> Result<()> {
             .zip(&received)
             .map(|(buffer, (length, _))| [IoSlice::new(&buffer[..*length])])
             .collect();
-        sendmmsg(
-            socket.as_raw_fd(),
-            &mut headers,
-            &slices,
-            to,
-            [],
-            MsgFlags::empty(),
-        )?;
+        sendmmsg(socket.as_raw_fd(), &mut given, &slices, to, [], MsgFlags::empty())?;
     }
 }
 

@@ -110,7 +110,8 @@ pub struct Asker<'a> {
 impl Asker<'_> {
     /// Every question once: what has to be asked elsewhere is remembered from then on.
     pub fn warm(&self) -> Result<()> {
-        let turn = self.run(&["-n", "1", "-q", "50"])?.0;
+        // The time is bounded for a server that says nothing.
+        let turn = self.run(&["-n", "1", "-l", "10", "-q", "50"])?.0;
         ensure!(
             turn.lost == 0.0,
             "{}: {} questions without an answer",

@@ -1,6 +1,7 @@
 //! Names: questions a second and how long the slowest hundredth waits, beside dnsmasq and unbound. And what connect() to
 //! a service costs, with and without the socket programs.
 
+mod connect;
 mod contender;
 mod echo;
 mod load;
@@ -28,7 +29,7 @@ struct Arguments {
 #[derive(clap::Args, Debug)]
 pub struct What {
     /// What is measured
-    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Names])]
+    #[arg(long, value_enum, value_delimiter = ',', default_values_t = [Part::Names, Part::Connect])]
     parts: Vec<Part>,
     /// How often each contender has its turn
     #[arg(long, default_value_t = 5)]
@@ -52,6 +53,8 @@ pub struct What {
 enum Part {
     /// Questions to name servers.
     Names,
+    /// Connections to a task by its address, by its VIP, and through nftables.
+    Connect,
 }
 
 /// What the benchmark starts of itself.
@@ -64,6 +67,9 @@ enum Role {
     /// A server that does nothing but answer
     #[command(hide = true)]
     Echo(echo::Echo),
+    /// Sockets to one address, one after the other
+    #[command(hide = true)]
+    Connect(connect::process::Connect),
 }
 
 fn main() -> Result<()> {
@@ -71,6 +77,7 @@ fn main() -> Result<()> {
     match arguments.role {
         Some(Role::Serve(serve)) => return own::run(&serve),
         Some(Role::Echo(echo)) => return echo::run(&echo),
+        Some(Role::Connect(connect)) => return connect::process::run(&connect),
         None => {}
     }
     println!("{}", Machine::here());
@@ -79,6 +86,11 @@ fn main() -> Result<()> {
     }
     if arguments.what.parts.contains(&Part::Names) {
         let report = names::measure(&arguments.what)?;
+        report.print();
+        report.save()?;
+    }
+    if arguments.what.parts.contains(&Part::Connect) {
+        let report = connect::measure(&arguments.what)?;
         report.print();
         report.save()?;
     }
