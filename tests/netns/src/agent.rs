@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use crate::namespace::disguise;
 use crate::process::Process;
 use crate::supervisor::{BPFFS, mounts};
-use crate::{services, tool, topology, wait};
+use crate::{names, services, tool, topology, wait};
 
 /// How long an agent may take to load its programs on a busy machine.
 const START: Duration = Duration::from_secs(30);
@@ -136,6 +136,11 @@ impl Cluster {
             })
             .collect();
         let directory = self.state.node_directory(node);
+        // A table that the cluster's maker has written himself replaces the lab's.
+        let own = |table, text| {
+            let given = self.state.configuration.lines().any(|line| line.trim() == table);
+            if given { String::new() } else { text }
+        };
         format!(
             r#"node = "{node}"
 mode = "{mode}"
@@ -151,12 +156,14 @@ secret = {secret:?}
 pins = "{BPFFS}/portico-lab/{prefix}/{node}"
 runtime = {directory:?}
 
+{names}
 {more}"#,
             mode = self.state.mode.as_deref().unwrap_or("auto"),
             uplinks = uplinks.join(", "),
             services = self.services_file(node),
             prefix = self.state.prefix,
             secret = self.secret(),
+            names = own("[dns]", names::configuration()),
             more = self.state.configuration,
         )
     }

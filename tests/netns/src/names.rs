@@ -36,6 +36,15 @@ pub fn server(state: &State, place: &str) -> Option<Ipv4Addr> {
     }
 }
 
+/// What an agent is told about names; `upstreams` is the router.
+pub(crate) fn configuration() -> String {
+    format!(
+        "[dns]\nlisten = [\"{LOCAL}:53\", \"{}:53\"]\nupstreams = [\"{}\"]\n",
+        address::BRIDGE.v4,
+        address::router(0).v4
+    )
+}
+
 impl Cluster {
     /// The addresses that a command at a place finds for a name, by the C library and its `/etc/resolv.conf`, in its order.
     pub fn resolve(&self, place: &str, name: &str) -> Result<Vec<IpAddr>> {

@@ -187,6 +187,10 @@ fn the_front_end_brings_a_cluster_up_changes_it_and_leaves_nothing_behind() {
     lab(&["up", "--nodes", "2", "--scale", "web=2"]);
     assert!(lab(&["exec", "web.2", "--", "ip", "-br", "addr"]).contains("172.18.0.2/16"));
     assert_eq!(lab(&["exec", "node2", "--", "hostname"]), "node2\n");
+    assert_eq!(
+        lab(&["exec", "web.1", "--", "cat", "/etc/resolv.conf"]),
+        "nameserver 172.18.0.1\n"
+    );
     lab(&["scale", "web=3"]);
     lab(&["drain", "node2"]);
     let places: serde_json::Value = serde_json::from_str(&lab(&["status", "-o", "json"])).unwrap();
@@ -198,8 +202,11 @@ fn the_front_end_brings_a_cluster_up_changes_it_and_leaves_nothing_behind() {
         .collect();
     assert_eq!(
         names,
-        ["client", "router", "node1", "node2", "web.1", "web.2", "web.3"]
+        [
+            "client", "router", "node1", "node2", "api.1", "api.2", "api.3", "web.1", "web.2", "web.3"
+        ]
     );
+    assert_eq!(places[4]["resolver"], "172.18.0.1");
     assert_eq!(places[3]["state"], "draining");
     assert_eq!(places[3]["addresses"][0]["v4"], "192.0.2.12");
     let namespaces: Vec<Namespace> = places

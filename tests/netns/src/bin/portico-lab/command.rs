@@ -37,6 +37,7 @@ enum Command {
         /// Devices with an underlay of their own on every node
         #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=2))]
         uplinks: u8,
+        /// Services and their numbers of tasks; api is there besides
         #[arg(long, default_value = "web=3", value_parser = scale)]
         scale: Vec<(String, u32)>,
         #[arg(long, value_enum, default_value = "auto")]
@@ -122,8 +123,8 @@ impl Lab {
                     .nodes(nodes)
                     .uplinks(uplinks.into())
                     .offloads(!plain_wires);
-                for (name, count) in scale {
-                    builder = builder.service(&name, web(), count);
+                for (name, service, count) in services(scale) {
+                    builder = builder.service(&name, service, count);
                 }
                 if let Some(path) = file {
                     let text = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
@@ -165,6 +166,24 @@ impl Lab {
 /// The lab's service: HTTP and UDP echo behind one port number.
 pub fn web() -> Service {
     Service::new(&["8080:80", "8080:80/udp", "8007:7"])
+}
+
+/// The service that only those inside ask, by its name.
+pub fn api() -> Service {
+    Service::default()
+        .with(r#"expose: ["http=80", "80/udp"]"#)
+        .with("health: { http: /healthz, interval: 200ms }")
+}
+
+/// The services of a lab.
+fn services(scale: Vec<(String, u32)>) -> Vec<(String, Service, u32)> {
+    let inside = ("api".to_owned(), 3);
+    let more = (!scale.iter().any(|(name, _)| *name == inside.0)).then_some(inside);
+    let service = |(name, count): (String, u32)| {
+        let service = if name == "api" { api() } else { web() };
+        (name, service, count)
+    };
+    scale.into_iter().chain(more).map(service).collect()
 }
 
 fn scale(text: &str) -> Result<(String, u32), String> {

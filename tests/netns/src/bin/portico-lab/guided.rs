@@ -1,6 +1,7 @@
 //! The guided run: the mesh at work, and every claim checked.
 
 mod claims;
+mod names;
 mod table;
 
 use std::net::IpAddr;
@@ -15,7 +16,7 @@ use netns::{Cluster, address};
 
 use self::claims::Claims;
 use self::table::Answers;
-use crate::command::web;
+use crate::command::{api, web};
 
 /// Requests to each node, family and protocol when the table is filled.
 const ROUNDS: u32 = 24;
@@ -23,14 +24,21 @@ const ROUNDS: u32 = 24;
 /// Runs it all. Success only if every claim held.
 pub fn run(prefix: &str) -> Result<ExitCode> {
     let mut claims = Claims::default();
-    println!("A client behind a router, three nodes, service web with three tasks on port 8080.");
-    println!("Every node has its own 172.18.0.0/16: web.1, web.2 and web.3 are all called 172.18.0.2.\n");
+    println!(
+        "A client behind a router, three nodes, service web with three tasks on port 8080, and service api with three"
+    );
+    println!("tasks, which answers at its VIP inside the cluster only.");
+    println!("Every node has its own 172.18.0.0/16: web.1, web.2 and web.3 have the address 172.18.0.2.\n");
     let machine = Machine::read();
-    let mut cluster = Cluster::builder(prefix).service("web", web(), 3).build()?;
+    let mut cluster = Cluster::builder(prefix)
+        .service("web", web(), 3)
+        .service("api", api(), 3)
+        .build()?;
     cluster.masquerade()?;
     cluster.settle()?;
 
     ask_every_node(&cluster, &mut claims)?;
+    names::show(&mut cluster, &mut claims)?;
 
     println!(
         "\nRequests go on at a steady rate from here, with connections kept and with new ones, IPv4 and IPv6."

@@ -1,12 +1,13 @@
 //! The places of the lab: shown, and gone to.
 
+use std::net::Ipv4Addr;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result, bail};
 use comfy_table::{Table, presets};
 use netns::address::{self, Pair};
-use netns::{Cluster, tool};
+use netns::{Cluster, names, tool};
 use serde::Serialize;
 
 #[derive(Clone, Copy, Debug, clap::ValueEnum)]
@@ -23,6 +24,9 @@ struct Place {
     /// The node that a task runs on.
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<String>,
+    /// The name server in its `/etc/resolv.conf`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    resolver: Option<Ipv4Addr>,
     state: &'static str,
 }
 
@@ -63,6 +67,7 @@ fn places(cluster: &Cluster) -> Vec<Place> {
         namespace: cluster.place(name).name().to_owned(),
         addresses,
         node: node.map(str::to_owned),
+        resolver: names::server(state, name),
         state: standing,
     };
     let underlays = 0..state.uplinks;
