@@ -43,23 +43,29 @@ pub struct Names {
     frame: Frame,
     index: ArcSwap<Index>,
     own: ArcSwap<HashSet<IpAddr>>,
+    /// Where names are asked for: this node's own whenever somebody has them, however recently they came.
+    listen: Box<[IpAddr]>,
     /// Seconds since 1970, so that serial numbers grow over restarts too.
     started: u32,
 }
 
 impl Names {
-    /// Knows nothing before the first [`Self::show`]. `node` is this one; `cluster`: whether there is a Kubernetes zone.
-    pub fn new(node: &str, cluster: bool) -> Self {
+    /// Knows nothing before the first [`Self::show`]. `node` is this one, which is asked at `listen`; `cluster`: whether there
+    /// is a Kubernetes zone.
+    pub fn new(node: &str, listen: impl IntoIterator<Item = IpAddr>, cluster: bool) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
-        Self {
+        let names = Self {
             frame: Frame {
                 node: node.into(),
                 cluster,
             },
             index: ArcSwap::default(),
-            own: ArcSwap::from_pointee(own_addresses()),
+            own: ArcSwap::default(),
+            listen: listen.into_iter().collect(),
             started: since.map_or(0, |since| since.as_secs() as u32),
-        }
+        };
+        names.look();
+        names
     }
 
     /// Shows this snapshot from now on. One caller at a time.
@@ -84,13 +90,17 @@ impl Names {
                     }
                     Err(_) => return,
                 },
-                _ = look.tick() => {
-                    let own = own_addresses();
-                    if **self.own.load() != own {
-                        self.own.store(Arc::new(own));
-                    }
-                }
+                _ = look.tick() => self.look(),
             }
+        }
+    }
+
+    /// Looks which addresses this node has.
+    fn look(&self) {
+        let mut own = own_addresses();
+        own.extend(&self.listen);
+        if **self.own.load() != own {
+            self.own.store(Arc::new(own));
         }
     }
 

@@ -48,7 +48,11 @@ impl NameServer {
             ..config.dns.server(&upstreams(&config.dns))
         };
         let threads = Threads::start().map_err(|error| failed(&error))?;
-        let names = Arc::new(Names::new(&config.node, told.cluster.is_some()));
+        let names = Arc::new(Names::new(
+            &config.node,
+            told.listen.iter().map(SocketAddr::ip),
+            told.cluster.is_some(),
+        ));
         let entered = threads.0.as_ref().map(Runtime::enter);
         let mut server =
             Server::new(&told, Arc::clone(&names) as Arc<dyn Directory>).map_err(|error| failed(&error))?;
@@ -191,7 +195,7 @@ pub fn try_address(address: SocketAddr) -> Result<(), String> {
         ..dns::Config::default()
     };
     let mut server =
-        Server::new(&config, Arc::new(Names::new("", false))).map_err(|error| error.to_string())?;
+        Server::new(&config, Arc::new(Names::new("", [], false))).map_err(|error| error.to_string())?;
     server
         .listen(address)
         .map(drop)

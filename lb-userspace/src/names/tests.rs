@@ -106,7 +106,7 @@ fn shop() -> Vec<Service> {
 }
 
 fn names(services: impl IntoIterator<Item = Service>) -> Names {
-    let names = Names::new(HERE, false);
+    let names = Names::new(HERE, [], false);
     names.show(&snapshot(1, services));
     names
 }
@@ -361,7 +361,7 @@ fn ports_with_a_name_lead_to_the_vip_or_to_each_task() {
 
 #[test]
 fn kubernetes_names_need_the_namespace() {
-    let names = Names::new(HERE, true);
+    let names = Names::new(HERE, [], true);
     names.show(&snapshot(1, shop()));
     let ask = |host, service, namespace| {
         let subject = Subject::Kubernetes {
@@ -490,7 +490,7 @@ fn ten_thousand_services_are_shown_soon_and_one_change_at_once() {
         service(&format!("s{n}"), &[Naming::PUBLIC], tasks.collect())
     };
     let all = snapshot(1, (0..10_000).map(|n| one(n, Standing::Active)));
-    let names = Names::new(HERE, false);
+    let names = Names::new(HERE, [], false);
     let start = std::time::Instant::now();
     names.show(&all);
     eprintln!("10,000 services in {:?}", start.elapsed());
@@ -509,7 +509,7 @@ fn ten_thousand_services_are_shown_soon_and_one_change_at_once() {
 
 #[test]
 fn it_is_ready_with_the_first_snapshot_and_its_serial_grows() {
-    let names = Names::new(HERE, false);
+    let names = Names::new(HERE, [], false);
     assert!(!names.ready());
     let before = names.serial();
     names.show(&snapshot(1, []));

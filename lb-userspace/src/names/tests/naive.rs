@@ -206,7 +206,7 @@ proptest! {
     fn the_index_says_what_the_snapshot_does(
         pictures in proptest::collection::vec(proptest::collection::vec(any_service(), 0..4), 1..4)
     ) {
-        let names = Names::new(HERE, false);
+        let names = Names::new(HERE, [], false);
         let own = ip("192.0.2.11");
         names.own.store(std::sync::Arc::new([own].into()));
         for (services, generation) in pictures.into_iter().zip(1..) {
