@@ -12,6 +12,7 @@ mod fragments;
 mod frame;
 mod handshake;
 mod hints;
+mod host;
 mod icmp;
 mod judge;
 mod listening;

@@ -128,6 +128,11 @@ impl Rig {
         self.run_tc("task", frame, cluster::task_device())
     }
 
+    /// A packet of this node itself, which comes in by the far end of `portico0`.
+    pub fn behind(&mut self, device: u32, frame: &[u8]) -> Ran {
+        self.run_tc("task", frame, device)
+    }
+
     /// A packet through the dry run.
     pub fn trace(&mut self, frame: &[u8]) -> Ran {
         if self.tc("trace").fd().is_err() {
