@@ -63,7 +63,7 @@ impl Source {
 
 fn config(slots: u32) -> Config {
     let text = format!(
-        "node = \"{HERE}\"\n[paths]\npins = \"{PINS}\"\nruntime = \"{PINS}-run\"\n\
+        "node = \"{HERE}\"\n[paths]\npins = \"{PINS}\"\nruntime = \"{PINS}-run\"\n[cgroup]\nattach = false\n\
          [limits]\nslots = {}\nhosted_slots = {}\npools = 16384\nmembers = 262144\n",
         SERVICES * slots,
         SERVICES / 10 * slots,

@@ -14,6 +14,7 @@ pub mod host;
 pub mod key;
 pub mod placement;
 pub mod probe;
+pub mod socket;
 pub mod table;
 pub mod tick;
 pub mod trace;

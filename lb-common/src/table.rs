@@ -52,6 +52,10 @@ pub mod pool_flag {
     pub const VIP: u32 = 2;
     /// The node itself has connections on a port of this pool (as on the very first start): it is asked first.
     pub const HOST_SOCKETS: u32 = 4;
+    /// Every member is reachable under its own address from everywhere: any process may connect to it.
+    pub const FLAT: u32 = 8;
+    /// Every member runs here: processes of this node's own network namespace may connect to it.
+    pub const HERE: u32 = 16;
 }
 
 /// Value of `HEAD`: 64 consecutive slots of a pool's head table.

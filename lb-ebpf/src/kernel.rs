@@ -2,10 +2,12 @@
 
 pub mod act;
 pub mod back;
+pub mod call;
 pub mod case;
 pub mod chain;
 pub mod choose;
 pub mod clock;
+pub mod connect;
 pub mod create;
 pub mod deliver;
 pub mod fragment;
@@ -28,6 +30,7 @@ pub mod rewrite;
 pub mod scope;
 pub mod skb;
 pub mod socket;
+pub mod steer;
 pub mod tables;
 pub mod too_big;
 pub mod tunnel;

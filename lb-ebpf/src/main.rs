@@ -9,13 +9,14 @@ fn main() {
 #[cfg(target_arch = "bpf")]
 mod programs {
     use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};
-    use aya_ebpf::macros::{classifier, xdp};
-    use aya_ebpf::programs::{TcContext, XdpContext};
+    use aya_ebpf::macros::{cgroup_sock_addr, classifier, xdp};
+    use aya_ebpf::programs::{SockAddrContext, TcContext, XdpContext};
     use lb_common::Verdict;
     use lb_common::verdict::Outcome;
     use lb_ebpf::frame::Frame;
+    use lb_ebpf::kernel::call::Call;
     use lb_ebpf::kernel::skb::Skb;
-    use lb_ebpf::kernel::{clock, inbound, note, probe, xdp};
+    use lb_ebpf::kernel::{clock, inbound, note, probe, steer, xdp};
 
     /// XDP on devices that face the network and can do it.
     #[xdp]
@@ -51,6 +52,58 @@ mod programs {
     pub fn probe(context: TcContext) -> i32 {
         probe::answer(Skb::new(context.skb.skb));
         TC_ACT_UNSPEC
+    }
+
+    /// Lets the system call go on, wherever it leads now.
+    const GO_ON: i32 = 1;
+
+    #[cgroup_sock_addr(connect4)]
+    pub fn connect4(context: SockAddrContext) -> i32 {
+        steer::turn4(Call::new(&context));
+        GO_ON
+    }
+
+    #[cgroup_sock_addr(connect6)]
+    pub fn connect6(context: SockAddrContext) -> i32 {
+        steer::turn6(Call::new(&context));
+        GO_ON
+    }
+
+    /// A datagram from a socket that is not connected.
+    #[cgroup_sock_addr(sendmsg4)]
+    pub fn sendmsg4(context: SockAddrContext) -> i32 {
+        steer::turn4(Call::new(&context));
+        GO_ON
+    }
+
+    #[cgroup_sock_addr(sendmsg6)]
+    pub fn sendmsg6(context: SockAddrContext) -> i32 {
+        steer::turn6(Call::new(&context));
+        GO_ON
+    }
+
+    #[cgroup_sock_addr(getpeername4)]
+    pub fn getpeername4(context: SockAddrContext) -> i32 {
+        steer::show4(Call::new(&context));
+        GO_ON
+    }
+
+    #[cgroup_sock_addr(getpeername6)]
+    pub fn getpeername6(context: SockAddrContext) -> i32 {
+        steer::show6(Call::new(&context));
+        GO_ON
+    }
+
+    #[cgroup_sock_addr(recvmsg4)]
+    pub fn recvmsg4(context: SockAddrContext) -> i32 {
+        steer::receive4(Call::new(&context));
+        GO_ON
+    }
+
+    #[cgroup_sock_addr(recvmsg6)]
+    pub fn recvmsg6(context: SockAddrContext) -> i32 {
+        steer::receive6(Call::new(&context));
+        GO_ON
     }
 
     #[inline(always)]

@@ -1,6 +1,7 @@
 //! `portico.toml`: every key, its default and its bounds. `docs/configuration.md` is the same for people.
 
 mod bounds;
+mod cgroup;
 mod cluster;
 mod dns;
 mod error;
@@ -14,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+pub use cgroup::Cgroup;
 pub use cluster::{Cluster, ClusterConfig, Secret};
 pub use dns::Dns;
 pub use error::ConfigError;
@@ -38,6 +40,7 @@ pub struct Config {
     pub vip: Vip,
     pub networks: Networks,
     pub dns: Dns,
+    pub cgroup: Cgroup,
     pub limits: Limits,
     pub paths: Paths,
     pub peer: Peer,
@@ -142,6 +145,7 @@ impl Default for Config {
             vip: Vip::default(),
             networks: Networks::default(),
             dns: Dns::default(),
+            cgroup: Cgroup::default(),
             limits: Limits::default(),
             paths: Paths::default(),
             peer: Peer::default(),

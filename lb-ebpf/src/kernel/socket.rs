@@ -55,7 +55,17 @@ pub trait Lookup: Family {
 
 /// The verifier accepts no unaligned word on the stack, and the kernel's own types are aligned to less.
 #[repr(C, align(8))]
-struct Aligned<T>(T);
+pub struct Aligned<T>(pub T);
+
+/// As the kernel's lookups take it, and how much of it is used.
+#[inline(always)]
+pub fn question<V: Lookup>(key: &RevKey<V::Address>) -> (Aligned<bpf_sock_tuple>, u32) {
+    let (tuple, size) = V::tuple(key);
+    let tuple = bpf_sock_tuple {
+        __bindgen_anon_1: tuple,
+    };
+    (Aligned(tuple), size as u32)
+}
 
 #[inline(always)]
 fn look(

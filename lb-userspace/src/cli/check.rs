@@ -28,7 +28,7 @@ pub async fn check(
     let client = Client::new(socket.map_or_else(|| config.paths.socket(), Into::into));
     findings.extend(kernel::check());
     findings.extend(privileges::check());
-    findings.extend(mounts::check(&config.paths.pins));
+    findings.extend(mounts::check(&config));
     let (services, found) = files::services(&config);
     findings.extend(found);
     findings.extend(devices::check(&config).await);

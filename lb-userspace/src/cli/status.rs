@@ -6,7 +6,7 @@ use crate::api::facts::{Peer, Plane, Source};
 use crate::api::status::Status;
 use crate::api::{Client, Problem};
 use crate::names::report::{NamesReport, Upstream, UpstreamState};
-use crate::plane::{FlowReport, InterfaceReport, Portico0Report, XdpAttachment};
+use crate::plane::{FlowReport, InterfaceReport, Portico0Report, SocketReport, XdpAttachment};
 
 pub async fn status(client: &Client, format: Format) -> Result<(), Problem> {
     let status: Status = client.get("/v1/status").await?;
@@ -90,6 +90,7 @@ fn plane_text(plane: &Plane, format: Format) -> String {
                 own_way(&report.portico0),
             ]]),
     );
+    text += &sockets(&report.sockets);
     let met = report
         .counters
         .iter()
@@ -153,6 +154,26 @@ fn upstream(upstream: &Upstream) -> [String; 4] {
         state.into(),
         or_dash(usual.map(|usual| format!("{:.1} ms", usual as f64 / 1000.0))),
     ]
+}
+
+/// What processes here are served with beside packets.
+fn sockets(report: &SocketReport) -> String {
+    let Some(cgroup) = &report.cgroup else {
+        let why = if report.wanted {
+            "not attached"
+        } else {
+            "switched off, cgroup.attach = false"
+        };
+        return format!("\nprograms at sockets: {why}\n");
+    };
+    let mut text = format!("\nprograms at sockets: attached to {cgroup}\n");
+    if !report.steered.is_empty() {
+        text += &format!(
+            "what containers ask of {} is led to this agent's name server\n",
+            report.steered.join(", ")
+        );
+    }
+    text
 }
 
 fn mode(interface: &InterfaceReport) -> String {
@@ -284,6 +305,20 @@ mod tests {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
         }
         assert!(!text.contains("nodata"), "{text}");
+    }
+
+    #[test]
+    fn programs_at_sockets_are_shown_with_their_cgroup() {
+        let mut report = SocketReport::default();
+        assert!(sockets(&report).contains("switched off"));
+        report.wanted = true;
+        assert!(sockets(&report).contains("not attached"));
+        report.cgroup = Some("/sys/fs/cgroup".into());
+        assert!(!sockets(&report).contains("led"));
+        report.steered = vec!["127.0.0.11".into(), "192.0.2.53".into()];
+        let text = sockets(&report);
+        assert!(text.contains("attached to /sys/fs/cgroup\n"), "{text}");
+        assert!(text.contains("ask of 127.0.0.11, 192.0.2.53 is led"), "{text}");
     }
 
     #[test]

@@ -33,6 +33,10 @@ pub struct Limits {
     /// Frontends, per family: a published port counts once for each address of this node.
     #[serde(deserialize_with = "within::<_, 64, 16_777_216>")]
     pub fronts: u32,
+    /// TCP sockets of this machine that were led to a task by connect(); the oldest give way, and then show the task's address
+    /// and outlive it. About 130 bytes each, allocated at once.
+    #[serde(deserialize_with = "within::<_, 1024, 16_777_216>")]
+    pub sockets: u32,
     /// Unknown packets sent along a chain each second, per CPU.
     #[serde(deserialize_with = "within::<_, 1, 100_000_000>")]
     pub chases: u32,
@@ -52,6 +56,7 @@ impl Default for Limits {
             pools: 1 << 15,
             members: 1 << 18,
             fronts: 1 << 17,
+            sockets: 1 << 16,
             chases: 20_000,
             resets: 5_000,
         }

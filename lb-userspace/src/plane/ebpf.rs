@@ -9,6 +9,7 @@
 //! adopts them.
 
 mod batch;
+pub mod cgroup;
 mod connected;
 mod counters;
 mod expiry;
@@ -30,7 +31,9 @@ mod probe;
 mod ranges;
 mod raw;
 mod refusal;
+mod sockets;
 mod state;
+mod steering;
 mod supervise;
 mod tables;
 mod tasks;

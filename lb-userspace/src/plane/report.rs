@@ -21,6 +21,8 @@ pub struct PlaneReport {
     /// One for each verdict, in the order of [`lb_common::Verdict::ALL`].
     pub counters: Vec<CounterReport>,
     pub flows: FlowReport,
+    #[serde(default)]
+    pub sockets: SocketReport,
     /// What does not work, and what to do about it.
     pub problems: Vec<Problem>,
 }
@@ -78,6 +80,17 @@ pub struct FlowReport {
     /// Live flows by member tag.
     #[serde(default)]
     pub members: BTreeMap<u64, u64>,
+}
+
+/// The programs at sockets.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SocketReport {
+    /// The cgroup that they are attached to.
+    pub cgroup: Option<String>,
+    /// Whether they shall be attached at all.
+    pub wanted: bool,
+    /// Name servers from which other namespaces' sockets are led to ours.
+    pub steered: Vec<String>,
 }
 
 /// Something that does not work as it should: what, on which object, the system's reason, what it means for traffic,

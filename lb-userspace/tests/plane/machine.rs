@@ -109,8 +109,9 @@ impl Machine {
             true => ("", lines),
             false => (lines, ""),
         };
-        let text =
-            format!("node = \"here\"\n{first}[paths]\npins = \"{PINS}\"\nruntime = \"{PINS}-run\"\n{rest}");
+        let text = format!(
+            "node = \"here\"\n{first}[paths]\npins = \"{PINS}\"\nruntime = \"{PINS}-run\"\n[cgroup]\nattach = false\n{rest}"
+        );
         let config = Config::parse(Path::new("portico.toml"), &text).unwrap();
         self.runtime.block_on(EbpfPlane::start(&config)).unwrap()
     }

@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use crate::namespace::disguise;
 use crate::process::Process;
 use crate::supervisor::{BPFFS, mounts};
-use crate::{names, services, tool, topology, wait};
+use crate::{cgroup, names, services, tool, topology, wait};
 
 /// How long an agent may take to load its programs on a busy machine.
 const START: Duration = Duration::from_secs(30);
@@ -136,6 +136,11 @@ impl Cluster {
             })
             .collect();
         let directory = self.state.node_directory(node);
+        // The machine's root would be everybody's.
+        let cgroup = match cgroup::of(&self.state.prefix, node) {
+            Some(path) => format!("[cgroup]\npath = {path:?}\n"),
+            None => "[cgroup]\nattach = false\n".into(),
+        };
         // A table that the cluster's maker has written himself replaces the lab's.
         let own = |table, text| {
             let given = self.state.configuration.lines().any(|line| line.trim() == table);
@@ -156,6 +161,7 @@ secret = {secret:?}
 pins = "{BPFFS}/portico-lab/{prefix}/{node}"
 runtime = {directory:?}
 
+{cgroup}
 {names}
 {more}"#,
             mode = self.state.mode.as_deref().unwrap_or("auto"),
@@ -163,6 +169,7 @@ runtime = {directory:?}
             services = self.services_file(node),
             prefix = self.state.prefix,
             secret = self.secret(),
+            cgroup = own("[cgroup]", cgroup),
             names = own("[dns]", names::configuration()),
             more = self.state.configuration,
         )

@@ -33,7 +33,7 @@ pub fn weigh(slots: u32, limits: &str) -> Result<Memory> {
     fs::write(format!("{directory}/services.yaml"), services_file(slots))?;
     let config = format!(
         "node = \"{HERE}\"\n[sources.file]\npath = \"{directory}/services.yaml\"\n\
-         [paths]\npins = \"{PINS}/agent\"\nruntime = \"{directory}\"\n{limits}"
+         [cgroup]\nattach = false\n[paths]\npins = \"{PINS}/agent\"\nruntime = \"{directory}\"\n{limits}"
     );
     fs::write(format!("{directory}/portico.toml"), config)?;
     let mut agent = Command::new(tool::program("portico")?)

@@ -92,7 +92,7 @@ impl Bench<'_> {
 
     fn agent(&self) -> Result<Agent> {
         let text = format!(
-            "node = \"{HERE}\"\n[paths]\npins = \"{PINS}\"\nruntime = \"{PINS}-run\"\n{}",
+            "node = \"{HERE}\"\n[cgroup]\nattach = false\n[paths]\npins = \"{PINS}\"\nruntime = \"{PINS}-run\"\n{}",
             self.limits
         );
         let config = Config::parse(Path::new("portico.toml"), &text)?;

@@ -3,10 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use super::finding::Finding;
+use crate::config::{Cgroup, Config};
 
-pub fn check(pins: &Path) -> Vec<Finding> {
+pub fn check(config: &Config) -> Vec<Finding> {
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
-    vec![bpffs(&mounts, pins), cgroup2(&mounts)]
+    vec![
+        bpffs(&mounts, &config.paths.pins),
+        cgroup2(&mounts, &config.cgroup),
+    ]
 }
 
 fn bpffs(mounts: &str, pins: &Path) -> Finding {
@@ -30,15 +34,40 @@ fn bpffs(mounts: &str, pins: &Path) -> Finding {
     }
 }
 
-fn cgroup2(mounts: &str) -> Finding {
-    match of_type(mounts, "cgroup2").first() {
-        Some(place) => Finding::ok("cgroup2", place.display()),
-        None => Finding::warning(
-            "cgroup2",
-            "not mounted (only programs at sockets need it, which this version has none of)",
-            "mount -t cgroup2 none /sys/fs/cgroup",
-        ),
+/// Where the programs at sockets belong. The agent says whether they are there.
+fn cgroup2(mounts: &str, config: &Cgroup) -> Finding {
+    let wanted = "without it nobody answers at localhost, and connections to a task that died end by their own timeouts";
+    if !config.attach {
+        return Finding::ok("cgroup2", "not used: cgroup.attach = false");
     }
+    let places = of_type(mounts, "cgroup2");
+    let Some(path) = config.path.as_ref().or(places.first()) else {
+        return Finding::warning(
+            "cgroup2",
+            format!("not mounted: {wanted}"),
+            "mount -t cgroup2 none /sys/fs/cgroup/unified, or set cgroup.attach = false",
+        );
+    };
+    if !places.iter().any(|place| path.starts_with(place)) {
+        return Finding::warning(
+            "cgroup2",
+            format!("{} is on no cgroup2 file system: {wanted}", path.display()),
+            "set [cgroup] path to a directory on one (see /proc/mounts), or leave it out",
+        );
+    }
+    if !path.is_dir() {
+        return Finding::warning(
+            "cgroup2",
+            format!("{} is not there: {wanted}", path.display()),
+            format!("mkdir {}, or leave [cgroup] path out", path.display()),
+        );
+    }
+    let below = if places.contains(path) {
+        ""
+    } else {
+        "; only processes below it are served"
+    };
+    Finding::ok("cgroup2", format!("{}{below}", path.display()))
 }
 
 /// Places where file systems of a type are mounted. The kernel writes blanks in them as \040.
@@ -63,7 +92,26 @@ bpf /sys/fs/bpf bpf rw 0 0
 
     #[test]
     fn the_hybrid_hierarchys_cgroup2_is_found() {
-        assert_eq!(cgroup2(MOUNTS), Finding::ok("cgroup2", "/sys/fs/cgroup/unified"));
+        // Somewhere that is there on every machine.
+        let mounts = MOUNTS.replace("/sys/fs/cgroup/unified", "/proc");
+        let config = Cgroup::default();
+        assert_eq!(cgroup2(&mounts, &config), Finding::ok("cgroup2", "/proc"));
+        assert_eq!(cgroup2("", &config).state, State::Warning);
+        let below = Cgroup {
+            path: Some("/proc/self".into()),
+            ..Cgroup::default()
+        };
+        assert!(cgroup2(&mounts, &below).words.contains("only processes below it"));
+        assert_eq!(cgroup2(MOUNTS, &below).state, State::Warning);
+    }
+
+    #[test]
+    fn nothing_is_missed_where_no_programs_at_sockets_are_wanted() {
+        let config = Cgroup {
+            attach: false,
+            ..Cgroup::default()
+        };
+        assert_eq!(cgroup2("", &config).state, State::Ok);
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Which maps are pinned, how large they shall be, and what to do when they are not.
 
 use lb_common::key::{FlowKey, FragmentKey, Front, RevKey};
+use lb_common::socket::{End, SocketKey, Turned};
 use lb_common::table::{
     BLOCK, ChainSlot, Counter, Flow, HeadBlock, Hint, Local, Member, Node, Pool, Rev, Settings, Spent, Uplink,
 };
@@ -49,6 +50,9 @@ pub fn wanted(limits: &Limits) -> Vec<Wanted> {
         map::<(u32, V4), u32>("FLAT4", None, Single),
         map::<(u32, V6), u32>("FLAT6", None, Single),
         map::<u64, Local>("LOCAL", Some(limits.members), Single),
+        map::<u64, End>("DIRECT", Some(limits.members), Single),
+        map::<V6, u8>("OWN", None, Single),
+        map::<V6, End>("RESOLVER", None, Single),
         map::<u32, Uplink>("UPLINK", None, Single),
         map::<u32, Settings>("SETTINGS", None, Single),
         map::<u32, Spent>("LIMIT", None, Single),
@@ -66,6 +70,8 @@ pub fn wanted(limits: &Limits) -> Vec<Wanted> {
         map::<RevKey<V6>, Rev<V6>>("REV6", Some(limits.flows), State),
         map::<FlowKey<V4>, Hint>("HINT4", Some(limits.hints), State),
         map::<FlowKey<V6>, Hint>("HINT6", Some(limits.hints), State),
+        map::<SocketKey, Turned>("SOCKET", Some(limits.sockets), State),
+        map::<SocketKey, Turned>("DATAGRAM", None, Single),
         // The rest of a datagram follows within moments of its first fragment: worth keeping, not worth copying.
         map::<FragmentKey<V4>, [u8; 4]>("FRAGMENT4", None, Single),
         map::<FragmentKey<V6>, [u8; 4]>("FRAGMENT6", None, Single),

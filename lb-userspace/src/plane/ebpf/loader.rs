@@ -1,11 +1,13 @@
 //! The programs of `lb-ebpf`: embedded, given this node's identity, loaded over the pinned maps.
 
+use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use aya::programs::{SchedClassifier, Xdp};
+use aya::programs::{CgroupSockAddr, SchedClassifier, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader, Pod};
 
+use super::cgroup;
 use super::layout::Wanted;
 use super::maps::with_causes;
 use super::object;
@@ -21,17 +23,24 @@ pub struct Identity {
     pub address: Ipv4Addr,
     pub cookie: u64,
     pub seed: u64,
+    /// Cookie of the network namespace that the agent runs in.
+    pub namespace: u64,
+    /// Ports of the name server that sockets are steered to, IPv4 and IPv6; 0 where there is none.
+    pub dns_ports: [u16; 2],
 }
 
 /// The attached programs and the ones that are only run on request.
 pub struct Programs {
     object: Ebpf,
+    /// Why the kernel will not have programs at sockets.
+    refusals: BTreeMap<&'static str, String>,
 }
 
 /// Opens the object: maps are adopted where they are pinned and made where they are not, nothing is verified yet.
 pub fn open(pins: &Pins, wanted: &[Wanted], identity: &Identity) -> Result<Ebpf, EbpfError> {
     let address = identity.address.octets();
     let csum_flag = ipv6_csum_flag();
+    let [dns4, dns6] = identity.dns_ports.map(u16::to_be_bytes);
     let mut loader = EbpfLoader::new();
     for map in wanted {
         loader.map_pin_path(map.name, pins.map(map.name));
@@ -44,6 +53,9 @@ pub fn open(pins: &Pins, wanted: &[Wanted], identity: &Identity) -> Result<Ebpf,
     global(&mut loader, "COOKIE", &identity.cookie);
     global(&mut loader, "SEED", &identity.seed);
     global(&mut loader, "IPV6_CSUM_FLAG", &csum_flag);
+    global(&mut loader, "HOST_NETNS", &identity.namespace);
+    global(&mut loader, "DNS_PORT4", &dns4);
+    global(&mut loader, "DNS_PORT6", &dns6);
     loader.load(object::PROGRAMS).map_err(|error| EbpfError::Load {
         reason: with_causes(&error),
     })
@@ -73,11 +85,27 @@ impl Programs {
         }
         let program: &mut Xdp = find(&mut object, "uplink_xdp")?;
         program.load().map_err(|error| refused("uplink_xdp", &error))?;
-        Ok(Self { object })
+        let mut refusals = BTreeMap::new();
+        for name in cgroup::HOOKS {
+            let program: &mut CgroupSockAddr = find(&mut object, name)?;
+            // The mesh works without them.
+            if let Err(error) = program.load() {
+                refusals.insert(name, refused(name, &error).to_string());
+            }
+        }
+        Ok(Self { object, refusals })
     }
 
     pub fn tc(&mut self, name: &'static str) -> Result<&mut SchedClassifier, EbpfError> {
         find(&mut self.object, name)
+    }
+
+    /// A program at sockets, or why there is none.
+    pub fn socket(&mut self, name: &'static str) -> Result<&mut CgroupSockAddr, String> {
+        if let Some(refusal) = self.refusals.get(name) {
+            return Err(refusal.clone());
+        }
+        find(&mut self.object, name).map_err(|error| error.to_string())
     }
 
     pub fn xdp(&mut self) -> Result<&mut Xdp, EbpfError> {

@@ -47,6 +47,9 @@ impl State {
         let Some(snapshot) = self.tables.applied().cloned() else {
             return Ok(Vec::new());
         };
+        if let Some(loaded) = &mut self.programs {
+            self.cgroup.follow(&mut loaded.programs);
+        }
         let mut unresolved = self.serve()?;
         unresolved.extend(self.place_nodes(&snapshot, false)?);
         Ok(unresolved)
@@ -88,6 +91,9 @@ impl State {
 
     /// All attachments, with the programs loaded just now in the place of the old ones.
     pub(super) fn replace_programs(&mut self) {
+        if let Some(loaded) = &mut self.programs {
+            self.cgroup.attach(&mut loaded.programs);
+        }
         for place in self.links.places().collect::<Vec<_>>() {
             let Some(name) = self
                 .host
@@ -267,7 +273,10 @@ impl State {
 
     /// Attachments that something else has ended.
     pub(super) fn missing_links(&mut self) -> Vec<Difference> {
-        let mut missing = Vec::new();
+        let mut missing = match &mut self.programs {
+            Some(loaded) => self.cgroup.missing(&mut loaded.programs),
+            None => Vec::new(),
+        };
         for place in self.links.places().collect::<Vec<_>>() {
             let Some(name) = self
                 .host

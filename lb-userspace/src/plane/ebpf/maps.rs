@@ -7,6 +7,7 @@ use std::sync::Arc;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use lb_common::key::{FlowKey, Front, RevKey};
+use lb_common::socket::{End, SocketKey, Turned};
 use lb_common::table::{
     ChainSlot, Counter, Flow, HeadBlock, Hint, Local, Member, Node, Pool, Rev, Settings, Uplink,
 };
@@ -29,6 +30,10 @@ pub struct Maps {
     pub node: Row<Node>,
     pub peer: Table<V4, u16>,
     pub local: Table<u64, Local>,
+    pub direct: Table<u64, End>,
+    pub own: Table<V6, u8>,
+    pub resolver: Table<V6, End>,
+    pub socket: Table<SocketKey, Turned>,
     pub uplink: Row<Uplink>,
     pub settings: Row<Settings>,
     pub counter: PerCpuArray<MapData, Raw<Counter>>,
@@ -99,6 +104,10 @@ impl Maps {
             node: row(object, "NODE")?,
             peer: table(object, "PEER4")?,
             local: table(object, "LOCAL")?,
+            direct: table(object, "DIRECT")?,
+            own: table(object, "OWN")?,
+            resolver: table(object, "RESOLVER")?,
+            socket: table(object, "SOCKET")?,
             uplink: row(object, "UPLINK")?,
             settings: row(object, "SETTINGS")?,
             counter: PerCpuArray::try_from(taken(object, "COUNTER")?).map_err(failed("open", "COUNTER"))?,

@@ -5,6 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::cgroup::Cgroup;
 use super::expiry::{Batch, Expiry, Reading, World};
 use super::host::Host;
 use super::layout::{self, Wanted};
@@ -15,7 +16,9 @@ use super::pins::Pins;
 use super::portico0::Portico0;
 use super::ports::ReservedPorts;
 use super::refusal::Refusal;
-use super::tables::{self, Tables};
+use super::sockets::{self, Graves};
+use super::steering::Steering;
+use super::tables::{self, Left, Tables};
 use super::{connected, counters, migrate, probe, trace};
 use crate::config::{Cluster, Config, Interfaces, Limits};
 use crate::model::{Shape, Snapshot};
@@ -37,6 +40,11 @@ pub struct State {
     pub(super) tables: Tables,
     pub(super) programs: Option<Loaded>,
     pub(super) links: Links,
+    pub(super) cgroup: Cgroup,
+    steering: Steering,
+    graves: Graves,
+    /// Cookie of the network namespace that the agent runs in.
+    namespace: u64,
     pub(super) host: Host,
     /// The addresses to which `host` has the ways, if there are any.
     asked: BTreeSet<IpAddr>,
@@ -72,11 +80,19 @@ impl State {
             address: Ipv4Addr::UNSPECIFIED,
             cookie: keys.cookie,
             seed: keys.seed,
+            namespace: 0,
+            dns_ports: [0; 2],
         };
         let mut maps = Maps::take(&mut loader::open(&pins, &wanted, &nobody)?)?;
         migrate::copy(&pins, &old, &mut maps)?;
         let node: Arc<str> = config.node.as_str().into();
-        let mut tables = Tables::adopt(maps, keys.seed, Arc::clone(&node), config.limits.clone())?;
+        let mut tables = Tables::adopt(
+            maps,
+            keys.seed,
+            Arc::clone(&node),
+            config.limits.clone(),
+            Vec::new(),
+        )?;
         tables.set_addresses(host.local_addresses());
         Ok(Self {
             node,
@@ -87,6 +103,10 @@ impl State {
                 config.vip.pool.clone(),
                 config.dns.listen.iter().map(|listen| listen.ip()),
             ),
+            cgroup: Cgroup::new(config.cgroup.clone(), pins.links()),
+            steering: Steering::new(&config.dns),
+            graves: Graves::default(),
+            namespace: sockets::own_cookie().unwrap_or_default(),
             ports: ReservedPorts::new(&config.paths.runtime),
             published: BTreeSet::new(),
             keys,
@@ -130,6 +150,7 @@ impl State {
             self.ask_node(snapshot)?;
         }
         self.tables.apply(snapshot)?;
+        self.bury()?;
         self.tables.beat()?;
         self.place_nodes(snapshot, false)?;
         self.load(snapshot)?;
@@ -142,6 +163,22 @@ impl State {
         Ok(())
     }
 
+    /// Ends the sockets of tasks that left.
+    fn bury(&mut self) -> Result<(), EbpfError> {
+        let left = self.tables.take_left();
+        let sockets = &mut self.tables.maps.socket;
+        match left {
+            Left::These(tags) => self.graves.bury(tags, sockets),
+            Left::AllBut(known) => self.graves.bury_strangers(&known, sockets),
+        }
+    }
+
+    /// Tells the programs that the agent lives, and looks after sockets of tasks that left lately.
+    pub fn beat(&mut self) -> Result<(), EbpfError> {
+        self.tables.beat()?;
+        self.graves.sweep(&mut self.tables.maps.socket)
+    }
+
     /// Loads the programs where there are none for this identity yet, and puts them in the place of those attached.
     fn load(&mut self, snapshot: &Snapshot) -> Result<(), EbpfError> {
         let own = snapshot.nodes.get(&self.node);
@@ -150,6 +187,8 @@ impl State {
             address: own.map_or(Ipv4Addr::UNSPECIFIED, |node| node.address),
             cookie: self.keys.cookie,
             seed: self.keys.seed,
+            namespace: self.namespace,
+            dns_ports: self.steering.ports(),
         };
         let unknown = own.is_none().then(|| Problem {
             error: format!("the snapshot has no node {}", self.node),
@@ -170,6 +209,7 @@ impl State {
         let programs = Programs::load(object)?;
         self.programs = Some(Loaded { identity, programs });
         migrate::copy(&self.pins, &self.old, &mut self.tables.maps)?;
+        self.steering.write(&mut self.tables.maps.resolver)?;
         self.replace_programs();
         migrate::copy(&self.pins, &self.old, &mut self.tables.maps)?;
         migrate::finish(&self.pins, &std::mem::take(&mut self.old));
@@ -297,6 +337,7 @@ impl State {
         let mut problems: Vec<Problem> = self.problems.values().flatten().cloned().collect();
         problems.extend(self.tables.problems());
         problems.extend(self.pins.problems());
+        problems.extend(self.cgroup.problem());
         PlaneReport {
             generation: self.generation,
             applied_in: self.applied_in,
@@ -304,6 +345,7 @@ impl State {
             portico0: self.portico0_report(),
             counters: counters::read(&self.tables.maps.counter),
             flows: self.expiry.counted().clone(),
+            sockets: self.steering.report(self.cgroup.report()),
             problems,
         }
     }

@@ -4,6 +4,7 @@
 mod adopt;
 mod apply;
 mod check;
+mod direct;
 mod fronts;
 mod hints;
 mod locals;
@@ -17,7 +18,9 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
+use ipnet::IpNet;
 use lb_common::key::Front;
+use lb_common::socket::End;
 use lb_common::table::{self, Local, Node, Settings, Uplink};
 use lb_common::{V4, V6};
 
@@ -27,6 +30,7 @@ use crate::config::Limits;
 use crate::model::{Pool, Service, Snapshot};
 
 pub use adopt::shapes;
+pub use direct::{Left, mapped};
 pub use locals::Hooked;
 
 /// Kernel tables and books.
@@ -49,6 +53,13 @@ pub struct Tables {
     locals: HashMap<u64, Local>,
     /// Addresses of the members in `LOCAL`.
     homes: HashMap<u64, IpAddr>,
+    /// Members in `DIRECT`.
+    direct: HashMap<u64, End>,
+    /// Addresses in `OWN`.
+    own: BTreeSet<V6>,
+    /// Networks in which every task is reachable as it is.
+    flat: Vec<IpNet>,
+    left: Left,
     hooks: HashMap<IpAddr, Hooked>,
     nodes: HashMap<u16, Node>,
     peers: HashMap<V4, u16>,

@@ -95,7 +95,7 @@ async fn tend(shared: &Shared) {
 pub async fn beat(shared: Arc<Shared>) -> Result<Infallible, EbpfError> {
     loop {
         tokio::time::sleep(BEAT).await;
-        let result = shared.state().tables.beat();
+        let result = shared.state().beat();
         if let Err(error) = result {
             tracing::warn!(%error, "the programs cannot be told that the agent lives");
         }

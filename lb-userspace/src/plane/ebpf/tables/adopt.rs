@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use aya::maps::{Array, Map, MapData};
+use ipnet::IpNet;
 use lb_common::table::{self, BLOCK, NO_TABLE, pool_flag};
 
 use super::super::maps::Maps;
@@ -13,7 +14,7 @@ use super::super::ranges::Ranges;
 use super::super::raw::Raw;
 use super::locals::narrow;
 use super::slots::Scratch;
-use super::{Book, Hooked, Tables};
+use super::{Book, Hooked, Left, Tables};
 use crate::config::Limits;
 use crate::model::{Affinity, Shape};
 use crate::plane::EbpfError;
@@ -44,7 +45,13 @@ pub fn shapes(pins: &Pins) -> HashMap<u64, Shape> {
 }
 
 impl Tables {
-    pub fn adopt(maps: Maps, seed: u64, node: Arc<str>, limits: Limits) -> Result<Self, EbpfError> {
+    pub fn adopt(
+        maps: Maps,
+        seed: u64,
+        node: Arc<str>,
+        limits: Limits,
+        flat: Vec<IpNet>,
+    ) -> Result<Self, EbpfError> {
         let mut tables = Self {
             numbers: Ranges::new(maps.pool.len()),
             heads: Ranges::new(maps.head.entries()),
@@ -68,6 +75,10 @@ impl Tables {
                 })
                 .collect(),
             homes: HashMap::new(),
+            direct: maps.direct.all()?.into_iter().collect(),
+            own: maps.own.all()?.into_iter().map(|(address, _)| address).collect(),
+            flat,
+            left: Left::default(),
             hooks: HashMap::new(),
             nodes: HashMap::new(),
             peers: maps.peer.all()?.into_iter().collect(),

@@ -24,6 +24,7 @@ impl Tables {
             .collect();
         let turned = self.set_suspected(suspected);
         let (changed, gone) = self.difference(snapshot, &turned);
+        self.left = self.leaving(snapshot, &changed, &gone);
         self.whole = false;
         let mut old = if first {
             self.present_fronts()
@@ -41,6 +42,7 @@ impl Tables {
             self.fronts_of(&pool, number, &mut old);
         }
         let departed = self.departed(first, snapshot, &changed, &gone);
+        self.put_own()?;
 
         let wanted = self.show(&changed, now)?;
         self.remove_fronts(&old, &wanted)?;
@@ -48,6 +50,9 @@ impl Tables {
             self.drop_pool(id, now)?;
         }
         self.remove_locals(departed)?;
+        if first {
+            self.tidy_direct()?;
+        }
         self.applied = Some(Arc::clone(snapshot));
         // What went has left room.
         self.retry(now)?;
@@ -85,6 +90,7 @@ impl Tables {
         if self.applied.is_none() {
             return Ok(());
         }
+        self.put_own()?;
         let (old, wanted) = (self.present_fronts(), self.wanted_fronts());
         self.add_fronts(&wanted)?;
         self.remove_fronts(&old, &wanted)?;

@@ -109,6 +109,7 @@ impl Tables {
         self.hooks = hooks;
         for (number, pool, service) in pools {
             self.put_locals(&pool, number, service.as_ref())?;
+            self.reflag(pool.id)?;
         }
         Ok(())
     }

@@ -161,7 +161,12 @@ impl Tables {
             },
             ..book.entry
         };
+        self.put_direct(pool, entry.flags)?;
         let written = self.write_entry(&mut book, entry);
+        let dropped = self.drop_direct(
+            &book,
+            (entry.flags & (pool_flag::FLAT | pool_flag::HERE) != 0).then_some(pool),
+        );
         if fresh != book.entry.fresh {
             self.heads.give(fresh, pool.slots / BLOCK, now);
         }
@@ -169,7 +174,7 @@ impl Tables {
         book.pool = Some(Arc::clone(pool));
         book.service = change.service.clone();
         self.books.insert(pool.id, book);
-        written.and(forgotten)
+        written.and(dropped).and(forgotten)
     }
 
     /// Takes the pool's tables away; its frontends must be gone.
@@ -187,6 +192,7 @@ impl Tables {
             ..table::Pool::default()
         };
         self.maps.pool.set(book.number, nothing)?;
+        self.drop_direct(&book, None)?;
         let blocks = book.entry.slots / BLOCK;
         self.heads.give(book.entry.head, blocks, now);
         if book.entry.fresh != book.entry.head {
@@ -310,17 +316,7 @@ impl Tables {
         }
         self.connected = ports;
         for id in self.books.keys().copied().collect::<Vec<_>>() {
-            let Some(mut book) = self.books.remove(&id) else {
-                continue;
-            };
-            let flags = book.pool.as_ref().map(|pool| self.flags(pool));
-            let entry = table::Pool {
-                flags: flags.unwrap_or(book.entry.flags),
-                ..book.entry
-            };
-            let result = self.write_entry(&mut book, entry);
-            self.books.insert(id, book);
-            result?;
+            self.reflag(id)?;
         }
         Ok(())
     }
@@ -330,10 +326,11 @@ impl Tables {
         !self.connected.is_empty()
     }
 
-    fn flags(&self, pool: &Pool) -> u32 {
+    pub(super) fn flags(&self, pool: &Pool) -> u32 {
         let bit = |set, flag| if set { flag } else { 0 };
         let frontends = &pool.frontends;
-        bit(pool.affinity == Affinity::ClientIp, pool_flag::CLIENT_AFFINITY)
+        self.reach(pool)
+            | bit(pool.affinity == Affinity::ClientIp, pool_flag::CLIENT_AFFINITY)
             | bit(
                 frontends.iter().any(|front| front.address.is_some()),
                 pool_flag::VIP,

@@ -1,0 +1,150 @@
+//! Where a socket is led: to a task itself where all of a pool's tasks can be reached as they are, to the node's VIP where
+//! it asked for a published port of its own machine, to our name server where that is wanted. Everything else is left to the
+//! packets.
+
+use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
+use lb_common::key::{Front, TCP};
+use lb_common::socket::{End, NODE_VIP4, NODE_VIP6, map};
+use lb_common::table::{Pool, pool_flag};
+use lb_common::{V4, V6};
+
+use super::call::{Call, OWN_NAMESPACE};
+use super::choose::head;
+use super::socket::Lookup;
+use super::steer::{DIRECT, OWN, RESOLVER};
+use super::tables::{self, MEMBER, POOL, Tables};
+use crate::parse::{Four, Six};
+
+const DNS: [u8; 2] = 53u16.to_be_bytes();
+
+/// What the rules for sockets need of an address family.
+pub trait Side: Tables + Lookup {
+    /// Where published ports answer to the node's own processes.
+    const NODE_VIP: Self::Address;
+
+    fn is_loopback(address: Self::Address) -> bool;
+
+    /// As [`End`] has it.
+    fn wide(address: Self::Address) -> V6;
+
+    /// The reverse.
+    fn near(address: &V6) -> Self::Address;
+}
+
+impl Side for Four {
+    const NODE_VIP: V4 = NODE_VIP4;
+
+    #[inline(always)]
+    fn is_loopback([first, ..]: V4) -> bool {
+        first == 127
+    }
+
+    #[inline(always)]
+    fn wide(address: V4) -> V6 {
+        map(address)
+    }
+
+    #[inline(always)]
+    fn near(&[.., a, b, c, d]: &V6) -> V4 {
+        [a, b, c, d]
+    }
+}
+
+impl Side for Six {
+    const NODE_VIP: V6 = NODE_VIP6;
+
+    #[inline(always)]
+    fn is_loopback(address: V6) -> bool {
+        address == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    }
+
+    #[inline(always)]
+    fn wide(address: V6) -> V6 {
+        address
+    }
+
+    #[inline(always)]
+    fn near(address: &V6) -> V6 {
+        *address
+    }
+}
+
+/// Where to, and the member's tag where it is a task. `asked` is `address` and the port.
+#[inline(always)]
+pub fn choose<V: Side>(call: Call, address: V::Address, asked: &End, protocol: u8) -> Option<(End, u64)> {
+    if asked.port == DNS
+        && let Some(server) = resolver(&asked.address)
+        && !call.is_of_node()
+    {
+        return Some((server, 0));
+    }
+    let loopback = V::is_loopback(address);
+    let front = Front::new(if loopback { V::NODE_VIP } else { address }, asked.port, protocol);
+    let number = tables::front::<V>(&front)?;
+    let of_node = call.is_of_node();
+    let own = of_node && (loopback || is_own(&asked.address));
+    if loopback && !own {
+        return None;
+    }
+    // Whoever listens on the node itself is meant; and who was bound to a loopback address cannot leave it.
+    if own && (call.listens::<V>(address, asked.port, protocol, OWN_NAMESPACE) || is_bound(call)) {
+        return None;
+    }
+    if protocol == TCP
+        && let Some(member) = direct::<V>(call, POOL.get(number)?, of_node)
+    {
+        return Some(member);
+    }
+    // It answers where the port is published, and where packets for it have a way.
+    let vip = Front::new(V::NODE_VIP, asked.port, protocol);
+    if own && tables::front::<V>(&vip) == Some(number) {
+        return Some((End::new(V::wide(V::NODE_VIP), asked.port), 0));
+    }
+    None
+}
+
+/// One of the pool's members, if it can be reached as it is. All or none: a node that favoured the tasks it can reach would
+/// load them more than the others.
+#[inline(always)]
+fn direct<V: Side>(call: Call, pool: &Pool, of_node: bool) -> Option<(End, u64)> {
+    let reachable = if of_node {
+        pool_flag::FLAT | pool_flag::HERE
+    } else {
+        pool_flag::FLAT
+    };
+    if pool.flags & reachable == 0 || pool.slots == 0 {
+        return None;
+    }
+    // SAFETY: takes nothing, returns a number.
+    let slot = unsafe { bpf_get_prandom_u32() } & (pool.slots - 1);
+    let (member, _) = head(pool, pool.fresh, slot)?;
+    let tag = MEMBER.get(member)?.tag;
+    // SAFETY: the value is copied at once; the agent replaces whole values.
+    let end = unsafe { DIRECT.get(&tag) }.copied()?;
+    // A task that has closed its listener is about to leave: by packets another one is found.
+    if of_node
+        && let Some(local) = tables::local(tag)
+        && local.namespace >= 0
+        && !call.listens::<V>(V::near(&end.address), end.port, TCP, local.namespace)
+    {
+        return None;
+    }
+    Some((end, tag))
+}
+
+#[inline(always)]
+fn resolver(address: &V6) -> Option<End> {
+    // SAFETY: the value is copied at once; the agent replaces whole values.
+    unsafe { RESOLVER.get(address) }.copied()
+}
+
+#[inline(always)]
+fn is_own(address: &V6) -> bool {
+    OWN.get_ptr(address).is_some()
+}
+
+/// Whether the socket was bound to a loopback address.
+#[inline(always)]
+fn is_bound(call: Call) -> bool {
+    Four::is_loopback(call.bound4())
+}

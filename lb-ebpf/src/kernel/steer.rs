@@ -1,0 +1,162 @@
+//! Programs at sockets: what a process asks for is turned into where it is led, and back where it looks.
+//!
+//! What was turned is kept by the socket's cookie. The tables are of this module alone; their entries give way to younger
+//! ones, since nobody says when a socket is closed.
+
+use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
+use aya_ebpf::btf_maps::{HashMap, LruHashMap};
+use aya_ebpf::macros::btf_map;
+use lb_common::V6;
+use lb_common::key::TCP;
+use lb_common::socket::{End, NODE_VIP4, NODE_VIP6, SocketKey, Turned, map, unmap};
+
+use super::call::Call;
+use super::connect::{self, Side};
+use super::globals::{dns_port4, dns_port6};
+use crate::parse::{Four, Six};
+
+const MEMBERS: usize = 65_536;
+const SOCKETS: usize = 65_536;
+const DATAGRAMS: usize = 16_384;
+const ADDRESSES: usize = 4_096;
+const RESOLVERS: usize = 64;
+
+const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
+
+/// TCP sockets that were led somewhere else.
+#[btf_map]
+static SOCKET: LruHashMap<SocketKey, Turned, SOCKETS> = LruHashMap::new();
+/// UDP sockets, and each place they were led to.
+#[btf_map]
+static DATAGRAM: LruHashMap<SocketKey, Turned, DATAGRAMS> = LruHashMap::new();
+/// Members that can be connected to under their own address, by tag.
+#[btf_map]
+pub static DIRECT: HashMap<u64, End, MEMBERS, NO_PREALLOC> = HashMap::new();
+/// Addresses of the node itself.
+#[btf_map]
+pub static OWN: HashMap<V6, u8, ADDRESSES, NO_PREALLOC> = HashMap::new();
+/// Name servers that other namespaces ask, and which to ask instead; empty unless they are to be steered.
+#[btf_map]
+pub static RESOLVER: HashMap<V6, End, RESOLVERS, NO_PREALLOC> = HashMap::new();
+
+/// connect() or a datagram sent to an IPv4 address.
+#[inline(always)]
+pub fn turn4(call: Call) {
+    if let Some(end) = lead::<Four>(call, call.address4()) {
+        call.set_address4(last4(&end.address));
+        call.set_port(end.port);
+    }
+}
+
+/// The same of an IPv6 socket, which can ask for an IPv4 address as well.
+#[inline(always)]
+pub fn turn6(call: Call) {
+    let address = call.address6();
+    let end = match unmap(address) {
+        Some(address) => lead::<Four>(call, address),
+        None => lead::<Six>(call, address),
+    };
+    if let Some(end) = end {
+        call.set_address6(end.address);
+        call.set_port(end.port);
+    }
+}
+
+/// getpeername(): the process sees whom it asked for.
+#[inline(always)]
+pub fn show4(call: Call) {
+    let peer = End::new(map(call.address4()), call.port());
+    if let Some(asked) = asked(call, &peer) {
+        call.set_address4(last4(&asked.address));
+        call.set_port(asked.port);
+    }
+}
+
+#[inline(always)]
+pub fn show6(call: Call) {
+    let peer = End::new(call.address6(), call.port());
+    if let Some(asked) = asked(call, &peer) {
+        call.set_address6(asked.address);
+        call.set_port(asked.port);
+    }
+}
+
+/// A datagram received, as [`show4`]. Every datagram whose receiver wants to know its sender comes here: first what costs
+/// nothing.
+#[inline(always)]
+pub fn receive4(call: Call) {
+    if call.port() == dns_port4() || call.address4() == NODE_VIP4 {
+        show4(call);
+    }
+}
+
+#[inline(always)]
+pub fn receive6(call: Call) {
+    let port = call.port();
+    if port == dns_port6() || port == dns_port4() {
+        return show6(call);
+    }
+    let address = call.address6();
+    if address == NODE_VIP6 || address == map(NODE_VIP4) {
+        show6(call);
+    }
+}
+
+/// Where the socket is to be led, if not where it asked; noted for the way back.
+#[inline(always)]
+fn lead<V: Side>(call: Call, address: V::Address) -> Option<End> {
+    let protocol = call.protocol()?;
+    let asked = End::new(V::wide(address), call.port());
+    let (end, tag) = connect::choose::<V>(call, address, &asked, protocol)?;
+    note(
+        call,
+        protocol,
+        &end,
+        Turned {
+            asked,
+            tag,
+            namespace: call.namespace(),
+        },
+    );
+    Some(end)
+}
+
+#[inline(always)]
+fn note(call: Call, protocol: u8, end: &End, turned: Turned) {
+    let key = SocketKey::new(call.cookie(), end);
+    if protocol == TCP {
+        // Without room the process sees the task's address, no more.
+        let _ = SOCKET.insert(&key, &turned, 0);
+        return;
+    }
+    // SAFETY: compared at once; values are replaced whole.
+    let known = unsafe { DATAGRAM.get(&key) };
+    let is_same = |known: &Turned| {
+        // Without the padding: the verifier allows no unaligned words on the stack.
+        known.asked.port == turned.asked.port && known.asked.address == turned.asked.address
+    };
+    if !known.is_some_and(is_same) {
+        let _ = DATAGRAM.insert(&key, &turned, 0);
+    }
+}
+
+#[inline(always)]
+fn asked(call: Call, peer: &End) -> Option<End> {
+    let protocol = call.protocol()?;
+    let key = SocketKey::new(call.cookie(), peer);
+    // SAFETY: the value is copied at once; values are replaced whole.
+    let turned = unsafe {
+        if protocol == TCP {
+            SOCKET.get(&key)
+        } else {
+            DATAGRAM.get(&key)
+        }
+    }?;
+    Some(turned.asked)
+}
+
+#[inline(always)]
+fn last4(address: &V6) -> [u8; 4] {
+    let [.., a, b, c, d] = *address;
+    [a, b, c, d]
+}

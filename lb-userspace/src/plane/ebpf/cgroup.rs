@@ -1,0 +1,283 @@
+//! The programs at sockets, attached to a cgroup: pinned, adopted, and replaced in one step as those on devices are.
+//!
+//! Where they are refused, nothing is lost but their shortcut: packets are balanced one by one, and nobody answers at
+//! `localhost`.
+
+mod link;
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::fd::AsFd;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use aya::programs::links::FdLink;
+use aya::programs::{CgroupAttachMode, CgroupSockAddr};
+use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
+
+use super::loader::Programs;
+use super::maps::with_causes;
+use crate::config;
+use crate::plane::{Difference, Problem, SocketReport};
+
+/// What the programs, and the places in the kernel where they belong, are called.
+pub const HOOKS: [&str; 8] = [
+    "connect4",
+    "connect6",
+    "getpeername4",
+    "getpeername6",
+    "sendmsg4",
+    "sendmsg6",
+    "recvmsg4",
+    "recvmsg6",
+];
+
+/// The attachments of this agent.
+pub struct Cgroup {
+    config: config::Cgroup,
+    /// Where links are pinned.
+    links: PathBuf,
+    /// The cgroup they are attached to, by the number of its directory, which the kernel gives no other.
+    attached: Option<(PathBuf, u64)>,
+    problem: Option<Problem>,
+}
+
+impl Cgroup {
+    pub fn new(config: config::Cgroup, links: PathBuf) -> Self {
+        Self {
+            config,
+            links,
+            attached: None,
+            problem: None,
+        }
+    }
+
+    /// Puts the programs loaded just now where they belong, in the place of those that an agent before this one left.
+    pub fn attach(&mut self, programs: &mut Programs) {
+        let attached = self.find().and_then(|(path, number)| {
+            for name in HOOKS {
+                self.attach_one(programs, name, &path, number)
+                    .map_err(|reason| refused(&path, name, &reason))?;
+            }
+            Ok((path, number))
+        });
+        match attached {
+            Ok((path, number)) => {
+                // What is attached somewhere else was needed until here.
+                self.detach(Some(number));
+                let told = self.attached.replace((path.clone(), number)).is_some();
+                if !told {
+                    tracing::info!(cgroup = %path.display(), "programs are attached at sockets");
+                }
+                self.problem = None;
+            }
+            Err(None) => {
+                self.detach(None);
+                (self.attached, self.problem) = (None, None);
+            }
+            Err(Some(problem)) => {
+                // An older set serves on, or half a new one is taken off: a name shown by one hook and not by another
+                // helps nobody.
+                if self.pinned().len() < HOOKS.len() {
+                    self.detach(None);
+                }
+                self.attached = None;
+                if self.problem.as_ref() != Some(&problem) {
+                    tracing::warn!("{problem}");
+                }
+                self.problem = Some(problem);
+            }
+        }
+    }
+
+    /// Attaches them again where the cgroup was replaced by another, or is there at last.
+    pub fn follow(&mut self, programs: &mut Programs) {
+        let found = self.find().ok();
+        if found != self.attached || (found.is_none() && self.problem.is_some()) {
+            self.attach(programs);
+        }
+    }
+
+    /// Attachments whose pins were taken away, and with them the programs.
+    pub fn missing(&mut self, programs: &mut Programs) -> Vec<Difference> {
+        let Some((path, number)) = self.attached.clone() else {
+            return Vec::new();
+        };
+        let pinned = self.pinned();
+        let gone = HOOKS.into_iter().filter(|name| !pinned.contains_key(*name));
+        gone.map(|name| Difference {
+            entry: format!("program at {}", path.display()),
+            wanted: name.into(),
+            found: "detached".into(),
+            repaired: self.attach_one(programs, name, &path, number).is_ok(),
+        })
+        .collect()
+    }
+
+    pub fn problem(&self) -> Option<Problem> {
+        self.problem.clone()
+    }
+
+    pub fn report(&self) -> SocketReport {
+        SocketReport {
+            cgroup: self.attached.as_ref().map(|(path, _)| path.display().to_string()),
+            wanted: self.config.attach,
+            steered: Vec::new(),
+        }
+    }
+
+    /// The cgroup; without a problem where none is wanted.
+    fn find(&self) -> Result<(PathBuf, u64), Option<Problem>> {
+        if !self.config.attach {
+            return Err(None);
+        }
+        let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
+        let path = match &self.config.path {
+            Some(path) => path.clone(),
+            None => mounted(&mounts).ok_or_else(|| {
+                Some(Problem {
+                    error: "no cgroup2 file system is mounted, and programs at sockets belong to one".into(),
+                    traffic: TRAFFIC.into(),
+                    fix: "mount -t cgroup2 none /sys/fs/cgroup/unified and name it in [cgroup] path, or set cgroup.attach = false to silence this".into(),
+                })
+            })?,
+        };
+        let number = number(&path).map_err(|reason| {
+            Some(Problem {
+                error: format!("cannot use the cgroup {}: {reason}", path.display()),
+                traffic: TRAFFIC.into(),
+                fix: "set [cgroup] path to a directory on a cgroup2 file system (see /proc/mounts)".into(),
+            })
+        })?;
+        Ok((path, number))
+    }
+
+    fn attach_one(
+        &self,
+        programs: &mut Programs,
+        name: &'static str,
+        path: &Path,
+        number: u64,
+    ) -> Result<(), String> {
+        let program = programs.socket(name)?;
+        let pin = self.links.join(pin(name, number));
+        if let Ok(link) = link::open(&pin)
+            && let Ok(fd) = program.fd()
+            && link::update(&link, fd.as_fd()).is_ok()
+        {
+            return Ok(());
+        }
+        // A link that cannot be replaced belongs to a cgroup that is gone.
+        let _ = fs::remove_file(&pin);
+        attach(program, path, &pin)
+    }
+
+    /// Takes off what is attached to any cgroup but this one.
+    fn detach(&self, kept: Option<u64>) {
+        for entry in fs::read_dir(&self.links).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            let number = name.to_str().and_then(parse).map(|(_, number)| number);
+            if number.is_some() && number != kept {
+                let _ = fs::remove_file(entry.path());
+            }
+        }
+    }
+
+    /// Hooks that are attached, each with its cgroup.
+    fn pinned(&self) -> BTreeMap<String, u64> {
+        let entries = fs::read_dir(&self.links).into_iter().flatten().flatten();
+        entries
+            .filter_map(|entry| {
+                let name = entry.file_name();
+                let (hook, number) = parse(name.to_str()?)?;
+                Some((hook.to_owned(), number))
+            })
+            .collect()
+    }
+}
+
+const TRAFFIC: &str =
+    "services are served per packet; localhost and sockets of dead tasks are not looked after";
+
+fn refused(path: &Path, name: &str, reason: &str) -> Option<Problem> {
+    Some(Problem {
+        error: format!("cannot attach {name} to the cgroup {}: {reason}", path.display()),
+        traffic: TRAFFIC.into(),
+        fix: format!(
+            "see what else is attached there: bpftool cgroup tree {}; or set cgroup.attach = false to silence this",
+            path.display()
+        ),
+    })
+}
+
+fn attach(program: &mut CgroupSockAddr, path: &Path, pin: &Path) -> Result<(), String> {
+    let cgroup = File::open(path).map_err(|error| error.to_string())?;
+    // Links share a cgroup with whoever else is attached there; the modes are for attachments without one.
+    let id = program
+        .attach(cgroup, CgroupAttachMode::Single)
+        .map_err(|error| with_causes(&error))?;
+    let link = program.take_link(id).map_err(|error| with_causes(&error))?;
+    let link = FdLink::try_from(link).map_err(|error| with_causes(&error))?;
+    // The pin holds it from here on.
+    link.pin(pin).map(drop).map_err(|error| with_causes(&error))
+}
+
+fn number(path: &Path) -> Result<u64, String> {
+    let info = statfs(path).map_err(|error| error.desc().to_owned())?;
+    if info.filesystem_type() != CGROUP2_SUPER_MAGIC {
+        return Err("it is not on a cgroup2 file system".into());
+    }
+    let metadata = fs::metadata(path).map_err(|error| error.to_string())?;
+    Ok(metadata.ino())
+}
+
+/// Where the first cgroup2 file system is mounted. The kernel writes blanks in paths as \040.
+pub fn mounted(mounts: &str) -> Option<PathBuf> {
+    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+    let mut places = fields.filter(|fields| fields.get(2) == Some(&"cgroup2"));
+    places.next().map(|fields| fields[1].replace("\\040", " ").into())
+}
+
+fn pin(name: &str, number: u64) -> String {
+    format!("cgroup-{name}-{number}")
+}
+
+fn parse(pin: &str) -> Option<(&str, u64)> {
+    let (name, number) = pin.strip_prefix("cgroup-")?.rsplit_once('-')?;
+    Some((name, number.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attachment_is_found_again_by_its_pin() {
+        assert_eq!(parse(&pin("connect4", 71)), Some(("connect4", 71)));
+        assert_eq!(parse("task-3"), None);
+    }
+
+    #[test]
+    fn a_hybrid_hierarchys_cgroup2_is_found() {
+        let mounts =
+            "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
+        assert_eq!(mounted(mounts), Some("/sys/fs/cgroup/unified".into()));
+        assert_eq!(mounted("bpf /sys/fs/bpf bpf rw 0 0\n"), None);
+    }
+
+    #[test]
+    fn a_path_that_is_no_cgroup_is_a_problem_and_none_wanted_is_not() {
+        let config = config::Cgroup {
+            path: Some("/proc".into()),
+            ..config::Cgroup::default()
+        };
+        let cgroup = Cgroup::new(config, PathBuf::new());
+        let problem = cgroup.find().unwrap_err().unwrap();
+        assert!(problem.error.contains("not on a cgroup2"), "{problem}");
+        let none = config::Cgroup {
+            attach: false,
+            ..config::Cgroup::default()
+        };
+        assert_eq!(Cgroup::new(none, PathBuf::new()).find(), Err(None));
+    }
+}

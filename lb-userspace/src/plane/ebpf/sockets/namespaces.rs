@@ -1,0 +1,94 @@
+//! Network namespaces, told by the cookie that the programs see.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::MetadataExt;
+
+use nix::sched::{CloneFlags, setns};
+use socket2::{Domain, Socket, Type};
+
+use super::{Doomed, diag};
+
+/// Cookie of the network namespace of the calling thread.
+pub fn own_cookie() -> io::Result<u64> {
+    let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+    let (mut cookie, mut length) = (0u64, size_of::<u64>() as libc::socklen_t);
+    // SAFETY: both pointers lead to locals of the sizes given.
+    let result = unsafe {
+        libc::getsockopt(
+            socket.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_NETNS_COOKIE,
+            (&raw mut cookie).cast(),
+            &raw mut length,
+        )
+    };
+    if result < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(cookie)
+}
+
+/// Ends sockets, by the cookie of the namespace they are in. Leaves the calling thread in any of them.
+pub fn end(mut doomed: BTreeMap<u64, Doomed>) {
+    if let Ok(own) = own_cookie()
+        && let Some(sockets) = doomed.remove(&own)
+    {
+        told("this node's", diag::end(&sockets));
+    }
+    if doomed.is_empty() {
+        return;
+    }
+    let mut seen = HashSet::new();
+    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        if !process
+            .file_name()
+            .to_string_lossy()
+            .starts_with(|c: char| c.is_ascii_digit())
+        {
+            continue;
+        }
+        let path = process.path().join("ns/net");
+        // A process may have ended meanwhile.
+        let Ok(number) = fs::metadata(&path).map(|metadata| metadata.ino()) else {
+            continue;
+        };
+        if !seen.insert(number) {
+            continue;
+        }
+        let entered = File::open(&path).is_ok_and(|file| setns(file, CloneFlags::CLONE_NEWNET).is_ok());
+        if !entered {
+            continue;
+        }
+        if let Ok(cookie) = own_cookie()
+            && let Some(sockets) = doomed.remove(&cookie)
+        {
+            told("a container's", diag::end(&sockets));
+        }
+        if doomed.is_empty() {
+            return;
+        }
+    }
+}
+
+fn told(whose: &str, ended: io::Result<usize>) {
+    match ended {
+        Ok(0) => {}
+        Ok(count) => tracing::info!(count, whose, "sockets of tasks that are gone were ended"),
+        Err(error) => tracing::warn!(%error, whose, "sockets of tasks that are gone could not be ended"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_namespace_has_a_cookie_that_stays() {
+        let first = own_cookie().unwrap();
+        assert_ne!(first, 0);
+        assert_eq!(own_cookie().unwrap(), first);
+    }
+}

@@ -1,0 +1,168 @@
+//! What the programs at sockets go by: `DIRECT`, the members that can be connected to under their own address, and `OWN`, the
+//! addresses of the node itself.
+
+use std::collections::{BTreeSet, HashSet};
+use std::net::IpAddr;
+
+use lb_common::V6;
+use lb_common::socket::{End, map};
+use lb_common::table::pool_flag;
+
+use super::{Book, Tables};
+use crate::model::{Affinity, Pool, Snapshot};
+use crate::plane::EbpfError;
+
+impl Tables {
+    /// Who may connect to the pool's tasks themselves, as bits of [`pool_flag`]. It must be all of them: else those that can be
+    /// reached so would get more than their share.
+    pub(super) fn reach(&self, pool: &Pool) -> u32 {
+        // Affinity goes by the client's address, which a socket may not have before it connects.
+        if pool.members.is_empty() || pool.affinity == Affinity::ClientIp {
+            return 0;
+        }
+        let members = &pool.members;
+        let flat = members
+            .iter()
+            .all(|member| self.flat.iter().any(|net| net.contains(&member.address)));
+        let here = members
+            .iter()
+            .all(|member| member.node == self.node && self.hooks.contains_key(&member.address));
+        (if flat { pool_flag::FLAT } else { 0 }) | (if here { pool_flag::HERE } else { 0 })
+    }
+
+    /// Writes the pool's members, before its entry says that they can be connected to.
+    pub(super) fn put_direct(&mut self, pool: &Pool, flags: u32) -> Result<(), EbpfError> {
+        if flags & (pool_flag::FLAT | pool_flag::HERE) == 0 {
+            return Ok(());
+        }
+        for member in &pool.members {
+            let end = End::new(mapped(member.address), pool.target_port.to_be_bytes());
+            let tag = member.candidate.tag;
+            // A member that has no room is left to the packets.
+            if self.direct.get(&tag) != Some(&end) && self.maps.direct.put(tag, end)? {
+                self.direct.insert(tag, end);
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out members of the book that are not in `kept`, after its entry does not lead to them any more.
+    pub(super) fn drop_direct(&mut self, book: &Book, kept: Option<&Pool>) -> Result<(), EbpfError> {
+        for tag in book.tags.iter().filter(|&&tag| tag != 0) {
+            let stays = kept.is_some_and(|pool| {
+                let by_tag = |member: &crate::model::Member| member.candidate.tag;
+                pool.members.binary_search_by_key(tag, by_tag).is_ok()
+            });
+            if !stays && self.direct.remove(tag).is_some() {
+                self.maps.direct.remove(tag)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The pool's entry again, after it was found out where its tasks are.
+    pub(super) fn reflag(&mut self, id: u64) -> Result<(), EbpfError> {
+        let Some(mut book) = self.books.remove(&id) else {
+            return Ok(());
+        };
+        let result = match book.pool.clone() {
+            Some(pool) => {
+                let entry = lb_common::table::Pool {
+                    flags: self.flags(&pool),
+                    ..book.entry
+                };
+                self.put_direct(&pool, entry.flags)
+                    .and_then(|()| self.write_entry(&mut book, entry))
+            }
+            None => Ok(()),
+        };
+        self.books.insert(id, book);
+        result
+    }
+
+    /// After the first snapshot: what an agent before this one wrote for members that nobody has.
+    pub(super) fn tidy_direct(&mut self) -> Result<(), EbpfError> {
+        let known: HashSet<u64> = self
+            .books
+            .values()
+            .flat_map(|book| book.tags.iter().copied())
+            .collect();
+        let strangers: Vec<u64> = self
+            .direct
+            .keys()
+            .copied()
+            .filter(|tag| !known.contains(tag))
+            .collect();
+        for tag in strangers {
+            self.direct.remove(&tag);
+            self.maps.direct.remove(&tag)?;
+        }
+        Ok(())
+    }
+
+    /// Writes the node's own addresses.
+    pub(super) fn put_own(&mut self) -> Result<(), EbpfError> {
+        let wanted: BTreeSet<V6> = self.addresses.iter().copied().map(mapped).collect();
+        for &address in wanted.difference(&self.own) {
+            // More addresses than there is room for: `localhost` serves all the same.
+            self.maps.own.put(address, 1)?;
+        }
+        for address in self.own.difference(&wanted) {
+            self.maps.own.remove(address)?;
+        }
+        self.own = wanted;
+        Ok(())
+    }
+
+    /// Members that left with the last apply.
+    pub fn take_left(&mut self) -> Left {
+        std::mem::take(&mut self.left)
+    }
+
+    /// Members of the pools that change which `snapshot` does not have, here or elsewhere.
+    pub(super) fn leaving(
+        &self,
+        snapshot: &Snapshot,
+        changed: &[crate::model::Change],
+        gone: &[u64],
+    ) -> Left {
+        if self.applied.is_none() || !self.whole {
+            let members = snapshot.pools.iter().flat_map(|pool| &pool.members);
+            return Left::AllBut(members.map(|member| member.candidate.tag).collect());
+        }
+        let ids = changed
+            .iter()
+            .map(|change| change.pool.id)
+            .chain(gone.iter().copied());
+        let books = ids.filter_map(|id| self.books.get(&id)?.pool.as_ref());
+        let mut left: HashSet<u64> = books
+            .flat_map(|pool| &pool.members)
+            .map(|member| member.candidate.tag)
+            .collect();
+        for member in changed.iter().flat_map(|change| &change.pool.members) {
+            left.remove(&member.candidate.tag);
+        }
+        Left::These(left)
+    }
+}
+
+/// Who is not there any more.
+pub enum Left {
+    These(HashSet<u64>),
+    /// Everybody else: it is not known who was there.
+    AllBut(HashSet<u64>),
+}
+
+impl Default for Left {
+    fn default() -> Self {
+        Self::These(HashSet::new())
+    }
+}
+
+/// An address as the programs at sockets have it.
+pub fn mapped(address: IpAddr) -> V6 {
+    match address {
+        IpAddr::V4(ip) => map(ip.octets()),
+        IpAddr::V6(ip) => ip.octets(),
+    }
+}
