@@ -91,7 +91,7 @@ impl State {
             keys.seed,
             Arc::clone(&node),
             config.limits.clone(),
-            Vec::new(),
+            config.networks.flat.clone(),
         )?;
         tables.set_addresses(host.local_addresses());
         Ok(Self {
