@@ -5,14 +5,6 @@
 
 use crate::{Plain, V4, V6};
 
-/// Every published port answers here too, to the node's own processes: what `localhost` and the node's own addresses are
-/// turned into. Nobody's address.
-pub const NODE_VIP4: V4 = [169, 254, 20, 11];
-/// The same for IPv6, fd70:6f72:7469:636f::11.
-pub const NODE_VIP6: V6 = [
-    0xfd, 0x70, 0x6f, 0x72, 0x74, 0x69, 0x63, 0x6f, 0, 0, 0, 0, 0, 0, 0, 0x11,
-];
-
 /// Value of `DIRECT`, by member tag, and of `RESOLVER`, by mapped address: where to go instead.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -98,7 +90,7 @@ mod tests {
     #[test]
     fn an_ipv4_address_survives_the_way_through_ipv6() {
         assert_eq!(unmap(map([192, 0, 2, 1])), Some([192, 0, 2, 1]));
-        assert_eq!(unmap(NODE_VIP6), None);
+        assert_eq!(unmap(crate::host::NODE_VIP6), None);
         assert_eq!(unmap([0; 16]), None);
     }
 }

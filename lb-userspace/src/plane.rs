@@ -15,6 +15,5 @@ pub use ebpf::EbpfPlane;
 pub use error::EbpfError;
 pub use report::{
     CounterReport, Difference, FlowReport, InterfaceReport, PlaneReport, Portico0Report, Problem, Question,
-    SocketReport,
-    TraceReport, TraceStep, XdpAttachment,
+    SocketReport, TraceReport, TraceStep, XdpAttachment,
 };

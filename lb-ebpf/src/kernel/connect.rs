@@ -3,8 +3,9 @@
 //! packets.
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
+use lb_common::host::{NODE_VIP4, NODE_VIP6};
 use lb_common::key::{Front, TCP};
-use lb_common::socket::{End, NODE_VIP4, NODE_VIP6, map};
+use lb_common::socket::{End, map};
 use lb_common::table::{Pool, pool_flag};
 use lb_common::{V4, V6};
 

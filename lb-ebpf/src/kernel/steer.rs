@@ -7,8 +7,9 @@ use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{HashMap, LruHashMap};
 use aya_ebpf::macros::btf_map;
 use lb_common::V6;
+use lb_common::host::{NODE_VIP4, NODE_VIP6};
 use lb_common::key::TCP;
-use lb_common::socket::{End, NODE_VIP4, NODE_VIP6, SocketKey, Turned, map, unmap};
+use lb_common::socket::{End, SocketKey, Turned, map, unmap};
 
 use super::call::Call;
 use super::connect::{self, Side};
