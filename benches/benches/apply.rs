@@ -9,11 +9,11 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use benches::input::{HERE, SERVICE, SERVICES, TASK, services_file};
+use benches::input::{HERE, SERVICE, SERVICES, TASK, agreed, identity, services_file};
 use criterion::{Criterion, criterion_group, criterion_main};
 use lb_userspace::config::Config;
 use lb_userspace::model::compose::{Composer, Event};
-use lb_userspace::model::{Drains, Identity, Snapshot};
+use lb_userspace::model::{Drains, Snapshot};
 use lb_userspace::plane::EbpfPlane;
 use lb_userspace::source::file;
 
@@ -30,9 +30,8 @@ struct Source {
 impl Source {
     fn new(slots: u32) -> (Self, Arc<Snapshot>) {
         let desired = file::parse(Path::new("services.yaml"), &services_file(slots)).expect("a good file");
-        let identity = Identity::new([0; 32]);
-        let failing = identity.backend(SERVICE, TASK);
-        let mut composer = Composer::new(identity, ["file".into()], Drains::default());
+        let failing = identity().backend(SERVICE, TASK);
+        let mut composer = Composer::new(agreed(), ["file".into()], Drains::default());
         composer.absorb(Event::Source {
             source: "file".into(),
             desired: Arc::new(desired),

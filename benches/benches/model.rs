@@ -9,14 +9,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use benches::input::{HERE, SERVICE, TASK, services_file};
+use benches::input::{HERE, SERVICE, TASK, agreed, services_file};
 use criterion::{Criterion, criterion_group, criterion_main};
 use lb_userspace::model::compose::{Composer, Event};
 use lb_userspace::model::{Desired, Diff, Drains, Identity};
 use lb_userspace::source::file;
 
 fn composer(desired: &Arc<Desired>) -> Composer {
-    let mut composer = Composer::new(Identity::new([0; 32]), ["file".into()], Drains::default());
+    let mut composer = Composer::new(agreed(), ["file".into()], Drains::default());
     composer.absorb(Event::Source {
         source: "file".into(),
         desired: Arc::clone(desired),

@@ -2,6 +2,9 @@
 
 use std::fmt::Write;
 
+use lb_userspace::config::Vip;
+use lb_userspace::model::{Agreed, Identity};
+
 pub const SERVICES: u32 = 10_000;
 pub const BACKENDS: u32 = 10;
 pub const NODES: u32 = 100;
@@ -10,6 +13,18 @@ pub const HERE: &str = "node9";
 /// A service of which a backend runs here, and that backend.
 pub const SERVICE: &str = "s7";
 pub const TASK: &str = "t1";
+
+/// What its agents agree on: everything that is the default.
+pub fn agreed() -> Agreed {
+    Agreed {
+        identity: identity(),
+        pools: Vip::default().pool,
+    }
+}
+
+pub fn identity() -> Identity {
+    Identity::new([0; 32])
+}
 
 /// The services file of that cluster, each service with head tables of `slots`.
 pub fn services_file(slots: u32) -> String {

@@ -38,7 +38,8 @@ pub struct Vips {
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Claim {
     service: Arc<str>,
-    families: Vec<Family>,
+    /// In the order of [`Family::ALL`].
+    families: [bool; 2],
 }
 
 #[derive(Debug)]
@@ -161,19 +162,18 @@ impl Vips {
     }
 
     fn find_claims(&self, desired: &Desired) -> Vec<Claim> {
-        if self.networks.is_empty() {
+        let pooled = Family::ALL.map(|family| self.networks.iter().any(|net| net.family() == family));
+        if pooled == [false; 2] {
             return Vec::new();
         }
-        let pooled: Vec<Family> = Family::ALL
-            .into_iter()
-            .filter(|family| self.networks.iter().any(|network| network.family() == *family))
-            .collect();
         in_order(desired)
             .filter(|(_, service)| wants_any(service))
             .filter_map(|(name, service)| {
-                let has = |family| service.vips.iter().any(|vip| Family::of(*vip) == family);
-                let families: Vec<Family> = pooled.iter().copied().filter(|family| !has(*family)).collect();
-                (!families.is_empty()).then(|| Claim {
+                let mut families = pooled;
+                for vip in &service.vips {
+                    families[Family::of(*vip) as usize] = false;
+                }
+                (families != [false; 2]).then(|| Claim {
                     service: Arc::clone(name),
                     families,
                 })
@@ -193,7 +193,8 @@ impl Vips {
 
     fn take(&mut self, identity: &Identity, claim: &Claim) -> Grant {
         let mut grant = Grant::default();
-        for &family in &claim.families {
+        let wanted = |family: &Family| claim.families[*family as usize];
+        for family in Family::ALL.into_iter().filter(wanted) {
             match self.find(identity, &claim.service, family) {
                 Some(vip) => {
                     self.mark(vip);

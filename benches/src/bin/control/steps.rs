@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use benches::input::{HERE, SERVICE, TASK, services_file};
+use benches::input::{HERE, SERVICE, TASK, agreed, identity, services_file};
 use benches::sample::Sample;
 use lb_userspace::config::Config;
-use lb_userspace::model::{Desired, DesiredService, Drains, Identity, Snapshot, Standing, View, Writer};
+use lb_userspace::model::{Desired, DesiredService, Drains, Snapshot, Standing, View, Writer};
 use lb_userspace::plane::EbpfPlane;
 use lb_userspace::source::file;
 use tokio::runtime::Runtime;
@@ -100,7 +100,7 @@ impl Bench<'_> {
             .ok()
             .context("the services file has mistakes")?;
         let _inside = self.runtime.enter();
-        let (writer, _) = Writer::start(identity(), [file::NAME.into()], Drains::default());
+        let (writer, _) = Writer::start(agreed(), [file::NAME.into()], Drains::default());
         let plane = self.runtime.block_on(EbpfPlane::start(&config))?;
         let view = writer.view();
         Ok(Agent {
@@ -205,10 +205,6 @@ impl Agent {
         }
         Event::Source(Arc::new(desired))
     }
-}
-
-fn identity() -> Identity {
-    Identity::new([0; 32])
 }
 
 fn milliseconds(began: Instant) -> f64 {

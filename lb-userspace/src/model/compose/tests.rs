@@ -180,21 +180,25 @@ fn exposed(port: u16) -> Exposed {
     }
 }
 
-/// `web` on node1 and node2, its port 80 exposed, with pools of both families.
-fn pooled(change: impl FnOnce(&mut DesiredService)) -> Snapshot {
-    let agreed = Agreed {
+/// With pools of both families.
+fn agreed() -> Agreed {
+    Agreed {
         identity: Identity::new(ID),
         pools: ["10.254.0.0/16", "fdfe:706f:7274::/112"]
             .map(|net| net.parse().unwrap())
             .into(),
-    };
+    }
+}
+
+/// `web` on node1 and node2, its port 80 exposed, with pools of both families.
+fn pooled(change: impl FnOnce(&mut DesiredService)) -> Snapshot {
     let mut service = service(8080, two());
     service.exposed = vec![exposed(80)];
     change(&mut service);
     let mut desired = web(vec![]);
     desired.services.insert("web".into(), Arc::new(service));
     let mut bench = Bench {
-        composer: Composer::new(agreed, ["file".into()], Drains::default()),
+        composer: Composer::new(agreed(), ["file".into()], Drains::default()),
         now: Instant::now(),
     };
     bench.show(desired).unwrap()
@@ -455,14 +459,18 @@ fn a_failing_backend_among_ten_thousand_services_touches_one_service() {
     desired.services = (0..10_000u16)
         .map(|n| {
             let backends = (0..10).map(|b| backend(&format!("task.{b}"), &format!("node{}", b % 3 + 1)));
-            (
-                Arc::from(format!("s{n}")),
-                Arc::new(service(10_000 + n, backends.collect())),
-            )
+            let mut service = service(10_000 + n, backends.collect());
+            service.exposed = vec![exposed(80)];
+            (Arc::from(format!("s{n}")), Arc::new(service))
         })
         .collect();
+    desired.order = (0..10_000).map(|n| format!("s{n}").into()).collect();
     let start = Instant::now();
-    let mut bench = Bench::new(desired);
+    let mut bench = Bench {
+        composer: Composer::new(agreed(), ["file".into()], Drains::default()),
+        now: Instant::now(),
+    };
+    bench.show(desired.clone()).unwrap();
     println!("first snapshot: {:?}", start.elapsed());
     let before = bench.composer.snapshot();
     let start = Instant::now();
@@ -473,6 +481,28 @@ fn a_failing_backend_among_ten_thousand_services_touches_one_service() {
     let diff = super::super::Diff::between(&before, &after, &BTreeSet::new());
     println!("difference: {:?}", start.elapsed());
     assert_eq!((diff.changed.len(), diff.gone.len()), (1, 0));
+    let mut show = |what: &str, desired: &Desired| {
+        let start = Instant::now();
+        let (source, desired) = ("file".into(), Arc::new(desired.clone()));
+        bench.composer.absorb(Event::Source { source, desired });
+        let snapshot = bench.composer.compose(bench.now).unwrap();
+        println!("{what}: {:?}", start.elapsed());
+        snapshot.services
+    };
+    let mut changed = desired.clone();
+    Arc::make_mut(changed.services.get_mut("s5").unwrap()).backends[0].weight = 2;
+    show("one weight changes", &changed);
+    changed
+        .services
+        .insert("last".into(), Arc::new(desired.services["s0"].as_ref().clone()));
+    changed.order.push("last".into());
+    let appended = show("one service more", &changed);
+    changed.services.remove("s0");
+    let removed = show("the first service goes", &changed);
+    let moved = removed
+        .iter()
+        .filter(|(name, service)| appended[*name].vips != service.vips);
+    assert!(moved.count() <= 1);
     let copied = before
         .services
         .values()
