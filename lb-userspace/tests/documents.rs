@@ -26,7 +26,12 @@ fn blocks(text: &str, language: &str) -> Vec<String> {
 
 #[test]
 fn examples_of_the_configuration_are_accepted() {
-    for name in ["README.md", "docs/configuration.md", "docs/operations.md"] {
+    for name in [
+        "README.md",
+        "docs/configuration.md",
+        "docs/operations.md",
+        "docs/dns.md",
+    ] {
         let (path, text) = document(name);
         for block in blocks(&text, "toml") {
             // Without a name the node takes the host's, which a build machine may not have.
@@ -70,10 +75,15 @@ fn the_table_of_verdicts_is_that_of_the_source() {
 #[test]
 fn tests_that_the_readme_names_exist() {
     let (readme, text) = document("README.md");
-    let directory = readme.with_file_name("tests/netns/tests");
-    let files = std::fs::read_dir(directory)
-        .unwrap()
-        .map(|entry| entry.unwrap().path());
+    let directories = [
+        "tests/netns/tests",
+        "lb-userspace/tests/names",
+        "dns/tests/server",
+    ];
+    let files = directories.iter().flat_map(|directory| {
+        let entries = std::fs::read_dir(readme.with_file_name(directory)).unwrap();
+        entries.map(|entry| entry.unwrap().path())
+    });
     let source: String = files
         .filter(|file| file.extension().is_some_and(|extension| extension == "rs"))
         .map(|file| std::fs::read_to_string(file).unwrap())
