@@ -32,7 +32,7 @@ mod programs {
         conclude(inbound::uplink::<false>(skb), bytes)
     }
 
-    /// tc ingress of the host side of tasks' devices.
+    /// tc ingress of the host side of tasks' devices, and of bridges.
     #[classifier]
     pub fn task(context: TcContext) -> i32 {
         let skb = Skb::new(context.skb.skb);

@@ -17,7 +17,7 @@ pub struct Vip {
 #[serde(default, deny_unknown_fields)]
 pub struct Networks {
     /// Networks in which every task is reachable under its address from every node and task.
-    #[serde(deserialize_with = "networks")]
+    #[serde(deserialize_with = "flat")]
     pub flat: Vec<IpNet>,
 }
 
@@ -72,6 +72,19 @@ fn networks<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<IpNet>, D::Error>
         ))),
         None => Ok(networks),
     }
+}
+
+/// No more than the programs' table holds.
+fn flat<'de, D: Deserializer<'de>>(input: D) -> Result<Vec<IpNet>, D::Error> {
+    const MOST: usize = 1024;
+    let networks = networks(input)?;
+    if networks.len() > MOST {
+        return Err(D::Error::custom(format_args!(
+            "{} networks are more than the {MOST} there is room for",
+            networks.len()
+        )));
+    }
+    Ok(networks)
 }
 
 fn overlap(a: &IpNet, b: &IpNet) -> bool {

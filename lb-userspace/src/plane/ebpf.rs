@@ -13,6 +13,7 @@ pub mod cgroup;
 mod connected;
 mod counters;
 mod expiry;
+mod flat;
 mod hooks;
 mod host;
 mod layout;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
-use super::host::Host;
+use super::host::{Device, Host};
 use super::tables::Hooked;
 use crate::plane::Problem;
 
@@ -103,6 +103,34 @@ pub fn devices(found: &HashMap<IpAddr, Hooked>) -> HashSet<u32> {
     found.values().map(|hooked| hooked.device).collect()
 }
 
+/// The bridges behind which clients of this node are: with an address that their ports send to, and with no port that
+/// leads to the network. `uplinks` are served as such.
+pub fn bridges(host: &Host, uplinks: &HashSet<u32>) -> BTreeSet<u32> {
+    let addressed = host.local_addresses();
+    let bearing = host
+        .addresses
+        .iter()
+        .filter(|address| addressed.contains(&address.ip))
+        .map(|address| address.device);
+    let outside: HashSet<u32> = host
+        .devices
+        .iter()
+        .filter(|&(index, port)| uplinks.contains(index) || leads_outside(port))
+        .flat_map(|(&index, port)| [Some(index), port.master])
+        .flatten()
+        .collect();
+    let is_bridge = |index: &u32| {
+        let device = host.devices.get(index);
+        device.is_some_and(|device| device.kind.as_deref() == Some("bridge")) && !outside.contains(index)
+    };
+    bearing.filter(is_bridge).collect()
+}
+
+/// Hardware, or what stands for some of it.
+fn leads_outside(device: &Device) -> bool {
+    !device.loopback && matches!(device.kind.as_deref(), None | Some("bond" | "team" | "vlan"))
+}
+
 fn still_there(host: &Host, hooked: &Hooked) -> bool {
     host.devices
         .get(&hooked.device)
@@ -111,7 +139,7 @@ fn still_there(host: &Host, hooked: &Hooked) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::host::{Address, Device, Neighbour, Route};
+    use super::super::host::{Address, Neighbour, Route};
     use super::*;
 
     const TASK: IpAddr = IpAddr::V4(std::net::Ipv4Addr::new(172, 18, 0, 2));
@@ -206,6 +234,27 @@ mod tests {
         let hooks = find_all(&host, &nobody, [TASK], &[(TASK, FOUND)].into());
         assert_eq!(hooks.found, [(TASK, FOUND)].into());
         assert!(hooks.problems.is_empty());
+    }
+
+    #[test]
+    fn clients_are_behind_bridges_that_have_an_address_and_lead_nowhere_else() {
+        let none = HashSet::new();
+        let veth = |host: &mut Host| {
+            let port = host.devices.get_mut(&7).unwrap();
+            port.kind = Some("veth".into());
+        };
+        let mut host = host();
+        veth(&mut host);
+        assert_eq!(bridges(&host, &none), [2].into());
+        // Itself an uplink, or with one as its port.
+        assert!(bridges(&host, &[2].into()).is_empty());
+        assert!(bridges(&host, &[7].into()).is_empty());
+        host.devices.get_mut(&7).unwrap().kind = None;
+        assert!(bridges(&host, &none).is_empty());
+        veth(&mut host);
+        // What every bridge has by itself is not an address that anybody would send to.
+        host.addresses[0].ip = "fe80::1".parse().unwrap();
+        assert!(bridges(&host, &none).is_empty());
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub enum Place {
     /// tc ingress of an uplink.
     Uplink(u32),
     Xdp(u32, Mode),
-    /// tc ingress of the host side of a task's device.
+    /// tc ingress of the host side of a task's device, or of a bridge.
     Task(u32),
 }
 

@@ -84,6 +84,15 @@ impl State {
             problems.extend(problem);
             devices.insert(pair.back);
         }
+        let uplinks = self.uplinks.iter().map(|uplink| uplink.index).collect();
+        for bridge in hooks::bridges(&self.host, &uplinks) {
+            let problem = self.attach_task(bridge).err().map(|problem| Problem {
+                traffic: "containers there that are tasks of no service do not reach VIPs".into(),
+                ..problem
+            });
+            problems.extend(problem);
+            devices.insert(bridge);
+        }
         self.problems.insert("hooks", problems);
         self.drop_links(&devices);
         Ok(hooks.unresolved)
@@ -256,14 +265,14 @@ impl State {
         flags
     }
 
-    /// Ends attachments to devices that are gone or have no task any more, and XDP in a mode not wanted.
-    fn drop_links(&mut self, tasks: &HashSet<u32>) {
+    /// Ends attachments to devices that are gone or lead to no client or task any more, and XDP in a mode not wanted.
+    fn drop_links(&mut self, inside: &HashSet<u32>) {
         for place in self.links.places().collect::<Vec<_>>() {
             let uplink = self.uplinks.iter().find(|uplink| uplink.index == place.device());
             let wanted = match place {
                 Place::Uplink(_) => uplink.is_some(),
                 Place::Xdp(_, mode) => uplink.is_some_and(|uplink| uplink.xdp == Some(mode.into())),
-                Place::Task(device) => tasks.contains(&device),
+                Place::Task(device) => inside.contains(&device),
             };
             if !wanted {
                 self.links.detach(place);

@@ -15,6 +15,7 @@ use lb_common::trace::Trace;
 use lb_common::{Plain, V4, V6};
 
 use super::batch::{self, Cursor};
+use super::flat::Flat;
 use super::mapped::Mapped;
 use super::raw::Raw;
 use crate::plane::EbpfError;
@@ -29,6 +30,7 @@ pub struct Maps {
     pub member: Row<Member>,
     pub node: Row<Node>,
     pub peer: Table<V4, u16>,
+    pub flat: Flat,
     pub local: Table<u64, Local>,
     pub direct: Table<u64, End>,
     pub own: Table<V6, u8>,
@@ -103,6 +105,7 @@ impl Maps {
             member: row(object, "MEMBER")?,
             node: row(object, "NODE")?,
             peer: table(object, "PEER4")?,
+            flat: Flat::take(object)?,
             local: table(object, "LOCAL")?,
             direct: table(object, "DIRECT")?,
             own: table(object, "OWN")?,
@@ -245,7 +248,7 @@ fn mapped<V: Plain>(object: &mut Ebpf, name: &'static str) -> Result<Mapped<V>, 
     })
 }
 
-fn taken(object: &mut Ebpf, name: &'static str) -> Result<Map, EbpfError> {
+pub(super) fn taken(object: &mut Ebpf, name: &'static str) -> Result<Map, EbpfError> {
     object.take_map(name).ok_or(EbpfError::MissingMap(name))
 }
 
@@ -263,7 +266,7 @@ fn duplicate(map: &Map, name: &'static str) -> Result<OwnedFd, EbpfError> {
         })
 }
 
-fn failed(action: &'static str, map: &'static str) -> impl Fn(MapError) -> EbpfError {
+pub(super) fn failed(action: &'static str, map: &'static str) -> impl Fn(MapError) -> EbpfError {
     move |error| EbpfError::Map {
         action,
         map,

@@ -40,7 +40,17 @@ impl Connection {
     }
 
     pub fn open_with(target: SocketAddr, source: Option<IpAddr>, patience: Duration) -> io::Result<Self> {
-        let socket = super::socket(Type::STREAM, target, source)?;
+        Self::connect(super::socket(Type::STREAM, target, source)?, target, patience)
+    }
+
+    /// Connects from an address and port of its own choice.
+    pub fn open_from(target: SocketAddr, source: SocketAddr) -> io::Result<Self> {
+        let socket = super::socket(Type::STREAM, target, None)?;
+        socket.bind(&source.into())?;
+        Self::connect(socket, target, PATIENCE)
+    }
+
+    fn connect(socket: socket2::Socket, target: SocketAddr, patience: Duration) -> io::Result<Self> {
         socket.connect_timeout(&target.into(), patience)?;
         let stream = TcpStream::from(socket);
         stream.set_nodelay(true)?;

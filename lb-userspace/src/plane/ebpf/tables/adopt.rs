@@ -115,6 +115,7 @@ impl Tables {
                 tables.uplinks.insert(byte, uplink);
             }
         }
+        tables.maps.flat.set(&tables.flat)?;
         tables.adopt_hooks();
         Ok(tables)
     }

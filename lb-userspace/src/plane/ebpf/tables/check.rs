@@ -22,6 +22,7 @@ impl Tables {
         check_table("FRONT6", &mut self.maps.v6.front, &wanted.v6, &mut found)?;
         (self.fronts4, self.fronts6) = (wanted.v4, wanted.v6);
         self.check_locals(&mut found)?;
+        found.extend(self.maps.flat.set(&self.flat)?);
         check_table("PEER4", &mut self.maps.peer, &self.peers, &mut found)?;
         for (&tag, wanted) in &self.nodes {
             let node = self.maps.node.get(tag.into())?;
