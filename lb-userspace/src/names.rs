@@ -32,7 +32,7 @@ use dns::{Directory, Lookup, Reverse, Subject, Zone};
 use crate::model::{Snapshot, View};
 pub use ask::{Unaskable, record_type};
 use index::{Frame, Index};
-pub use serve::{NameServer, try_address, upstreams};
+pub use serve::{NameServer, has_address, try_address, upstreams};
 use visibility::{Sight, own_addresses};
 
 /// How often this node's own addresses are looked up: a bridge that comes has one.

@@ -116,7 +116,11 @@ fn names_text(names: &NamesReport, format: Format) -> String {
     zones.extend(names.cluster_domain.as_deref());
     let mut text = format!("{} of generation {}\n", zones.join(", "), names.generation);
     let listening = names.listening.iter().map(|listening| {
-        let state = listening.error.as_deref().unwrap_or("answers");
+        let state = match (&listening.error, listening.present) {
+            (Some(error), _) => error,
+            (None, true) => "answers",
+            (None, false) => "waits until a device has it",
+        };
         [listening.address.to_string(), state.into()]
     });
     text += &table(["ADDRESS", "STATE"], listening);
@@ -274,10 +278,12 @@ mod tests {
                 Listening {
                     address: "169.254.20.10:53".parse().unwrap(),
                     error: None,
+                    present: true,
                 },
                 Listening {
                     address: "192.0.2.11:53".parse().unwrap(),
                     error: Some(deaf.into()),
+                    present: true,
                 },
             ],
             upstreams: vec![Upstream {

@@ -36,6 +36,8 @@ pub struct Listening {
     pub address: SocketAddr,
     /// Why names cannot be asked for there.
     pub error: Option<String>,
+    /// Whether a device of this node has it.
+    pub present: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

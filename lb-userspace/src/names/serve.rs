@@ -1,7 +1,7 @@
 //! The name server at work: threads, sockets, what is reported about them.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::available_parallelism;
 use std::time::{Duration, Instant};
@@ -82,7 +82,10 @@ impl NameServer {
     }
 
     pub fn report(&self) -> NamesReport {
-        let listening = self.sockets.lock().clone();
+        let mut listening = self.sockets.lock().clone();
+        for listening in &mut listening {
+            listening.present = has_address(listening.address.ip());
+        }
         let upstreams: Vec<_> = self.handler.upstreams().into_iter().map(upstream).collect();
         let statistics = self.handler.statistics();
         let seconds = |latency: &dns::Latency| latency.nanoseconds.get() as f64 / 1e9;
@@ -131,6 +134,7 @@ impl Sockets {
         let wanted = wanted.iter().map(|address| Listening {
             address: *address,
             error: Some("not tried yet".into()),
+            present: false,
         });
         Self(Mutex::new(wanted.collect()))
     }
@@ -186,6 +190,11 @@ pub fn upstreams(dns: &Dns) -> Vec<SocketAddr> {
         Some(upstreams) => upstreams.clone(),
         None => resolv_conf::upstreams(&dns.listen, &own_addresses()),
     }
+}
+
+/// Whether a device of this node has it.
+pub fn has_address(ip: IpAddr) -> bool {
+    ip.is_unspecified() || ip.is_loopback() || own_addresses().contains(&ip)
 }
 
 /// Whether an address could be listened on now. Within a runtime.

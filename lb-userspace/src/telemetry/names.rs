@@ -77,7 +77,11 @@ pub fn register(registry: &mut Registry, names: &NamesReport) {
     let listening = gauges(registry, "dns_listening", "1 where names are answered");
     for address in &names.listening {
         let labels = vec![("address", address.address.to_string())];
-        set(&listening, labels, f64::from(u8::from(address.error.is_none())));
+        set(
+            &listening,
+            labels,
+            f64::from(u8::from(address.error.is_none() && address.present)),
+        );
     }
     let upstreams = gauges(registry, "dns_upstream_up", "1 where the upstream answers");
     for upstream in &names.upstreams {
@@ -101,6 +105,7 @@ pub fn sample() -> NamesReport {
         listening: vec![Listening {
             address: ([169, 254, 20, 10], 53).into(),
             error: None,
+            present: true,
         }],
         upstreams: vec![Upstream {
             address: ([192, 0, 2, 53], 53).into(),

@@ -119,7 +119,10 @@ fn an_address_that_comes_later_is_answered_and_one_that_is_taken_is_reported_and
         let [first, second] = &report.listening[..] else {
             panic!("{report:?}")
         };
-        assert_eq!(first.error, None);
+        assert_eq!(
+            (&first.error, first.present, second.present),
+            (&None, false, true)
+        );
         assert!(second.error.as_deref().unwrap().contains("in use"), "{second:?}");
         assert!(
             report.problems[0].error.contains("172.18.0.1:53/tcp"),

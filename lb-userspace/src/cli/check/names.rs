@@ -70,10 +70,14 @@ async fn served(dns: &Dns, address: SocketAddr, services: Option<&Desired>) -> F
         let soa = match ask(at, &apex, RecordType::SOA, by).await {
             Ok(answer) => answer,
             Err(error) => {
-                return failure(
-                    &format!("does not answer: {error}"),
-                    "see portico status; a firewall of this node may drop the questions".into(),
-                );
+                let fix = match names::has_address(at.ip()) {
+                    false => format!(
+                        "no device has {}: give it to one, or take it out of [dns] listen",
+                        at.ip()
+                    ),
+                    true => "see portico status; a firewall of this node may drop the questions".into(),
+                };
+                return failure(&format!("does not answer: {error}"), fix);
             }
         };
         if !soa.metadata.authoritative || soa.answers.is_empty() {
