@@ -111,7 +111,10 @@ impl Index {
 /// What is said about what was found.
 pub fn answer(finding: Finding<'_>, subject: Subject<'_>) -> Lookup {
     match finding {
-        Finding::Found(claims) => join(claims.iter().map(|claim| entry(claim, subject)).collect()),
+        Finding::Found(claims) => {
+            let entries: Vec<_> = claims.iter().map(|claim| entry(claim, subject)).collect();
+            join(&entries)
+        }
         Finding::Hidden(_) => Lookup::Hidden,
         Finding::Unknown => Lookup::Unknown,
     }
@@ -137,24 +140,24 @@ fn rank(kind: Kind) -> u8 {
     }
 }
 
-fn entry<'i>(claim: &'i Claim, subject: Subject<'_>) -> &'i Arc<Entry> {
+fn entry(claim: &Claim, subject: Subject<'_>) -> Arc<Entry> {
     let Forms { domain, cluster } = match (claim.kind, subject) {
-        (Kind::Task(place), _) => &claim.part.each[place].forms,
-        (_, Subject::Tasks { .. }) => &claim.part.tasks,
-        _ => &claim.part.whole,
+        (Kind::Task(place), _) => claim.part.task(place),
+        (_, Subject::Tasks { .. }) => claim.part.tasks.clone(),
+        _ => claim.part.whole.clone(),
     };
     match subject {
-        Subject::Kubernetes { .. } => cluster.as_ref().unwrap_or(domain),
+        Subject::Kubernetes { .. } => cluster.unwrap_or(domain),
         _ => domain,
     }
 }
 
 /// What several services answer together.
-fn join(entries: Vec<&Arc<Entry>>) -> Lookup {
-    if let [one] = entries[..] {
+fn join(entries: &[Arc<Entry>]) -> Lookup {
+    if let [one] = entries {
         return Lookup::Found(Arc::clone(one));
     }
-    let all = || entries.iter().map(|entry| &***entry);
+    let all = || entries.iter().map(|entry| &**entry);
     let v4: BTreeSet<_> = all().flat_map(|entry| &entry.v4).copied().collect();
     let v6: BTreeSet<_> = all().flat_map(|entry| &entry.v6).copied().collect();
     let mut ports: Vec<(Port, Vec<Target>)> = Vec::new();

@@ -8,7 +8,7 @@ use dns::{Entry, Host, Pointer, Port, Target, Transport, Zone};
 
 use crate::model::{Backend, Endpoint, Family, Naming, Protocol, Service, Standing};
 
-/// A service with all that is answered about it.
+/// A service with all that is answered about it as a whole; what is asked about a task alone is said when it is asked.
 pub struct Part {
     pub service: Arc<Service>,
     /// Lower-case, as everything here that is compared with what clients ask for.
@@ -19,12 +19,10 @@ pub struct Part {
     /// Where its name leads.
     pub whole: Forms,
     pub tasks: Forms,
-    /// In the order of the service's backends.
-    pub each: Box<[Task]>,
-    /// Of its VIPs.
-    pub pointer: Option<Arc<Pointer>>,
     /// Everything it is called.
     pub claims: Box<[(Arc<str>, Kind)]>,
+    /// Whether its hosts have names in the Kubernetes zone.
+    cluster: bool,
 }
 
 /// What is called so.
@@ -44,137 +42,115 @@ pub struct Forms {
     pub cluster: Option<Arc<Entry>>,
 }
 
-/// What is answered about one task.
-pub struct Task {
-    pub forms: Forms,
-    pub pointer: Option<Arc<Pointer>>,
-}
-
-/// Names that lead to something, in each zone.
-#[derive(Clone, Default)]
-struct Hosts {
-    domain: Option<Host>,
-    cluster: Option<Host>,
-}
-
 impl Part {
     /// `cluster`: whether there is a Kubernetes zone.
     pub fn new(service: &Arc<Service>, cluster: bool) -> Self {
         let naming = &service.naming;
-        let stack: Option<Arc<str>> = naming.stack.as_deref().map(lower);
-        let namespace = stack.as_deref().filter(|_| cluster);
-        let own_name = lower(&service.name);
-        let hosts = Hosts::new(
-            &own_name,
-            namespace.map(|stack| format!("{own_name}.{stack}.svc")),
-        );
-        let called: Vec<_> = service
-            .backends
-            .iter()
-            .map(|backend| host_of(service, backend))
-            .collect();
-        let tasks: Vec<_> = service.backends.iter().zip(&called).collect();
-        let tasks: Vec<_> = tasks
-            .into_iter()
-            .map(|(backend, name)| {
-                let cluster = namespace.map(|stack| format!("{name}.{own_name}.{stack}.svc"));
-                (backend, Hosts::new(name, cluster))
-            })
-            .collect();
-        let all = Forms::new(service, &chosen(&tasks));
-        let each = tasks
-            .iter()
-            .map(|task| {
-                let shown = matches!(task.0.standing, Standing::Active | Standing::Warming);
-                Task {
-                    forms: Forms::new(service, if shown { std::slice::from_ref(task) } else { &[] }),
-                    pointer: pointer(task.1.domain.as_ref(), naming),
-                }
-            })
-            .collect();
-        Self {
+        let nothing = Forms {
+            domain: Arc::default(),
+            cluster: None,
+        };
+        let mut part = Self {
             networks: naming.networks.iter().map(|network| lower(network)).collect(),
+            stack: naming.stack.as_deref().map(lower),
             public: naming.networks.iter().any(|network| **network == *Naming::PUBLIC),
-            whole: vips(service, &hosts).unwrap_or_else(|| all.clone()),
-            tasks: all,
-            each,
-            pointer: pointer(hosts.domain.as_ref(), naming),
-            claims: claims(service, own_name, &called),
-            stack,
+            whole: nothing.clone(),
+            tasks: nothing,
+            claims: claims(service),
+            cluster: cluster && naming.stack.is_some(),
             service: Arc::clone(service),
+        };
+        part.tasks = part.of_tasks(&chosen(&service.backends));
+        part.whole = part.of_vips().unwrap_or_else(|| part.tasks.clone());
+        part
+    }
+
+    /// What the name of one task leads to.
+    pub fn task(&self, place: usize) -> Forms {
+        let backend = &self.service.backends[place];
+        match backend.standing {
+            Standing::Active | Standing::Warming => self.of_tasks(&[backend]),
+            Standing::Draining | Standing::Unhealthy => self.of_tasks(&[]),
         }
     }
-}
 
-impl Hosts {
-    fn new(domain: &str, cluster: Option<String>) -> Self {
-        let host = |zone, name: &str| is_askable(name).then(|| Host::new(zone, name).ok())?;
-        Self {
-            domain: host(Zone::Domain, domain),
-            cluster: cluster.and_then(|name| host(Zone::Cluster, &name)),
-        }
+    /// What the addresses of a task, or the VIPs, are called.
+    pub fn pointer(&self, task: Option<usize>) -> Option<Pointer> {
+        let task = task.map(|place| &self.service.backends[place]);
+        Some(Pointer {
+            host: self.host(task, Zone::Domain)?,
+            ttl: self.service.naming.ttl,
+        })
     }
-}
 
-impl Forms {
-    /// An answer that leads to these tasks.
-    fn new(service: &Service, tasks: &[(&Backend, Hosts)]) -> Self {
-        let entry = |host: fn(&Hosts) -> Option<&Host>| {
-            let addresses = tasks.iter().flat_map(|(backend, _)| &backend.addresses);
-            let target = |port, (backend, hosts): &(&Backend, Hosts)| {
-                Some(Target {
-                    priority: 0,
-                    weight: backend.weight,
-                    port,
-                    host: host(hosts)?.clone(),
-                    addresses: backend.addresses.as_slice().into(),
-                })
-            };
-            entry(service, addresses, |port| {
-                tasks.iter().filter_map(|task| target(port, task)).collect()
+    /// Where a task, or the service, is found. `None` where it could not be asked for.
+    fn host(&self, task: Option<&Backend>, zone: Zone) -> Option<Host> {
+        let name = match task {
+            None => lower(&self.service.name),
+            Some(backend) => host_of(&self.service, backend),
+        };
+        let name: Arc<str> = match (zone, task, self.stack.as_deref()) {
+            (Zone::Domain, ..) | (Zone::Cluster, _, None) => name,
+            (Zone::Cluster, None, Some(stack)) => format!("{name}.{stack}.svc").into(),
+            (Zone::Cluster, Some(_), Some(stack)) => {
+                format!("{name}.{}.{stack}.svc", lower(&self.service.name)).into()
+            }
+        };
+        is_askable(&name).then(|| Host::new(zone, &name).ok())?
+    }
+
+    fn of_tasks(&self, tasks: &[&Backend]) -> Forms {
+        let target = |zone, port, backend: &Backend| {
+            Some(Target {
+                priority: 0,
+                weight: backend.weight,
+                port,
+                host: self.host(Some(backend), zone)?,
+                addresses: backend.addresses.as_slice().into(),
             })
         };
-        Self {
-            domain: entry(|hosts| hosts.domain.as_ref()),
-            cluster: tasks
-                .iter()
-                .any(|(_, hosts)| hosts.cluster.is_some())
-                .then(|| entry(|hosts| hosts.cluster.as_ref())),
-        }
+        self.forms(|zone| {
+            let addresses = tasks.iter().flat_map(|backend| &backend.addresses);
+            entry(&self.service, addresses, |port| {
+                let targets = tasks.iter().filter_map(|backend| target(zone, port, backend));
+                targets.collect()
+            })
+        })
     }
-}
 
-/// What leads to the VIPs; `None` where the name leads to the tasks.
-fn vips(service: &Service, hosts: &Hosts) -> Option<Forms> {
-    if service.naming.endpoint == Endpoint::Dnsrr || service.vips.is_empty() {
-        return None;
-    }
-    // An address that no task could answer at would be waited for in vain, and IPv6 is tried first.
-    let served = |vip: &&IpAddr| {
-        let mut addresses = service.backends.iter().flat_map(|backend| &backend.addresses);
-        service.backends.is_empty() || addresses.any(|address| Family::of(*address) == Family::of(**vip))
-    };
-    let vips: Vec<IpAddr> = service.vips.iter().filter(served).copied().collect();
-    let form = |host: &Host| {
-        entry(service, &vips, |port| {
-            let target = Target {
+    /// What leads to the VIPs; `None` where the name leads to the tasks.
+    fn of_vips(&self) -> Option<Forms> {
+        let service = &self.service;
+        if service.naming.endpoint == Endpoint::Dnsrr || service.vips.is_empty() {
+            return None;
+        }
+        // An address that no task could answer at would be waited for in vain, and IPv6 is tried first.
+        let served = |vip: &&IpAddr| {
+            let mut addresses = service.backends.iter().flat_map(|backend| &backend.addresses);
+            service.backends.is_empty() || addresses.any(|address| Family::of(*address) == Family::of(**vip))
+        };
+        let vips: Vec<IpAddr> = service.vips.iter().filter(served).copied().collect();
+        let target = |zone, port| {
+            Some(Target {
                 priority: 0,
                 weight: 1,
                 port,
-                host: host.clone(),
+                host: self.host(None, zone)?,
                 addresses: vips.as_slice().into(),
-            };
-            vec![target]
-        })
-    };
-    let domain = match &hosts.domain {
-        Some(host) => form(host),
-        None => entry(service, &vips, |_| Vec::new()),
-    };
-    Some(Forms {
-        domain,
-        cluster: hosts.cluster.as_ref().map(form),
-    })
+            })
+        };
+        Some(self.forms(|zone| entry(service, &vips, |port| target(zone, port).into_iter().collect())))
+    }
+
+    /// Where no port has a name there is no host in it, and one form does for both zones.
+    fn forms(&self, entry: impl Fn(Zone) -> Arc<Entry>) -> Forms {
+        let domain = entry(Zone::Domain);
+        let differs = self.cluster && !domain.ports.is_empty();
+        Forms {
+            domain,
+            cluster: differs.then(|| entry(Zone::Cluster)),
+        }
+    }
 }
 
 fn entry<'a>(
@@ -208,10 +184,10 @@ fn entry<'a>(
 }
 
 /// Those that take new connections; those that soon will, where there are no others.
-fn chosen<'a>(tasks: &[(&'a Backend, Hosts)]) -> Vec<(&'a Backend, Hosts)> {
+fn chosen(backends: &[Backend]) -> Vec<&Backend> {
     let standing = |wanted| {
-        let tasks = tasks.iter().filter(move |task| task.0.standing == wanted);
-        tasks.cloned().collect::<Vec<_>>()
+        let backends = backends.iter().filter(move |backend| backend.standing == wanted);
+        backends.collect::<Vec<_>>()
     };
     let active = standing(Standing::Active);
     match active.is_empty() {
@@ -220,21 +196,14 @@ fn chosen<'a>(tasks: &[(&'a Backend, Hosts)]) -> Vec<(&'a Backend, Hosts)> {
     }
 }
 
-fn pointer(host: Option<&Host>, naming: &Naming) -> Option<Arc<Pointer>> {
-    let host = host?.clone();
-    Some(Arc::new(Pointer {
-        host,
-        ttl: naming.ttl,
-    }))
-}
-
-fn claims(service: &Service, own_name: Arc<str>, called: &[Arc<str>]) -> Box<[(Arc<str>, Kind)]> {
+fn claims(service: &Service) -> Box<[(Arc<str>, Kind)]> {
     let aliases = service.naming.aliases.iter();
     let mut claims: BTreeSet<_> = aliases.map(|alias| (lower(alias), Kind::Alias)).collect();
-    claims.insert((own_name, Kind::Service));
-    for (place, (backend, called)) in service.backends.iter().zip(called).enumerate() {
-        let names = backend.names.iter().chain([&backend.task, called]);
+    claims.insert((lower(&service.name), Kind::Service));
+    for (place, backend) in service.backends.iter().enumerate() {
+        let names = backend.names.iter().chain([&backend.task]);
         claims.extend(names.map(|name| (lower(name), Kind::Task(place))));
+        claims.insert((host_of(service, backend), Kind::Task(place)));
     }
     claims.into_iter().filter(|(name, _)| is_askable(name)).collect()
 }

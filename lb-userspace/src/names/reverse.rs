@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use dns::{Pointer, Reverse};
+use dns::Reverse;
 
 use super::index::{Index, Owner};
 use super::visibility::Sight;
@@ -20,18 +20,16 @@ impl Index {
         if self.addresses.get(&address).is_empty() {
             return Reverse::Unknown;
         }
-        let owner = self.owner(sight, address).and_then(pointer);
-        owner.map_or(Reverse::Hidden, |pointer| Reverse::Found(Arc::clone(pointer)))
+        let owner = self.owner(sight, address);
+        let pointer = owner.and_then(|owner| owner.part.pointer(owner.task));
+        pointer.map_or(Reverse::Hidden, |pointer| Reverse::Found(Arc::new(pointer)))
     }
 
     /// A VIP is its service's everywhere. The address of a task is meant as it is understood on this node; tasks of other
     /// nodes are named only where one alone has it, for where subnets repeat nobody here can reach them by it.
     pub fn owner(&self, sight: Sight<'_>, address: IpAddr) -> Option<&Owner> {
         let owners = self.addresses.get(&address);
-        let seen = || {
-            let seen = owners.iter().filter(move |owner| sight.part(&owner.part));
-            seen.filter(|owner| pointer(owner).is_some())
-        };
+        let seen = || owners.iter().filter(move |owner| sight.part(&owner.part));
         let vip = seen().filter(|owner| owner.task.is_none()).min_by_key(key);
         let here = || seen().filter(|owner| owner.here).min_by_key(key);
         let elsewhere = || seen().next().filter(|_| owners.len() == 1);
@@ -41,11 +39,4 @@ impl Index {
 
 fn key<'i>(owner: &&'i Owner) -> (&'i str, Option<usize>) {
     (&owner.part.service.name, owner.task)
-}
-
-fn pointer(owner: &Owner) -> Option<&Arc<Pointer>> {
-    match owner.task {
-        None => owner.part.pointer.as_ref(),
-        Some(place) => owner.part.each[place].pointer.as_ref(),
-    }
 }
