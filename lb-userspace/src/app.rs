@@ -19,7 +19,7 @@ use crate::api::{Agent, Problem, server};
 use crate::config::{Config, Mode};
 use crate::health;
 use crate::model::{Agreed, Identity, Past, Writer};
-use crate::names::NameServer;
+use crate::names::{NameServer, upstreams};
 use crate::peer::{self, drains};
 use crate::plane::{EbpfError, EbpfPlane};
 use crate::source::file;
@@ -63,6 +63,9 @@ async fn agent(config: Config) -> Result<(), Problem> {
     let keys = config.cluster.keys();
     let identity = Identity::new(keys.identity);
     let node: Arc<str> = config.node.as_str().into();
+    if let (PlaneState::Running(plane), NamesState::Running(_)) = (&plane, &names) {
+        plane.steer(&config.dns, &upstreams(&config.dns));
+    }
     let (active, shapes) = match &plane {
         PlaneState::Running(plane) => (plane.found_active(), plane.found_shapes()),
         PlaneState::Missing(_) => Default::default(),

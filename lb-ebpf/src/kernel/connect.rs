@@ -11,6 +11,7 @@ use lb_common::{V4, V6};
 
 use super::call::{Call, OWN_NAMESPACE};
 use super::choose::head;
+use super::clock;
 use super::socket::Lookup;
 use super::steer::{DIRECT, OWN, RESOLVER};
 use super::tables::{self, MEMBER, POOL, Tables};
@@ -76,6 +77,8 @@ pub fn choose<V: Side>(call: Call, address: V::Address, asked: &End, protocol: u
     if asked.port == DNS
         && let Some(server) = resolver(&asked.address)
         && !call.is_of_node()
+        // The name server ends with its agent; the one that was asked for may still answer.
+        && !tables::settings().are_stale(clock::now())
     {
         return Some((server, 0));
     }

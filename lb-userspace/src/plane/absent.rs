@@ -1,10 +1,11 @@
 //! The eBPF plane of an agent that was built without it: the same face, and one answer.
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::{Difference, EbpfError, PlaneReport, Question, TraceReport};
-use crate::config::Config;
+use crate::config::{Config, Dns};
 use crate::model::{Shape, Snapshot};
 
 /// Never made.
@@ -21,6 +22,10 @@ impl EbpfPlane {
     }
 
     pub fn found_shapes(&self) -> HashMap<u64, Shape> {
+        match *self {}
+    }
+
+    pub fn steer(&self, _: &Dns, _: &[SocketAddr]) {
         match *self {}
     }
 

@@ -44,7 +44,7 @@ mod ways;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::convert::Infallible;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
@@ -53,9 +53,10 @@ use tokio::task::JoinSet;
 use self::host::Host;
 use self::netlink::Netlink;
 use self::state::State;
+use self::steering::Steering;
 use self::supervise::Duty;
 use super::{Difference, EbpfError, PlaneReport, Problem, Question, TraceReport};
-use crate::config::Config;
+use crate::config::{Config, Dns};
 use crate::model::{Shape, Snapshot};
 
 /// The plane of one agent. Clones are the same plane; with the last one the agent's part ends, and packets flow on.
@@ -129,6 +130,12 @@ impl EbpfPlane {
     /// Slots and affinity of the pools that an agent before this one left, by pool id.
     pub fn found_shapes(&self) -> HashMap<u64, Shape> {
         self.shared.state().found_shapes().clone()
+    }
+
+    /// With `dns.intercept`, what containers ask of these name servers is led to ours. To be said before the first
+    /// snapshot.
+    pub fn steer(&self, dns: &Dns, upstreams: &[SocketAddr]) {
+        self.shared.state().steer(Steering::new(dns, upstreams));
     }
 
     /// Makes the kernel show the snapshot. Blocks: for microseconds to milliseconds as a rule, for as long as the kernel

@@ -104,7 +104,7 @@ impl State {
                 config.dns.listen.iter().map(|listen| listen.ip()),
             ),
             cgroup: Cgroup::new(config.cgroup.clone(), pins.links()),
-            steering: Steering::new(&config.dns),
+            steering: Steering::default(),
             graves: Graves::default(),
             namespace: sockets::own_cookie().unwrap_or_default(),
             ports: ReservedPorts::new(&config.paths.runtime),
@@ -161,6 +161,11 @@ impl State {
         self.generation = snapshot.generation;
         self.applied_in = began.elapsed().as_micros() as u64;
         Ok(())
+    }
+
+    /// What is asked of these name servers shall be led to ours; to be said before the first snapshot.
+    pub fn steer(&mut self, steering: Steering) {
+        self.steering = steering;
     }
 
     /// Ends the sockets of tasks that left.

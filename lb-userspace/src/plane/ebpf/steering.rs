@@ -24,12 +24,13 @@ pub struct Steering {
 }
 
 impl Steering {
-    pub fn new(dns: &Dns) -> Self {
+    /// `upstreams` are those that our own name server asks.
+    pub fn new(dns: &Dns, upstreams: &[SocketAddr]) -> Self {
         if !dns.intercept {
             return Self::default();
         }
         let first = |is: fn(&SocketAddr) -> bool| dns.listen.iter().copied().find(is);
-        let upstreams = dns.upstreams.iter().flatten().map(SocketAddr::ip);
+        let upstreams = upstreams.iter().map(SocketAddr::ip);
         Self {
             from: [IpAddr::V4(DOCKER)].into_iter().chain(upstreams).collect(),
             to4: first(SocketAddr::is_ipv4),
@@ -82,27 +83,25 @@ impl Steering {
 mod tests {
     use super::*;
 
-    fn dns(intercept: bool) -> Dns {
-        Dns {
+    fn steering(intercept: bool) -> Steering {
+        let dns = Dns {
             listen: vec!["169.254.20.10:53".parse().unwrap()],
-            upstreams: Some(vec![
-                "192.0.2.53:53".parse().unwrap(),
-                "[2001:db8::53]:53".parse().unwrap(),
-            ]),
             intercept,
             ..Dns::default()
-        }
+        };
+        let upstreams = ["192.0.2.53:53", "[2001:db8::53]:53"].map(|address| address.parse().unwrap());
+        Steering::new(&dns, &upstreams)
     }
 
     #[test]
     fn nothing_is_steered_unless_it_is_wanted() {
-        assert_eq!(Steering::new(&dns(false)), Steering::default());
-        assert!(Steering::new(&dns(false)).entries().is_empty());
+        assert_eq!(steering(false), Steering::default());
+        assert!(steering(false).entries().is_empty());
     }
 
     #[test]
     fn dockers_resolver_and_the_upstreams_lead_to_the_first_listener_of_their_family() {
-        let steering = Steering::new(&dns(true));
+        let steering = steering(true);
         let entries = steering.entries();
         let to = End::new(mapped("169.254.20.10".parse().unwrap()), [0, 53]);
         let from = |address: &str| entries.get(&mapped(address.parse().unwrap())).copied();
