@@ -122,6 +122,15 @@ fn problems(
             .fix(format!("see whether an agent runs on {}", peer.node))
     });
     let unnamed = names.iter().flat_map(|names| &names.problems).map(Problem::from);
+    let stale = names.filter(|names| names.problems.is_empty() && names.generation < snapshot.generation);
+    let stale = stale.map(|names| {
+        Problem::new("the name server is behind")
+            .because(format!(
+                "tells the names of generation {} of {}",
+                names.generation, snapshot.generation
+            ))
+            .traffic("names are answered as the older generation says; connections follow the new one")
+    });
     failed
         .chain(reported)
         .chain(behind)
@@ -129,6 +138,7 @@ fn problems(
         .chain(silent)
         .chain(away)
         .chain(unnamed)
+        .chain(stale)
         .chain(idle(snapshot))
         .chain(first_of(snapshot, kept_shape))
         .chain(first_of(snapshot, without_vip))

@@ -1,11 +1,14 @@
 //! What each client is answered, and that the index says what the snapshot does.
 
+mod many;
 mod naive;
+mod ports;
+mod reverse;
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use dns::{Directory, Entry, Lookup, Reverse, Subject, Zone};
+use dns::{Directory, Entry, Lookup, Subject, Zone};
 
 use super::Names;
 use crate::model::{Affinity, Backend, Endpoint, Exposed, Naming, Protocol, Service, Snapshot, Standing};
@@ -317,87 +320,6 @@ fn one_alias_of_two_services_leads_to_both_and_a_services_own_name_to_it_alone()
 }
 
 #[test]
-fn ports_with_a_name_lead_to_the_vip_or_to_each_task() {
-    let names = names(shop());
-    let ports = |name: &str| -> Vec<String> {
-        let entry = entry(&names, name);
-        let targets = entry.ports.iter().flat_map(|port| {
-            let targets = port.targets.iter();
-            targets.map(|target| {
-                let addresses = target.addresses.iter().map(ToString::to_string);
-                let host = format!("{:?}", target.host);
-                let host = host
-                    .split("Name(\"")
-                    .nth(1)
-                    .unwrap()
-                    .split('"')
-                    .next()
-                    .unwrap()
-                    .to_owned();
-                format!(
-                    "{} {host}:{} {}",
-                    port.name,
-                    target.port,
-                    addresses.collect::<Vec<_>>().join(",")
-                )
-            })
-        });
-        targets.collect()
-    };
-    assert_eq!(ports("web"), ["http web:80 10.254.0.1,fdfe:706f:7274::1"]);
-    assert_eq!(
-        ports("tasks.web"),
-        [
-            "http web.1:80 172.18.0.2,2001:db8:18::2",
-            "http web.2:80 172.18.0.2"
-        ]
-    );
-    assert_eq!(ports("web.2"), ["http web.2:80 172.18.0.2"]);
-    assert_eq!(
-        ports("db"),
-        ["pg db.1:5432 172.18.0.4", "pg node2-172-18-0-9:5432 172.18.0.9"]
-    );
-}
-
-#[test]
-fn kubernetes_names_need_the_namespace() {
-    let names = Names::new(HERE, [], true);
-    names.show(&snapshot(1, shop()));
-    let ask = |host, service, namespace| {
-        let subject = Subject::Kubernetes {
-            host,
-            service,
-            namespace,
-        };
-        names.lookup(HOST, subject)
-    };
-    let vips = "10.254.0.1 fdfe:706f:7274::1";
-    for (host, service, namespace, expected) in [
-        (None, "web", "shop", vips),
-        (None, "www", "shop", vips),
-        (None, "web", "other", "unknown"),
-        (None, "db", "shop", "unknown"),
-        (Some("web.1"), "web", "shop", "172.18.0.2 2001:db8:18::2"),
-        (Some("blue"), "www", "shop", "172.18.0.2 2001:db8:18::2"),
-        (Some("db.1"), "web", "shop", "unknown"),
-    ] {
-        let told = told(&ask(host, service, namespace));
-        assert_eq!(told, expected, "{host:?} {service} {namespace}");
-    }
-    // SRV records stay in the zone that was asked.
-    let Lookup::Found(entry) = ask(None, "web", "shop") else {
-        panic!()
-    };
-    let host = format!("{:?}", entry.ports[0].targets[0].host);
-    assert!(
-        host.contains("Cluster") && host.contains("web.shop.svc"),
-        "{host}"
-    );
-    assert!(names.encloses(HOST, Zone::Cluster, "shop.svc"));
-    assert!(!names.encloses(HOST, Zone::Cluster, "other.svc"));
-}
-
-#[test]
 fn names_that_have_others_below_them_exist() {
     let names = names(shop());
     for (name, everybody, front) in [
@@ -417,94 +339,6 @@ fn names_that_have_others_below_them_exist() {
         );
         assert!(!names.encloses(ip(STRANGER), Zone::Domain, name), "{name}");
     }
-}
-
-/// The name, or `hidden` or `unknown`.
-fn who(names: &Names, client: &str, address: &str) -> String {
-    match names.reverse(ip(client), ip(address)) {
-        Reverse::Found(pointer) => {
-            let host = format!("{:?}", pointer.host);
-            host.split("Name(\"")
-                .nth(1)
-                .unwrap()
-                .split('"')
-                .next()
-                .unwrap()
-                .to_owned()
-        }
-        Reverse::Hidden => "hidden".into(),
-        Reverse::Unknown => "unknown".into(),
-    }
-}
-
-#[test]
-fn addresses_have_names_in_both_families() {
-    let names = names(shop());
-    for (client, address, expected) in [
-        ("127.0.0.1", "10.254.0.1", "web"),
-        ("127.0.0.1", "fdfe:706f:7274::1", "web"),
-        ("172.18.0.4", "10.254.0.1", "web"),
-        (STRANGER, "10.254.0.1", "hidden"),
-        // Also that of a task on node2, where it means another.
-        ("127.0.0.1", "172.18.0.2", "web.1"),
-        ("127.0.0.1", "2001:db8:18::2", "web.1"),
-        ("127.0.0.1", "172.18.0.9", "node2-172-18-0-9"),
-        ("172.18.0.5", "172.18.0.4", "hidden"),
-        ("127.0.0.1", "172.18.0.77", "unknown"),
-    ] {
-        assert_eq!(who(&names, client, address), expected, "{address} to {client}");
-    }
-}
-
-#[test]
-fn an_address_that_two_other_nodes_have_is_nobodys_here() {
-    let task = |n: u8| {
-        backend(
-            &format!("a.{n}"),
-            &format!("node{n}"),
-            &["172.18.0.2"],
-            Standing::Active,
-        )
-    };
-    let names = names([service("a", &[Naming::PUBLIC], vec![task(2), task(3)])]);
-    assert_eq!(who(&names, STRANGER, "172.18.0.2"), "hidden");
-}
-
-#[test]
-fn the_nodes_own_address_is_not_named_after_its_tasks() {
-    let task = backend("a.1", HERE, &["192.0.2.11"], Standing::Active);
-    let names = names([service("a", &[Naming::PUBLIC], vec![task])]);
-    assert_eq!(who(&names, STRANGER, "192.0.2.11"), "a.1");
-    names.own.store(Arc::new([ip("192.0.2.11")].into()));
-    assert_eq!(who(&names, STRANGER, "192.0.2.11"), "unknown");
-}
-
-#[test]
-fn ten_thousand_services_are_shown_soon_and_one_change_at_once() {
-    let one = |n: u32, standing| {
-        let [_, _, c, d] = n.to_be_bytes();
-        let tasks = (1..=10).map(|task| {
-            let address = format!("10.{task}.{c}.{d}");
-            backend(&format!("s{n}.{task}"), "node2", &[&address], standing)
-        });
-        service(&format!("s{n}"), &[Naming::PUBLIC], tasks.collect())
-    };
-    let all = snapshot(1, (0..10_000).map(|n| one(n, Standing::Active)));
-    let names = Names::new(HERE, [], false);
-    let start = std::time::Instant::now();
-    names.show(&all);
-    eprintln!("10,000 services in {:?}", start.elapsed());
-    let mut next = Snapshot::clone(&all);
-    next.generation = 2;
-    next.services
-        .insert("s77".into(), Arc::new(one(77, Standing::Draining)));
-    let start = std::time::Instant::now();
-    names.show(&Arc::new(next));
-    let took = start.elapsed();
-    eprintln!("one change in {took:?}");
-    assert_eq!(answers(&names, STRANGER, "s77"), "");
-    // A bound that holds for a debug build on a busy machine.
-    assert!(took.as_millis() < 100, "{took:?}");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
-use dns::{Directory, Lookup, Subject, Zone};
+use dns::{Directory, Lookup, Reverse, Subject, Zone};
 use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
@@ -13,6 +13,7 @@ use crate::names::Names;
 
 const NETWORKS: [&str; 4] = [Naming::PUBLIC, "back", "front", "n.m"];
 const NAMES: [&str; 6] = ["a", "B", "a.1", "b.front", "x", "x.y"];
+const VIPS: [&str; 2] = ["10.254.0.1", "fdfe::1"];
 const STACKS: [&str; 2] = ["shop", "Front"];
 const ADDRESSES: [&str; 5] = [
     "172.18.0.2",
@@ -61,7 +62,7 @@ fn any_service() -> impl Strategy<Value = Service> {
         subsequence(&NAMES[..], 0..3),
         any::<bool>(),
     );
-    let vips = subsequence(&["10.254.0.1", "fdfe::1"][..], 0..=2);
+    let vips = subsequence(&VIPS[..], 0..=2);
     let backends = proptest::collection::vec(any_backend(), 0..4);
     (select(&NAMES[..]), naming, vips, backends).prop_map(
         |(name, (stack, networks, aliases, dnsrr), vips, backends)| {
@@ -148,6 +149,28 @@ impl<'s> Naive<'s> {
             .collect()
     }
 
+    /// Whether an address is somebody's that this client may know.
+    fn address(&self, address: IpAddr) -> &'static str {
+        let mut owners = Vec::new();
+        for service in self.snapshot.services.values() {
+            if service.vips.contains(&address) {
+                owners.push((true, self.sees(service)));
+            }
+            for backend in &service.backends {
+                if backend.addresses.contains(&address) {
+                    owners.push((&*backend.node == HERE, self.sees(service)));
+                }
+            }
+        }
+        // Meant are VIPs and tasks here; others only where there is no doubt.
+        match owners[..] {
+            [] => "unknown",
+            [(_, true)] => "found",
+            _ if owners.contains(&(true, true)) => "found",
+            _ => "hidden",
+        }
+    }
+
     fn name(&self, name: &str, scope: Option<&str>) -> String {
         let mut ranks: [Vec<BTreeSet<IpAddr>>; 3] = Default::default();
         let mut hidden = false;
@@ -214,6 +237,14 @@ proptest! {
             names.show(&snapshot);
             for client in CLIENTS {
                 let naive = Naive::new(&snapshot, ip(client), own);
+                for address in ADDRESSES.iter().chain(&VIPS).filter(|address| ip(address) != own) {
+                    let told = match names.reverse(ip(client), ip(address)) {
+                        Reverse::Found(_) => "found",
+                        Reverse::Hidden => "hidden",
+                        Reverse::Unknown => "unknown",
+                    };
+                    prop_assert_eq!(told, naive.address(ip(address)), "{} for {}", address, client);
+                }
                 for name in ["a", "b", "a.1", "b.front", "x", "x.y", "n"] {
                     for scope in [None, Some("default"), Some("back"), Some("front"), Some("shop"), Some("n.m")] {
                         let subject = Subject::Name { name, scope };
