@@ -16,7 +16,7 @@ use super::skb::Skb;
 use super::tables::{self, POOL, UPLINK};
 use super::{Path, clock, fragment, note, reply, scope, socket, too_big, tunnel};
 use crate::frame::{Frame, L3};
-use crate::parse::{Four, Kind, Part, Six, is_summed, verify};
+use crate::parse::{Four, Kind, Packet, Part, Six, is_summed, verify};
 use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, tcp};
 
 /// A pool without members drops what comes for this long, then it resets: its tasks may be on their way.
@@ -87,12 +87,25 @@ fn from_task<V: Path>(skb: Skb) -> Verdict {
 #[inline(always)]
 fn ask<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
     let Some(number) = tables::front_from_here::<V>(&case.packet.key.to()) else {
-        return Verdict::NotOurs;
+        return refuse::<V>(skb, case);
     };
     if case.arrival.device == 0 {
         scope::mark::<V>(case);
     }
     let verdict = serve::<V, false>(skb, case, number);
+    act::<V>(skb, case, verdict)
+}
+
+/// Nothing but what is for VIPs comes by `portico0`, and behind it is nobody who could say that a port is closed.
+#[inline(always)]
+fn refuse<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
+    if case.arrival.device == 0 || !is_segment(&case.packet) {
+        return Verdict::NotOurs;
+    }
+    if let Err(verdict) = verify(skb, &case.packet) {
+        return verdict;
+    }
+    let verdict = refusal::<false>(case.now);
     act::<V>(skb, case, verdict)
 }
 
@@ -179,16 +192,26 @@ fn empty<V: Path, const DRY: bool>(case: &mut Case<V::Address>) -> Verdict {
     let since = POOL
         .get(case.choice.pool)
         .map_or(case.now, |pool| pool.empty_since);
-    let packet = &case.packet;
-    let answers = packet.kind == Kind::Tcp && packet.flags & tcp::RST == 0 && packet.part != Part::Later;
     // A pool that has members, but none here at this instant, is being rewritten.
-    if since == 0 || !answers || tick::elapsed(case.now, since) <= EMPTY {
+    if since == 0 || !is_segment(&case.packet) || tick::elapsed(case.now, since) <= EMPTY {
         return Verdict::NoMember;
     }
-    if tables::settings().are_stale(case.now) {
+    refusal::<DRY>(case.now)
+}
+
+/// Whether a reset would answer it.
+#[inline(always)]
+fn is_segment<A>(packet: &Packet<A>) -> bool {
+    packet.kind == Kind::Tcp && packet.flags & tcp::RST == 0 && packet.part != Part::Later
+}
+
+/// A reset, where this node's view is fresh and its limit allows.
+#[inline(always)]
+fn refusal<const DRY: bool>(now: u32) -> Verdict {
+    if tables::settings().are_stale(now) {
         return Verdict::StaleView;
     }
-    if !DRY && !clock::spend(limit::RESETS, tables::settings().resets, case.now) {
+    if !DRY && !clock::spend(limit::RESETS, tables::settings().resets, now) {
         return Verdict::ResetLimit;
     }
     Verdict::Reset

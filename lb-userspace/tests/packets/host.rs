@@ -135,11 +135,18 @@ fn a_flow_that_moves_between_uplink_and_portico0_is_answered_where_it_spoke_last
     }
 }
 
+/// A VIP is nobody's address: no kernel would refuse the connection.
 #[test]
-fn what_is_for_no_service_is_left_alone_behind_portico0() {
+fn a_connection_of_the_node_itself_to_a_port_that_no_service_has_is_refused() {
     let Some((mut rig, device)) = rig() else { return };
     for net in BOTH {
-        let packet = Packet::syn(net.client(), net.front(port::NONE));
-        assert_eq!(rig.behind(device, &packet.frame()).verdict(), Verdict::NotOurs);
+        let (client, closed) = (net.client(), net.front(port::NONE));
+        let syn = Packet::syn(client, closed);
+        let reset = read(&upwards(rig.behind(device, &syn.frame()).sent(Verdict::Reset)));
+        assert_eq!((reset.from, reset.to), (closed, client));
+        let datagram = Packet::udp(client, closed);
+        assert_eq!(rig.behind(device, &datagram.frame()).verdict(), Verdict::NotOurs);
+        // A task that asks for such a port asks somebody else.
+        assert_eq!(rig.task(&syn.frame()).verdict(), Verdict::NotOurs);
     }
 }
