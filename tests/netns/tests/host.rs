@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -31,10 +31,10 @@ fn given(cluster: &Cluster) -> Vec<SocketAddr> {
     let web = cluster
         .portico_json("node1", &["service", "show", "web"])
         .unwrap();
-    let ports = web["ports"].as_array().unwrap();
-    let at = |port: &serde_json::Value| port.as_str()?.split("/tcp").next()?.parse().ok();
-    let given: Vec<SocketAddr> = ports.iter().filter_map(at).collect();
-    assert_eq!(given.len(), 2, "{ports:?}");
+    let vips = web["naming"]["vips"].as_array().unwrap();
+    let at = |vip: &serde_json::Value| Some(SocketAddr::new(vip.as_str()?.parse().ok()?, 80));
+    let given: Vec<SocketAddr> = vips.iter().filter_map(at).collect();
+    assert_eq!(given.len(), 2, "{web}");
     given
 }
 
@@ -212,4 +212,51 @@ fn portico0_is_back_within_seconds_of_its_removal_and_connections_go_on() {
         assert!(connection.stream().read(&mut nothing).is_err());
     }
     reaches(&cluster, "node1", &targets, 3);
+}
+
+#[test]
+fn a_node_without_ipv6_of_its_own_reaches_ipv6_vips_all_the_same() {
+    let Some(cluster) = web("hostfour", 3).stage() else {
+        return;
+    };
+    let place = cluster.place("node2");
+    let off = [
+        "-6 route flush dev eth0",
+        "-6 address flush dev eth0 scope global",
+    ];
+    tool::ip(Some(place.name()), &off.map(str::to_owned)).unwrap();
+    let six = vips()[1];
+    let route = format!("route get {}", six.ip());
+    wait::until("another source is chosen", SOON, || {
+        let output = place
+            .command("ip")
+            .unwrap()
+            .args(route.split(' '))
+            .output()
+            .unwrap();
+        String::from_utf8_lossy(&output.stdout).contains("src fd70:6f72:7469:636f::1:")
+    })
+    .unwrap();
+    let mut tasks = BTreeSet::new();
+    for _ in 0..30 {
+        tasks.insert(http::ask(&place, six).unwrap().task);
+        tasks.insert(udp::ask(&place, six).unwrap().0);
+    }
+    assert_eq!(tasks.len(), 3);
+}
+
+#[test]
+fn a_port_that_no_service_has_is_refused_at_once() {
+    let Some(cluster) = web("hostclosed", 1).stage() else {
+        return;
+    };
+    whole(&cluster);
+    for vip in vips() {
+        let closed = SocketAddr::new(vip.ip(), 81);
+        let error = cluster
+            .place("node2")
+            .run(|| Connection::open(closed, None).unwrap_err())
+            .unwrap();
+        assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused, "{closed}");
+    }
 }
