@@ -220,11 +220,8 @@ fn a_node_without_ipv6_of_its_own_reaches_ipv6_vips_all_the_same() {
         return;
     };
     let place = cluster.place("node2");
-    let off = [
-        "-6 route flush dev eth0",
-        "-6 address flush dev eth0 scope global",
-    ];
-    tool::ip(Some(place.name()), &off.map(str::to_owned)).unwrap();
+    let own = cluster.state.nodes["node2"].address(0).v6;
+    tool::ip(Some(place.name()), &[format!("address del {own}/64 dev eth0")]).unwrap();
     let six = vips()[1];
     let route = format!("route get {}", six.ip());
     wait::until("another source is chosen", SOON, || {
