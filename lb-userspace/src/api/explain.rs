@@ -4,6 +4,7 @@
 //! counted in tables made for the changed set.
 
 mod scale;
+mod seen;
 mod share;
 
 use std::net::IpAddr;
@@ -17,6 +18,7 @@ use super::service;
 use crate::model::{Frontend, Pool, Service};
 
 pub use scale::Scaling;
+pub use seen::{Mask, Seen};
 pub use share::{Evenness, Share};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -30,6 +32,7 @@ pub struct Explanation {
     pub leads_to_vip: bool,
     pub answers: Vec<Answer>,
     pub tables: Vec<Table>,
+    pub seen: Seen,
     /// Nodes that new connections avoid because they are silent.
     pub suspected: Vec<String>,
     /// What the operator should know, each with its remedy.
@@ -79,6 +82,7 @@ pub fn explain(facts: &Facts, name: &str) -> Result<Explanation, Problem> {
             .iter()
             .map(|front| answer(facts, &pools, front))
             .collect(),
+        seen: seen::seen(facts, service),
         suspected: suspected(facts, service),
         warnings: warnings(service, &tables),
         tables,
@@ -178,6 +182,23 @@ mod tests {
         assert_eq!(answer.addresses.len(), 3);
         assert_eq!(answer.families, ["IPv4"]);
         assert_eq!(explanation.warnings, [] as [&str; 0]);
+    }
+
+    #[test]
+    fn each_node_stands_in_for_clients_that_its_tasks_cannot_see() {
+        let mut facts = sample::facts();
+        let own: Vec<IpAddr> = vec![[192, 0, 2, 11].into(), "2001:db8::11".parse().unwrap()];
+        facts.planes[0].report.masks = own.clone();
+        facts.planes[0].report.flat = vec!["10.1.0.0/16".parse().unwrap()];
+        let seen = explain(&facts, "web").unwrap().seen;
+        let masks: Vec<_> = seen
+            .masks
+            .iter()
+            .map(|mask| (&*mask.node, &mask.addresses))
+            .collect();
+        assert_eq!(masks[0], ("node1", &own));
+        assert_eq!(masks[1], ("node2", &vec![[192, 0, 2, 12].into()]));
+        assert_eq!(seen.flat.len(), 1);
     }
 
     #[test]

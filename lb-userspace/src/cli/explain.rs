@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use super::listing::escape;
 use super::output::{Format, indent, print, table};
 use super::words::{count, or_dash};
-use crate::api::explain::{Answer, Explanation, Scaling, Table};
+use crate::api::explain::{Answer, Explanation, Scaling, Seen, Table};
 use crate::api::naming::NamingView;
 use crate::api::{Client, Problem};
 
@@ -43,7 +43,7 @@ fn text(explanation: &Explanation) -> String {
         );
     }
     text += "\nthe client's address\n";
-    text += &indent(ADDRESS);
+    text += &indent(&seen(&explanation.seen));
     text
 }
 
@@ -197,11 +197,39 @@ fn scaling(scaling: &Scaling, verb: &str, which: &str, slots: u32) -> String {
     )
 }
 
-const ADDRESS: &str = "\
+fn seen(seen: &Seen) -> String {
+    let list = |addresses: &[IpAddr]| {
+        let listed: Vec<_> = addresses.iter().map(ToString::to_string).collect();
+        listed.join(" and ")
+    };
+    let masks: Vec<String> = seen
+        .masks
+        .iter()
+        .take(LISTED)
+        .map(|mask| format!("{} is {}", mask.node, list(&mask.addresses)))
+        .collect();
+    let mut text = "\
 Every task sees the client's own address and port, through every node.
-Not so where the task could not answer it: a client inside the task's own subnet, a task on another node's bridge
-with the same subnet, and a task that reaches itself. These are seen under an address of the node.
-";
+Not so where the task could not answer it: a container on another node (bridges have the same subnets everywhere),
+a client inside the task's own subnet, and a task that reaches itself. These are seen as the task's own node.
+"
+    .to_owned();
+    if !masks.is_empty() {
+        text += &format!("In their place {}", masks.join(", "));
+        if seen.masks.len() > LISTED {
+            text += &format!(", and so on for {} more", seen.masks.len() - LISTED);
+        }
+        text += ".\n";
+    }
+    if !seen.flat.is_empty() {
+        let flat: Vec<_> = seen.flat.iter().map(ToString::to_string).collect();
+        text += &format!(
+            "Clients in flat networks ({}) are seen as they are, except a task by itself.\n",
+            flat.join(", ")
+        );
+    }
+    text
+}
 
 #[cfg(test)]
 mod tests {
@@ -219,6 +247,7 @@ mod tests {
             "Scaled to 4 tasks, web.4 comes: ",
             "Scaled to 2 tasks, web.3 goes: ",
             "sees the client's own address",
+            "In their place node1 is 192.0.2.11, node2 is 192.0.2.12",
         ] {
             assert!(text.contains(expected), "{expected:?} is not in\n{text}");
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
 use crate::model::Protocol;
@@ -18,6 +19,12 @@ pub struct PlaneReport {
     pub interfaces: Vec<InterfaceReport>,
     #[serde(default)]
     pub portico0: Portico0Report,
+    /// This node's addresses that tasks see in place of a client's where they could not answer that, one of each family.
+    #[serde(default)]
+    pub masks: Vec<IpAddr>,
+    /// Networks whose clients are seen as they are, wherever they are.
+    #[serde(default)]
+    pub flat: Vec<IpNet>,
     /// One for each verdict, in the order of [`lb_common::Verdict::ALL`].
     pub counters: Vec<CounterReport>,
     pub flows: FlowReport,

@@ -348,11 +348,23 @@ impl State {
             applied_in: self.applied_in,
             interfaces: self.uplinks.clone(),
             portico0: self.portico0_report(),
+            masks: self.masks(),
+            flat: self.tables.flat().to_vec(),
             counters: counters::read(&self.tables.maps.counter),
             flows: self.expiry.counted().clone(),
             sockets: self.steering.report(self.cgroup.report()),
             problems,
         }
+    }
+
+    /// What stands for clients whose address a task cannot answer, by family; nothing before there are programs.
+    fn masks(&self) -> Vec<IpAddr> {
+        let own = self
+            .programs
+            .iter()
+            .map(|loaded| IpAddr::from(loaded.identity.address));
+        let six = IpAddr::from(self.tables.source6());
+        own.chain([six]).filter(|mask| !mask.is_unspecified()).collect()
     }
 
     pub fn trace(&mut self, question: &Question) -> Result<TraceReport, EbpfError> {

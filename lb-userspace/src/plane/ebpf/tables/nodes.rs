@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use ipnet::IpNet;
 use lb_common::table::{Node, Settings, Uplink};
 use lb_common::{V4, V6};
 
@@ -81,6 +82,11 @@ impl Tables {
     pub fn tunnel_mtu(&self) -> Option<u32> {
         let segment = self.settings?.mss4;
         (segment > 0).then_some(u32::from(segment) + 40)
+    }
+
+    /// Networks in which an address means the same on every node.
+    pub fn flat(&self) -> &[IpNet] {
+        &self.flat
     }
 
     /// Takes the nodes that new connections go around; gives those that were not suspected before, or are not any more.
