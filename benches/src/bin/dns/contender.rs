@@ -6,9 +6,10 @@ use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use clap::ValueEnum;
-use netns::Namespace;
+use netns::address::{node, task};
+use netns::{Cluster, Namespace, tool};
 use serde::Serialize;
 
 use crate::own;
@@ -37,15 +38,18 @@ pub enum Contender {
     Portico,
     /// With it, set so high that nobody meets it.
     Counted,
+    /// The whole agent, to which every name is a service.
+    Agent,
     Dnsmasq,
     Unbound,
 }
 
 impl Contender {
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 6] = [
         Self::Echo,
         Self::Portico,
         Self::Counted,
+        Self::Agent,
         Self::Dnsmasq,
         Self::Unbound,
     ];
@@ -55,6 +59,7 @@ impl Contender {
             Self::Echo => "harness alone",
             Self::Portico => "Portico",
             Self::Counted => "Portico, clients counted",
+            Self::Agent => "Portico's agent",
             Self::Dnsmasq => "dnsmasq",
             Self::Unbound => "unbound",
         }
@@ -64,13 +69,15 @@ impl Contender {
         SocketAddrV4::new(*UPSTREAM.ip(), UPSTREAM.port() + 1 + self as u16)
     }
 
-    /// The command that serves at [`address`](Self::address), in the foreground; its files go to `directory`.
+    /// The command that serves at [`address`](Self::address), in the foreground; its files go to `directory`. The agent is
+    /// the cluster's business.
     fn command(self, directory: &Path) -> Result<Vec<String>> {
         let own = std::env::current_exe()?.display().to_string();
         let listen = format!("--listen={}", self.address());
         let file = directory.join(format!("{self:?}.conf").to_lowercase());
         let path = file.display().to_string();
         Ok(match self {
+            Self::Agent => bail!("an agent comes with its cluster"),
             Self::Echo => vec![own, "echo".into(), listen],
             Self::Portico | Self::Counted => {
                 let mut command = serve(own, listen, "n", NAMES, DOMAIN, TTL);
@@ -98,7 +105,9 @@ impl Contender {
 /// A server that runs; it ends with this.
 #[derive(Debug)]
 pub struct Server {
-    child: Child,
+    pid: u32,
+    /// None of an agent, which its cluster ends.
+    child: Option<Child>,
 }
 
 impl Server {
@@ -127,12 +136,30 @@ impl Server {
             .stdout(log.try_clone()?)
             .stderr(log);
         let child = command.spawn().with_context(|| format!("cannot run {words:?}"))?;
-        Ok(Self { child })
+        Ok(Self {
+            pid: child.id(),
+            child: Some(child),
+        })
+    }
+
+    /// The agent of a node that was told [`agent`] and [`services`]; from now on it has one processor.
+    pub fn adopt(cluster: &Cluster, node: &str) -> Result<Self> {
+        let agent = cluster.state.nodes[node].agent.context("the node has no agent")?;
+        let pid = u32::try_from(agent.pid)?;
+        let mut pin = Command::new("taskset");
+        tool::run(pin.args([
+            "--all-tasks",
+            "--pid",
+            "--cpu-list",
+            &processor(1),
+            &pid.to_string(),
+        ]))?;
+        Ok(Self { pid, child: None })
     }
 
     /// Processor time that it and its ended children have used, in seconds.
     pub fn used(&self) -> Result<f64> {
-        let text = fs::read_to_string(format!("/proc/{}/stat", self.child.id()))?;
+        let text = fs::read_to_string(format!("/proc/{}/stat", self.pid))?;
         // The second field is a name in brackets, and may have spaces; user, system, and the children's are 14 to 17.
         let (_, fields) = text.rsplit_once(") ").context("not a line of /proc/PID/stat")?;
         let ticks: f64 = fields
@@ -147,8 +174,10 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        if let Some(child) = &mut self.child {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
     }
 }
 
@@ -171,6 +200,28 @@ fn serve(own: String, listen: String, letter: &str, names: u32, domain: &str, tt
         format!("--ttl={ttl}"),
     ];
     [own, "serve".into(), listen].into_iter().chain(options).collect()
+}
+
+/// What the agent is told: the VIPs of its services are the addresses, and nobody meets the limit.
+pub fn agent() -> String {
+    format!(
+        "[dns]\nlisten = [\"{}\"]\nupstreams = [\"{UPSTREAM}\"]\nrate = 1000000\n[vip]\npool = [\"10.0.0.0/16\"]\n",
+        Contender::Agent.address()
+    )
+}
+
+/// The same names as services of one task each.
+pub fn services() -> String {
+    let mut text = format!("nodes:\n  node1: {}\nservices:\n", node(0, 1).v4);
+    for number in 0..NAMES {
+        let port = if number < PORTS { "http=80" } else { "80" };
+        let _ = writeln!(
+            text,
+            "  n{number}: {{ expose: [\"{port}\"], slots: 64, ttl: {TTL}s, backends: [{{ node: node1, address: {}, task: n{number}.1 }}] }}",
+            task(2).v4
+        );
+    }
+    text
 }
 
 /// dnsmasq keeps names of its own in the memory it answers from; nothing is read from the machine.

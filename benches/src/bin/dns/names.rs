@@ -8,22 +8,31 @@ use benches::machine::{self, Machine};
 use netns::{Cluster, wait};
 
 use crate::What;
-use crate::contender::{NAMES, PORTS, Server, processor};
+use crate::contender::{self, Contender, NAMES, PORTS, Server, processor};
 use crate::load::{Asker, Transport};
 use crate::report::{Report, Row};
 
 /// Starts all, warms all, and lets each have its turn in every round.
 pub fn measure(what: &What) -> Result<Report> {
-    // A machine without agents, whose client holds everything; its supervisor cleans up, however this ends.
-    let cluster = Cluster::builder("portico-dns")
-        .nodes(1)
-        .without_agents()
-        .build()?;
-    let (place, directory) = (cluster.client(), cluster.state.directory());
+    // One node holds everything; the cluster's supervisor cleans up, however this ends.
+    let builder = Cluster::builder("portico-dns").nodes(1);
+    let builder = if what.contenders.contains(&Contender::Agent) {
+        builder
+            .configuration(&contender::agent())
+            .file(contender::services())
+    } else {
+        builder.without_agents()
+    };
+    let cluster = builder.build()?;
+    let (place, directory) = (cluster.place("node1"), cluster.state.directory());
     let _upstream = Server::upstream(&place, &directory)?;
     let mut servers = BTreeMap::new();
     for &contender in &what.contenders {
-        servers.insert(contender, Server::start(contender, &place, &directory)?);
+        let server = match contender {
+            Contender::Agent => Server::adopt(&cluster, "node1"),
+            _ => Server::start(contender, &place, &directory),
+        };
+        servers.insert(contender, server?);
     }
     let mut rows = Vec::new();
     for &question in &what.questions {
@@ -38,7 +47,7 @@ pub fn measure(what: &What) -> Result<Report> {
             let what = format!("{} answers {} questions", contender.title(), question.title());
             let mut last = None;
             let answers = || asker.warm().map_err(|error| last = Some(error)).is_ok();
-            let waited = wait::until(&what, Duration::from_secs(20), answers);
+            let waited = wait::until(&what, Duration::from_secs(60), answers);
             waited.with_context(|| format!("{:#}", last.unwrap_or_else(|| anyhow::anyhow!("no answer"))))?;
         }
         rows.extend(
