@@ -1,10 +1,11 @@
 //! Two nodes alike, one with an agent, each with a task of its own.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::time::Duration;
 
-use anyhow::{Context, Result};
-use netns::address::vip;
-use netns::{Cluster, Service, tool};
+use anyhow::{Context, Result, ensure};
+use netns::address::{BRIDGE, vip};
+use netns::{Cluster, Service, tool, wait};
 
 use super::process::accept;
 use super::{Socket, Way};
@@ -14,6 +15,7 @@ use crate::contender::processor;
 const PORT: u16 = 9000;
 const TASK: &str = "task.1";
 const TABLE: &str = "portico_bench";
+const PATIENCE: Duration = Duration::from_secs(20);
 
 pub struct Network {
     mesh: Cluster,
@@ -33,7 +35,12 @@ impl Network {
         for cluster in [&mesh, &bare] {
             accept(&cluster.place(TASK), PORT)?;
         }
-        Ok(Self { mesh, bare })
+        let network = Self { mesh, bare };
+        // Tasks are found a moment after they are known; until then connections are left to the packets.
+        wait::until("connect() leads to the task", PATIENCE, || {
+            network.measure(Way::Hook, Socket::Tcp, 1).is_ok()
+        })?;
+        Ok(network)
     }
 
     /// One turn of one way, in nanoseconds for each socket.
@@ -77,10 +84,14 @@ impl Network {
             self.nft(&format!("delete table ip {TABLE}"))?;
         }
         let answer = answer?;
-        answer
-            .trim()
-            .parse()
-            .with_context(|| format!("no figure: {answer}"))
+        let (cost, own) = answer.trim().split_once(' ').context("no figure")?;
+        // Led to the task a socket has the bridge's address, as one that goes there by itself.
+        let led = own == BRIDGE.v4.to_string();
+        ensure!(
+            socket == Socket::Udp || led == !matches!(way, Way::Alone | Way::Packets | Way::Nftables),
+            "not the way that was meant: the socket has the address {own}"
+        );
+        cost.parse().with_context(|| format!("no figure: {answer}"))
     }
 
     fn nft(&self, text: &str) -> Result<()> {

@@ -1,6 +1,6 @@
 //! The process that connects, and the task that takes what comes.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -24,7 +24,7 @@ pub struct Connect {
     target: Option<SocketAddr>,
 }
 
-/// Opens and closes sockets, and prints the nanoseconds that one takes.
+/// Opens and closes sockets, and prints the nanoseconds that one takes, and the address that the last one had itself.
 pub fn run(connect: &Connect) -> Result<()> {
     // What the first one pays, neighbours and caches, is not asked for.
     for _ in 0..100 {
@@ -34,14 +34,16 @@ pub fn run(connect: &Connect) -> Result<()> {
     for _ in 0..connect.count {
         once(connect)?;
     }
-    println!(
-        "{}",
-        start.elapsed().as_secs_f64() * 1e9 / f64::from(connect.count)
-    );
+    let took = start.elapsed().as_secs_f64() * 1e9 / f64::from(connect.count);
+    let own = once(connect)?.local_addr()?;
+    let own = own
+        .as_socket_ipv4()
+        .map_or(Ipv4Addr::UNSPECIFIED, |own| *own.ip());
+    println!("{took} {own}");
     Ok(())
 }
 
-fn once(connect: &Connect) -> Result<()> {
+fn once(connect: &Connect) -> Result<socket2::Socket> {
     let kind = match connect.socket {
         Socket::Tcp => Type::STREAM,
         Socket::Udp => Type::DGRAM,
@@ -55,7 +57,7 @@ fn once(connect: &Connect) -> Result<()> {
             .connect(&SockAddr::from(target))
             .with_context(|| format!("cannot connect to {target}"))?;
     }
-    Ok(())
+    Ok(socket)
 }
 
 /// Takes connections inside a task's namespace, on a thread that ends with this process.
