@@ -6,14 +6,16 @@ use std::net::SocketAddr;
 use lb_common::Verdict;
 use lb_common::geneve::flag;
 use lb_common::key::{Front, TCP, UDP};
-use lb_common::table::{Node, Pool, node_flag, pool_flag};
+use lb_common::table::{Flow, Node, Pool, Rev, node_flag, pool_flag};
 
+use crate::by_family;
 use crate::cluster::{self, BOTH, HERE, Net, TASK, THERE, THIRD, number, port};
-use crate::frame::{ACK, Geneve, Packet, RST, icmp_error, open, read, read_error};
-use crate::handshake::answer;
+use crate::frame::{ACK, Geneve, L3, Packet, RST, icmp_error, open, read, read_error};
+use crate::handshake::{acknowledge, answer};
 use crate::icmp::ends;
-use crate::rig::{Rig, TC_UNSPEC};
+use crate::rig::{Rig, TC_UNSPEC, shell};
 use crate::scoped::container;
+use crate::task::{Task, Wire};
 
 #[test]
 fn a_scoped_packet_is_chased_in_its_clients_name_and_its_reset_goes_by_the_clients_node() {
@@ -42,6 +44,60 @@ fn a_scoped_packet_is_chased_in_its_clients_name_and_its_reset_goes_by_the_clien
         rig.set_chain(net.pool(port::HERE), &[HERE], number::SECOND, 0);
         let reset = read(&rig.task(&segment.frame()).sent(Verdict::Reset));
         assert_eq!((reset.from, reset.to, reset.flags), (front, client, RST));
+    }
+}
+
+/// The task's kernel is asked about the client that it sees.
+#[test]
+fn a_scoped_handshake_that_a_flood_pushed_out_goes_on() {
+    let Some(mut rig) = Rig::new() else { return };
+    let (task, namespace) = Task::new();
+    let wire = Wire::new();
+    task.run(|| {
+        shell(
+            "ip route add 192.0.2.0/24 dev task0-peer
+             ip route add 2001:db8::/64 dev task0-peer
+             ip neighbour replace 192.0.2.11 lladdr 02:00:00:00:00:03 dev task0-peer nud permanent
+             ip neighbour replace 2001:db8::11 lladdr 02:00:00:00:00:03 dev task0-peer nud permanent",
+        );
+    });
+    for net in BOTH {
+        cluster::locals(&mut rig, net);
+        rig.change_local(TASK, |local| local.namespace = namespace);
+        let _listener = task.get(move || std::net::TcpListener::bind(net.task()).unwrap());
+        let (client, front) = (container(net), net.front(port::HERE));
+        let syn = Geneve::to(TASK, &Packet::syn(client, front)).scoped(THERE);
+        let sent = rig.uplink(&syn.frame()).sent(Verdict::Delivered);
+        let seen = read(&sent).from;
+        wire.send(&sent);
+        let answer = wire.receive(seen);
+        rig.task(&answer).sent(Verdict::ReplyRelayed);
+        let sequence = L3 + if net == Net::Four { 20 } else { 40 } + 4;
+        let isn = u32::from_be_bytes(*answer[sequence..].first_chunk().unwrap());
+        let key = |rig: &mut Rig, table: &str| {
+            by_family!(net, A => {
+                let key = cluster::flow_key::<A>(client, front, TCP).in_realm(THERE);
+                rig.look::<_, Flow>(&net.map(table), key)
+            })
+        };
+        assert!(key(&mut rig, "HALF").is_some());
+        by_family!(net, A => {
+            let key = cluster::flow_key::<A>(client, front, TCP).in_realm(THERE);
+            rig.remove::<_, Flow>(&net.map("HALF"), key);
+            let back = cluster::rev_key::<A>(net.task(), seen, TCP);
+            rig.remove::<_, Rev<A>>(&net.map("HALFREV"), back);
+        });
+        let ack = Packet {
+            sequence: 1_001,
+            ..acknowledge(client, front, isn.wrapping_add(1))
+        };
+        let sent = rig.uplink(&Geneve::to(TASK, &ack).scoped(THERE).frame());
+        assert_eq!(read(&sent.sent(Verdict::Delivered)).from, seen);
+        let flow = key(&mut rig, "FLOW").expect("an entry");
+        assert_eq!((flow.tag, flow.node, flow.device), (TASK, THERE, 0));
+        // The same from another node's client of that address is nobody's.
+        rig.uplink(&Geneve::to(TASK, &ack).scoped(THIRD).frame())
+            .sent(Verdict::Reset);
     }
 }
 

@@ -143,6 +143,33 @@ fn tasks_of_one_address_call_one_vip_from_one_port() {
     }
 }
 
+/// What looks for ways back without a flow must know whose flows they are.
+#[test]
+fn idle_connections_of_containers_outlive_rounds_of_expiry() {
+    let Some(cluster) = testing::cluster("idleeast")
+        .service("web", web(), 3)
+        .service("shop", Service::new(&["9090:80"]), 2)
+        .stage()
+    else {
+        return;
+    };
+    let open = |caller: &str, target: SocketAddr| {
+        let open = || Connection::open(target, None);
+        let mut connection = cluster.place(caller).run(open).unwrap().unwrap();
+        let task = connection.ask().unwrap().task;
+        (connection, task)
+    };
+    let mut connections: Vec<_> = vips(8080)
+        .into_iter()
+        .flat_map(|target| [target; 12])
+        .flat_map(|target| ["shop.1", "shop.2"].map(|caller| open(caller, target)))
+        .collect();
+    std::thread::sleep(Duration::from_secs(12));
+    for (connection, task) in &mut connections {
+        assert_eq!(connection.ask().unwrap().task, *task);
+    }
+}
+
 #[test]
 fn datagrams_from_one_address_and_port_are_answered_to_whom_they_are_from() {
     let Some(cluster) = testing::cluster("onesocket")
