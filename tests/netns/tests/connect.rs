@@ -156,6 +156,36 @@ fn sockets_of_a_task_that_is_gone_end_within_a_tenth_of_a_second() {
     }
 }
 
+/// A task that keeps its name and comes up with another address: what leads to the old one leads to nobody.
+#[test]
+fn sockets_of_a_task_that_moved_end_and_those_that_follow_it_stay() {
+    let Some(mut cluster) = stage("moved") else { return };
+    let [vip, ..] = vips(1);
+    let met = |cluster: &Stage, wanted: &str| {
+        let meet = || {
+            let mut caller = Caller::connect(cluster, "node1", &vip, 8080);
+            Ok::<_, String>((caller.task() == wanted).then_some(caller))
+        };
+        wait::until_some(wanted, Duration::from_secs(60), meet).unwrap().0
+    };
+    let mut old = ["near.1", "near.2"].map(|name| met(&cluster, name));
+    old.iter_mut().for_each(|caller| caller.tell("end"));
+    // Each comes up with the other's address.
+    let [one, two] = ["near.1", "near.2"].map(|name| cluster.task(name).unwrap().address);
+    for (name, address) in [("near.1", two), ("near.2", one)] {
+        let moved = |task: &mut netns::state::Task| task.address = address;
+        cluster.state.tasks.entry(name.into()).and_modify(moved);
+    }
+    cluster.publish().unwrap();
+    for caller in &mut old {
+        assert_eq!(caller.hear()["error"], "ECONNABORTED");
+    }
+    let mut new = met(&cluster, "near.1");
+    // Longer than those who left are looked for.
+    std::thread::sleep(Duration::from_secs(5));
+    assert_eq!(new.task(), "near.1");
+}
+
 #[test]
 fn sockets_that_lead_to_nobody_end_when_an_agent_comes_back() {
     let Some(mut cluster) = stage("nobody") else {

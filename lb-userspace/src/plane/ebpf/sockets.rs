@@ -6,9 +6,10 @@
 mod diag;
 mod namespaces;
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
+use lb_common::V6;
 use lb_common::socket::{SocketKey, Turned};
 
 use super::maps::Table;
@@ -22,35 +23,41 @@ const LINGER: Duration = Duration::from_secs(3);
 /// Sockets to end in one network namespace: the socket's cookie and the port it leads to.
 type Doomed = HashMap<u64, [u8; 2]>;
 
+/// Members that left, by tag. One that is somewhere else now has its new address, and sockets that lead there stay.
+pub type Departures = HashMap<u64, Option<V6>>;
+
 /// Tasks that left lately.
 #[derive(Default)]
 pub struct Graves {
-    left: Vec<(Instant, HashSet<u64>)>,
+    left: Vec<(Instant, Departures)>,
 }
 
 impl Graves {
     /// Members that left: their sockets end now, and those found within some seconds.
     pub fn bury(
         &mut self,
-        tags: HashSet<u64>,
+        left: Departures,
         sockets: &mut Table<SocketKey, Turned>,
     ) -> Result<(), EbpfError> {
-        if tags.is_empty() {
+        if left.is_empty() {
             return Ok(());
         }
-        self.left.push((Instant::now() + LINGER, tags));
+        self.left.push((Instant::now() + LINGER, left));
         self.sweep(sockets)
     }
 
     /// As [`bury`](Self::bury), for an agent that does not know who was there before it: whatever leads to nobody known.
     pub fn bury_strangers(
         &mut self,
-        known: &HashSet<u64>,
+        known: &HashMap<u64, V6>,
         sockets: &mut Table<SocketKey, Turned>,
     ) -> Result<(), EbpfError> {
-        let tags = sockets.all()?.into_iter().map(|(_, turned)| turned.tag);
-        let strangers = tags.filter(|tag| *tag != 0 && !known.contains(tag)).collect();
-        self.bury(strangers, sockets)
+        let all = sockets.all()?.into_iter().filter(|(_, turned)| turned.tag != 0);
+        let astray = all.filter_map(|(key, turned)| match known.get(&turned.tag) {
+            Some(&address) if address == key.address => None,
+            elsewhere => Some((turned.tag, elsewhere.copied())),
+        });
+        self.bury(astray.collect(), sockets)
     }
 
     /// Looks for sockets of those who left lately; to be called every second.
@@ -61,7 +68,11 @@ impl Graves {
         let now = Instant::now();
         let mut doomed: BTreeMap<u64, Doomed> = BTreeMap::new();
         for (key, turned) in sockets.all()? {
-            let Some((until, _)) = self.left.iter().find(|(_, tags)| tags.contains(&turned.tag)) else {
+            let is_astray = |(_, left): &&(Instant, Departures)| {
+                left.get(&turned.tag)
+                    .is_some_and(|address| *address != Some(key.address))
+            };
+            let Some((until, _)) = self.left.iter().find(is_astray) else {
                 continue;
             };
             doomed

@@ -173,7 +173,7 @@ impl State {
         let left = self.tables.take_left();
         let sockets = &mut self.tables.maps.socket;
         match left {
-            Left::These(tags) => self.graves.bury(tags, sockets),
+            Left::These(left) => self.graves.bury(left, sockets),
             Left::AllBut(known) => self.graves.bury_strangers(&known, sockets),
         }
     }

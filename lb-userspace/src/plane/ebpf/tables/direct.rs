@@ -1,15 +1,16 @@
 //! What the programs at sockets go by: `DIRECT`, the members that can be connected to under their own address, and `OWN`, the
 //! addresses of the node itself.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use lb_common::V6;
 use lb_common::socket::{End, map};
 use lb_common::table::pool_flag;
 
+use super::super::sockets::Departures;
 use super::{Book, Tables};
-use crate::model::{Affinity, Pool, Snapshot};
+use crate::model::{Affinity, Change, Pool, Snapshot};
 use crate::plane::EbpfError;
 
 impl Tables {
@@ -119,44 +120,45 @@ impl Tables {
         std::mem::take(&mut self.left)
     }
 
-    /// Members of the pools that change which `snapshot` does not have, here or elsewhere.
-    pub(super) fn leaving(
-        &self,
-        snapshot: &Snapshot,
-        changed: &[crate::model::Change],
-        gone: &[u64],
-    ) -> Left {
+    /// Members of the pools that change which `snapshot` does not have, here or elsewhere, or has at another address.
+    pub(super) fn leaving(&self, snapshot: &Snapshot, changed: &[Change], gone: &[u64]) -> Left {
         if self.applied.is_none() || !self.whole {
-            let members = snapshot.pools.iter().flat_map(|pool| &pool.members);
-            return Left::AllBut(members.map(|member| member.candidate.tag).collect());
+            return Left::AllBut(snapshot.pools.iter().flat_map(|pool| ends(pool)).collect());
         }
         let ids = changed
             .iter()
             .map(|change| change.pool.id)
             .chain(gone.iter().copied());
         let books = ids.filter_map(|id| self.books.get(&id)?.pool.as_ref());
-        let mut left: HashSet<u64> = books
-            .flat_map(|pool| &pool.members)
-            .map(|member| member.candidate.tag)
-            .collect();
-        for member in changed.iter().flat_map(|change| &change.pool.members) {
-            left.remove(&member.candidate.tag);
-        }
-        Left::These(left)
+        let before: HashMap<u64, V6> = books.flat_map(|pool| ends(pool)).collect();
+        let after: HashMap<u64, V6> = changed.iter().flat_map(|change| ends(&change.pool)).collect();
+        let left = before
+            .into_iter()
+            .filter_map(|(tag, address)| match after.get(&tag) {
+                Some(&now) if now == address => None,
+                elsewhere => Some((tag, elsewhere.copied())),
+            });
+        Left::These(left.collect())
     }
 }
 
 /// Who is not there any more.
 pub enum Left {
-    These(HashSet<u64>),
+    These(Departures),
     /// Everybody else: it is not known who was there.
-    AllBut(HashSet<u64>),
+    AllBut(HashMap<u64, V6>),
 }
 
 impl Default for Left {
     fn default() -> Self {
-        Self::These(HashSet::new())
+        Self::These(Departures::new())
     }
+}
+
+/// The pool's members and their addresses.
+fn ends(pool: &Pool) -> impl Iterator<Item = (u64, V6)> {
+    let members = pool.members.iter();
+    members.map(|member| (member.candidate.tag, mapped(member.address)))
 }
 
 /// An address as the programs at sockets have it.
