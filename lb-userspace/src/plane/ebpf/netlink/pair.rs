@@ -25,6 +25,8 @@ impl Netlink {
                 let pair = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
                     .name(portico0::NAME.into())
                     .index(front)
+                    // An address made up by the kernel is replaced by udev, whenever that comes to it.
+                    .address(portico0::MAC.to_vec())
                     .set_info_data(InfoData::Veth(InfoVeth::Peer(other.build())));
                 handle.link().add(pair.build()).execute().await
             }
