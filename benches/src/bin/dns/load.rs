@@ -18,6 +18,8 @@ use crate::contender::{Contender, DOMAIN, FAR, FOREIGN, NAMES, PORTS, processor}
 /// Sockets, or connections, of dnsperf, and questions that wait at the same time on all of them together.
 const CLIENTS: &str = "10";
 const OUTSTANDING: &str = "200";
+/// How often a turn is tried.
+const TRIES: u32 = 5;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
@@ -138,7 +140,20 @@ impl Asker<'_> {
         Ok(times.map(|time| time * 1e6).collect())
     }
 
+    /// Now and then dnsperf gives up ("Bad file descriptor") when a server ends its connections, as dnsmasq does: then it is
+    /// asked for once more.
     fn run(&self, options: &[&str]) -> Result<(Turn, String)> {
+        let mut turn = self.run_once(options);
+        for _ in 1..TRIES {
+            if turn.is_ok() {
+                break;
+            }
+            turn = self.run_once(options);
+        }
+        turn
+    }
+
+    fn run_once(&self, options: &[&str]) -> Result<(Turn, String)> {
         let mut command: Command = self.place.command("taskset")?;
         let address = self.contender.address();
         command

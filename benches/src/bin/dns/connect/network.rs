@@ -76,7 +76,7 @@ impl Network {
             );
             let rule = format!("{rule} dnat to {}:{PORT}", task(&self.bare)?);
             self.nft(&format!(
-                "table ip {TABLE} {{ chain out {{ type nat hook output priority dstnat; {rule}; }}; }}"
+                "table ip {TABLE} {{ chain out {{ type nat hook output priority -100; {rule}; }}; }}"
             ))?;
         }
         let answer = tool::run(&mut command);
