@@ -13,7 +13,7 @@ use crate::cluster::{self, BOTH, HERE, Net, TASK, THERE, THIRD, number, port};
 use crate::frame::{ACK, Geneve, L3, Packet, RST, icmp_error, open, read, read_error};
 use crate::handshake::{acknowledge, answer};
 use crate::icmp::ends;
-use crate::rig::{Rig, TC_UNSPEC, shell};
+use crate::rig::{Rig, TC_REDIRECT, TC_UNSPEC, shell};
 use crate::scoped::container;
 use crate::task::{Task, Wire};
 
@@ -154,6 +154,24 @@ fn a_reply_that_names_no_device_leaves_by_the_routing_table() {
         assert_eq!(rig.xdp(&reply).verdict(), Verdict::HandedToTc);
         let sent = read(&rig.uplink(&reply).sent(Verdict::ReplyForwarded));
         assert_eq!((sent.from, sent.to), (net.front(port::THERE), asking));
+    }
+}
+
+#[test]
+fn a_container_is_told_what_fits_the_tunnel() {
+    let Some(mut rig) = Rig::new() else { return };
+    for net in BOTH {
+        let mut asking = net.second();
+        asking.set_port(45_000);
+        let front = net.front(port::THERE);
+        let large = Packet::udp(asking, front).payload(&[7; 1450]).frame();
+        let ran = rig.task(&large);
+        assert_eq!((ran.verdict(), ran.action), (Verdict::TooBig, TC_REDIRECT));
+        let at = L3 + if net == Net::Four { 20 } else { 40 } + 6;
+        let size = u16::from_be_bytes(*ran.frame[at..].first_chunk().unwrap());
+        assert_eq!(size, 1500 - lb_common::geneve::OVERHEAD as u16);
+        let (from, to, _) = read_error(&ran.frame);
+        assert_eq!((from, to), (front.ip(), asking.ip()));
     }
 }
 
