@@ -127,7 +127,7 @@ pub fn run(prefix: &str) -> Result<ExitCode> {
     drop(cluster);
     let left = traces.left();
     claims.hold(
-        "no namespace, process, mount, pin or file is left behind",
+        "no namespace, process, cgroup, mount, pin or file is left behind",
         left.is_empty(),
         left.join("; "),
     );
