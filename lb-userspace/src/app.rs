@@ -12,6 +12,7 @@ mod stop;
 
 use std::sync::Arc;
 
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::api::socket::Socket;
@@ -102,15 +103,18 @@ async fn agent(config: Config) -> Result<(), Problem> {
     })?;
 
     let mut tasks = JoinSet::new();
-    if let PlaneState::Running(plane) = &plane {
-        let plane = Arc::clone(plane);
-        tasks.spawn(carry::carry_out(
-            move |snapshot: &_| plane.apply(snapshot),
-            writer.view(),
-        ));
+    let (applying, applied) = watch::channel(0);
+    match &plane {
+        PlaneState::Running(plane) => {
+            let plane = Arc::clone(plane);
+            let apply = move |snapshot: &_| plane.apply(snapshot);
+            tasks.spawn(carry::carry_out(apply, writer.view(), applying));
+        }
+        // Nobody is to be waited for.
+        PlaneState::Missing(_) => drop(applying),
     }
     if let NamesState::Running(names) = &names {
-        tasks.spawn(Arc::clone(names.names()).follow(writer.view()));
+        tasks.spawn(Arc::clone(names.names()).follow(writer.view(), applied));
     }
     let reports = Reports { file, health, peers };
     let handle = Arc::new(Handle::new(

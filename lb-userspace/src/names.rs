@@ -28,6 +28,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use dns::{Directory, Lookup, Reverse, Subject, Zone};
+use tokio::sync::watch;
+use tokio::time::timeout;
 
 use crate::model::{Snapshot, View};
 pub use ask::{Unaskable, record_type};
@@ -37,6 +39,8 @@ use visibility::{Sight, own_addresses};
 
 /// How often this node's own addresses are looked up: a bridge that comes has one.
 const ADDRESSES: Duration = Duration::from_secs(1);
+/// How long names wait for the plane at most: no task that is gone may be told for longer.
+const LATE: Duration = Duration::from_millis(50);
 
 /// The directory of a name server.
 pub struct Names {
@@ -74,14 +78,18 @@ impl Names {
         self.index.store(Arc::new(next));
     }
 
-    /// Shows each snapshot as soon as it is there; ends with the writer.
-    pub async fn follow(self: Arc<Self>, mut view: View) {
+    /// Shows each snapshot as soon as the plane has applied it, or is late with it: whoever asks for a new name goes there
+    /// at once. Ends with the writer.
+    pub async fn follow(self: Arc<Self>, mut view: View, mut applied: watch::Receiver<u64>) {
         let mut look = tokio::time::interval(ADDRESSES);
         loop {
             tokio::select! {
                 snapshot = view.changed() => match snapshot {
                     // Thousands of names, the first time: not on a thread that others wait for.
                     Ok(snapshot) => {
+                        let in_force = applied.wait_for(|generation| *generation >= snapshot.generation);
+                        // Where there is no plane nobody is waited for.
+                        let _ = timeout(LATE, in_force).await;
                         let names = Arc::clone(&self);
                         let shown = tokio::task::spawn_blocking(move || names.show(&snapshot));
                         if let Err(panic) = shown.await {

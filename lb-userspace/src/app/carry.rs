@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 use super::notify;
 use crate::api::Problem;
 use crate::model::{Snapshot, View};
@@ -16,8 +18,8 @@ pub trait Apply: Fn(&Arc<Snapshot>) -> Result<(), EbpfError> + Clone + Send + 's
 
 impl<F: Fn(&Arc<Snapshot>) -> Result<(), EbpfError> + Clone + Send + 'static> Apply for F {}
 
-/// Applies the latest snapshot whenever there is a new one; ends with the writer.
-pub async fn carry_out(apply: impl Apply, mut view: View) {
+/// Applies the latest snapshot whenever there is a new one, and tells its generation; ends with the writer.
+pub async fn carry_out(apply: impl Apply, mut view: View, applied: watch::Sender<u64>) {
     while let Ok(mut snapshot) = view.changed().await {
         while let Err(problem) = once(apply.clone(), &snapshot).await {
             tracing::error!("{problem}");
@@ -25,6 +27,7 @@ pub async fn carry_out(apply: impl Apply, mut view: View) {
             snapshot = view.current();
         }
         let generation = snapshot.generation;
+        applied.send_replace(generation);
         tracing::info!(generation, "applied");
         notify(&[sd_notify::NotifyState::Status(&format!(
             "generation {generation} applied"
@@ -66,7 +69,7 @@ mod tests {
                 }
             }
         };
-        let carrying = tokio::spawn(carry_out(apply, writer.view()));
+        let carrying = tokio::spawn(carry_out(apply, writer.view(), watch::channel(0).0));
         writer
             .source("test".into(), Arc::new(Desired::default()))
             .await

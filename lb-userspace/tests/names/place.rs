@@ -17,6 +17,7 @@ use lb_userspace::model::{Agreed, Drains, Identity, View, Writer};
 use lb_userspace::names::NameServer;
 use lb_userspace::source::file;
 use nix::sched::{CloneFlags, unshare};
+use tokio::sync::watch;
 
 /// This node's end of the network: the thread that a test runs on is in it.
 pub struct Place {
@@ -185,7 +186,7 @@ impl Mesh {
             pools: config.vip.pool.clone(),
         };
         let (writer, _) = Writer::start(agreed, ["test".into()], Drains::default());
-        tokio::spawn(Arc::clone(server.names()).follow(writer.view()));
+        tokio::spawn(Arc::clone(server.names()).follow(writer.view(), watch::channel(u64::MAX).1));
         Self {
             listen: config.dns.listen[0],
             view: writer.view(),
