@@ -10,6 +10,10 @@ use crate::{Plain, V4, V6, tick};
 /// lost unless the flows are copied, which is then to be written (`plane/ebpf/migrate.rs` copies within a version only).
 pub const LAYOUT: u32 = 1;
 
+/// Beside the pool's number in a value of `FRONT4` or `FRONT6`: it answers inside the cluster only, and not what comes in
+/// from the network.
+pub const INSIDE: u32 = 1 << 31;
+
 /// No member, in a head table; no table, as [`Pool::chain`].
 pub const NO_MEMBER: u16 = u16::MAX;
 /// See [`Pool::chain`].

@@ -87,6 +87,7 @@ macro_rules! steps {
 
 steps! {
     Front = "front", "is for a frontend: pool {}";
+    Inside = "inside", "is for an address that answers inside the cluster only: from outside it is dropped";
     NoFront = "no_front", "is for no frontend";
     Syn = "syn", "opens a connection";
     Slot = "slot", "falls into slot {}";

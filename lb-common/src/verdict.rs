@@ -66,6 +66,7 @@ verdicts! {
     BadGeneve = "bad_geneve", Dropped, "Geneve with a header or an option that is not ours";
     NotHere = "not_here", Dropped, "Geneve for a frontend or a backend that is not here";
     ForgedReply = "forged_reply", Dropped, "a relayed reply that comes from no frontend";
+    Inside = "inside", Dropped, "from outside, for an address that answers inside the cluster only";
     NoMember = "no_member", Dropped, "the service has no backend (for ten seconds, then it is answered with a reset)";
     NoNode = "no_node", Dropped, "the owner's node is not known or has no route";
     NotListening = "not_listening", Dropped, "a moved connection, and this task cannot take it either";

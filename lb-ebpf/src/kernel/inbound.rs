@@ -2,7 +2,7 @@
 
 use lb_common::geneve::PORT;
 use lb_common::key::{RevKey, UDP};
-use lb_common::table::{limit, pool_flag};
+use lb_common::table::{INSIDE, limit, pool_flag};
 use lb_common::trace::Step;
 use lb_common::{Verdict, tick};
 
@@ -128,11 +128,20 @@ fn ethertype(skb: Skb) -> u16 {
 /// Decides, and acts unless this is a dry run.
 #[inline(always)]
 fn conclude<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
-    let Some(number) = tables::front::<V>(&case.packet.key.to()) else {
+    let Some(front) = tables::front_and_reach::<V>(&case.packet.key.to()) else {
         note::step::<DRY>(Step::NoFront, 0);
         return Verdict::NotOurs;
     };
+    let number = front & !INSIDE;
     note::step::<DRY>(Step::Front, number);
+    if front & INSIDE != 0 {
+        // A dry run goes on: who asks for such an address asks on behalf of somebody inside.
+        note::step::<DRY>(Step::Inside, 0);
+        if !DRY {
+            // Left to the stack it could be forwarded into `portico0`.
+            return Verdict::Inside;
+        }
+    }
     let verdict = serve::<V, DRY>(skb, case, number);
     if DRY {
         verdict

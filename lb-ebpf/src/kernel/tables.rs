@@ -7,7 +7,8 @@ use aya_ebpf::macros::btf_map;
 use lb_common::geneve::Tunnel;
 use lb_common::key::{FlowKey, FragmentKey, Front, RevKey};
 use lb_common::table::{
-    ChainSlot, Counter, Flow, HeadBlock, Hint, Local, Member, Node, Pool, Rev, Settings, Spent, Uplink,
+    ChainSlot, Counter, Flow, HeadBlock, Hint, INSIDE, Local, Member, Node, Pool, Rev, Settings, Spent,
+    Uplink,
 };
 use lb_common::trace::Trace;
 use lb_common::{Address, V4, V6, Verdict};
@@ -208,11 +209,17 @@ pub fn settings() -> Settings {
     }
 }
 
+/// The pool of a frontend, and [`INSIDE`] where it is not for clients from outside.
+#[inline(always)]
+pub fn front_and_reach<V: Tables>(front: &Front<V::Address>) -> Option<u32> {
+    // SAFETY: the value is copied at once; the agent replaces whole values.
+    unsafe { V::fronts().get(front) }.copied()
+}
+
 /// The pool of a frontend.
 #[inline(always)]
 pub fn front<V: Tables>(front: &Front<V::Address>) -> Option<u32> {
-    // SAFETY: the value is copied at once; the agent replaces whole values.
-    unsafe { V::fronts().get(front) }.copied()
+    Some(front_and_reach::<V>(front)? & !INSIDE)
 }
 
 /// The pool of a frontend that the client may have addressed on another node, whose addresses are not known here: a

@@ -59,6 +59,7 @@ pub fn snapshot(identity: &Identity, tasks: usize) -> Snapshot {
         port: 8080,
         protocol: Protocol::Tcp,
         target_port: 80,
+        inside: false,
     };
     let service = Service {
         name: "web".into(),

@@ -70,6 +70,7 @@ fn cluster(task: &Task, interval: Duration) -> Desired {
             port: 8080,
             protocol: Protocol::Tcp,
             target_port,
+            inside: false,
         }],
         slots: DEFAULT_SLOTS,
         affinity: Affinity::None,

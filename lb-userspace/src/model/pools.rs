@@ -128,6 +128,7 @@ mod tests {
             port,
             protocol: Protocol::Tcp,
             target_port,
+            inside: false,
         }
     }
 

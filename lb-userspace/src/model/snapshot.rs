@@ -108,6 +108,8 @@ pub struct Frontend {
     pub protocol: Protocol,
     /// Port of the tasks.
     pub target_port: u16,
+    /// For clients inside the cluster only: at a VIP from the pools.
+    pub inside: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]

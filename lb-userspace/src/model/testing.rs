@@ -43,6 +43,7 @@ pub fn service(port: u16, backends: Vec<DesiredBackend>) -> DesiredService {
             port,
             protocol: Protocol::Tcp,
             target_port: 80,
+            inside: false,
         }],
         slots: DEFAULT_SLOTS,
         affinity: Affinity::None,
@@ -102,6 +103,7 @@ fn any_service() -> impl Strategy<Value = DesiredService> {
             port: 8000 + n as u16,
             protocol: Protocol::Tcp,
             target_port,
+            inside: false,
         };
         service.frontends = targets.into_iter().enumerate().map(frontend).collect();
         service.health = service.health.filter(|_| checked);

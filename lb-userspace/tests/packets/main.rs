@@ -14,6 +14,7 @@ mod handshake;
 mod hints;
 mod host;
 mod icmp;
+mod inside;
 mod judge;
 mod listening;
 mod malformed;

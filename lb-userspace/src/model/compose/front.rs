@@ -43,6 +43,8 @@ pub fn front(vips: &Vips, name: &str, desired: &DesiredService, backends: &[Back
             port: exposed.port,
             protocol: exposed.protocol,
             target_port: exposed.port,
+            // What the source brings is an address that somebody outside may be told.
+            inside: !desired.vips.contains(&vip),
         }));
     }
     Front {

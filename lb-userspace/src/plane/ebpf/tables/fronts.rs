@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::host::{NODE_VIP4, NODE_VIP6};
 use lb_common::key::{self, Front};
+use lb_common::table::INSIDE;
 use lb_common::{Plain, V4, V6};
 
 use super::super::maps::Table;
@@ -26,11 +27,12 @@ impl Tables {
     pub(super) fn fronts_of(&self, pool: &Pool, number: u32, fronts: &mut Fronts) {
         for frontend in &pool.frontends {
             match frontend.address {
+                Some(address) if frontend.inside => fronts.add(address, frontend, number | INSIDE),
                 Some(address) => fronts.add(address, frontend, number),
                 None => {
                     // Packets that other nodes pass on are for addresses of theirs.
                     fronts.add(anywhere(pool.family), frontend, number);
-                    fronts.add(node_vip(pool.family), frontend, number);
+                    fronts.add(node_vip(pool.family), frontend, number | INSIDE);
                     let family = |address: &&IpAddr| Family::of(**address) == pool.family;
                     for &address in self.addresses.iter().filter(family) {
                         fronts.add(address, frontend, number);
@@ -66,16 +68,11 @@ impl Tables {
     /// Pool numbers of a front, for `trace` and expiry.
     pub fn pool_at(&self, address: IpAddr, port: u16, protocol: u8) -> Option<u32> {
         let port = port.to_be_bytes();
-        match address {
-            IpAddr::V4(ip) => self
-                .fronts4
-                .get(&Front::new(ip.octets(), port, protocol))
-                .copied(),
-            IpAddr::V6(ip) => self
-                .fronts6
-                .get(&Front::new(ip.octets(), port, protocol))
-                .copied(),
-        }
+        let value = match address {
+            IpAddr::V4(ip) => self.fronts4.get(&Front::new(ip.octets(), port, protocol)),
+            IpAddr::V6(ip) => self.fronts6.get(&Front::new(ip.octets(), port, protocol)),
+        };
+        value.map(|value| value & !INSIDE)
     }
 }
 
@@ -98,7 +95,7 @@ const fn node_vip(family: Family) -> IpAddr {
     }
 }
 
-/// Fronts of both families and the pools they lead to.
+/// Fronts of both families: the numbers of the pools they lead to, with [`INSIDE`].
 #[derive(Default)]
 pub(super) struct Fronts {
     pub v4: HashMap<Front<V4>, u32>,
@@ -135,7 +132,7 @@ where
         if map.put(front, number)? {
             book.insert(front, number);
         } else {
-            full.insert(number);
+            full.insert(number & !INSIDE);
         }
     }
     Ok(())

@@ -52,6 +52,7 @@ pub fn front(written: &raw::Service, places: &mut ServicePlaces, faults: &mut Ve
                     port,
                     protocol,
                     target_port,
+                    inside: false,
                 });
                 places.frontends.push(entry.referenced);
             }
