@@ -11,7 +11,7 @@ use hickory_server::proto::rr::{DNSClass, Name, RData, Record, RecordType};
 
 use crate::config::Config;
 use crate::directory::{Directory, Entry, Lookup, Port, Reverse, Zone};
-use crate::forward::{Forwarder, token};
+use crate::forward::{Forwarder, TOP, token};
 use crate::name::{Grammar, Place, Service, Special, Text, local_reverse, readings, service_of, special};
 use zone::Zones;
 
@@ -74,8 +74,10 @@ impl Names {
         }
     }
 
-    pub(crate) fn domain(&self) -> &Name {
-        self.zones.apex(Zone::Domain)
+    /// The top-level domain in which upstreams are probed: one that lies in no zone of ours.
+    pub(crate) fn probed(&self) -> Name {
+        let is_apart = |top: &&str| matches!(self.grammar.place(top), Place::Elsewhere);
+        zone::absolute(TOP.into_iter().find(is_apart).unwrap_or_default())
     }
 
     /// `None`: the name is not one of ours.
@@ -127,9 +129,6 @@ impl Names {
             Finding::Found(entry) => self.entry(query, Some(zone), &entry, service),
             Finding::Hidden => self.nxdomain(query, Some(zone)),
             Finding::Unknown => {
-                if let Some(token) = token(relative) {
-                    self.forwarder.came_back(token);
-                }
                 if let Some(records) = self.zones.fixed(query, zone, relative) {
                     return match records.is_empty() {
                         true => self.nodata(query, Some(zone)),
@@ -149,6 +148,10 @@ impl Names {
     }
 
     fn elsewhere(&self, query: &Query, client: IpAddr, name: &str) -> Option<Reply> {
+        // Those of other servers are passed on as any name: the loop may lead through us.
+        if token(name).is_some_and(|token| self.forwarder.came_back(token)) {
+            return Some(self.nxdomain(query, None));
+        }
         let special = special(name).filter(|_| !self.is_routed(name));
         if special == Some(Special::Localhost) {
             return Some(self.localhost(query));

@@ -26,7 +26,7 @@ use admission::{Admission, Permit};
 use cache::{Cache, Remembered};
 use exchange::Manner;
 pub(crate) use packed::{Age, Packed};
-pub(crate) use probe::token;
+pub(crate) use probe::{TOP, token};
 pub(crate) use question::Question;
 use race::race;
 use upstream::{Group, Upstream};
@@ -96,19 +96,28 @@ impl Forwarder {
         self.routes.is_empty()
     }
 
-    /// Starts to look after each upstream.
-    pub(crate) fn watch(&self, domain: &Name, tasks: &mut JoinSet<()>) {
-        for upstream in self.upstreams() {
-            let statistics = Arc::clone(&self.statistics);
-            tasks.spawn(probe::probe(Arc::clone(upstream), domain.clone(), statistics));
+    /// Starts to look after each upstream, those for all names below this top-level domain.
+    pub(crate) fn watch(&self, top: &Name, tasks: &mut JoinSet<()>) {
+        for (domain, group) in &self.routes {
+            let domain = match &*question::text(domain) {
+                "" => top.clone(),
+                domain => zone_name(domain),
+            };
+            for upstream in &group.upstreams {
+                let (upstream, statistics) = (Arc::clone(upstream), Arc::clone(&self.statistics));
+                tasks.spawn(probe::probe(upstream, domain.clone(), statistics));
+            }
         }
     }
 
-    /// A probe has arrived that some upstream was asked.
-    pub(crate) fn came_back(&self, token: u64) {
+    /// A probe has arrived; whether it is ours, and some upstream has led it here.
+    pub(crate) fn came_back(&self, token: u64) -> bool {
+        let mut ours = false;
         for upstream in self.upstreams().filter(|upstream| upstream.token == token) {
             upstream.came_back();
+            ours = true;
         }
+        ours
     }
 
     pub(crate) fn reports(&self) -> Vec<UpstreamReport> {
@@ -175,6 +184,12 @@ impl Forwarder {
             }
         }
     }
+}
+
+fn zone_name(domain: &str) -> Name {
+    let mut name = Name::from_ascii(domain).unwrap_or_default();
+    name.set_fqdn(true);
+    name
 }
 
 fn group(upstreams: &[SocketAddr]) -> Group {

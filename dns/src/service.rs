@@ -78,7 +78,7 @@ impl Service {
 
     /// Starts to look after the upstreams.
     pub(crate) fn watch_upstreams(&self, tasks: &mut JoinSet<()>) {
-        self.forwarder.watch(self.names.domain(), tasks);
+        self.forwarder.watch(&self.names.probed(), tasks);
     }
 
     /// Writes the answer to `out`, which is empty.

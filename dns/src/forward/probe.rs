@@ -1,7 +1,10 @@
 //! Questions of our own to each upstream: whether it is there, how fast, and whether it leads back to us.
 //!
-//! The name asked for lies in our own zone and holds a number that nobody else knows. An upstream that does not know the
-//! zone denies it, which is answer enough; if the question arrives here instead, asking that upstream goes in circles.
+//! The name asked for is one that any server passes on for anybody: below the domain that the upstream has been given, or
+//! below a top-level domain that is nobody's. It must not lie in a zone of ours: a site's own resolver may well ask us for
+//! those, and for nothing else. It holds a number that nobody else knows and another each time, so that no server between
+//! answers from memory, and says nothing else about us. The upstream denies it, which is answer enough; if the question
+//! arrives here instead, asking that upstream goes in circles.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,7 +17,7 @@ use super::question::Question;
 use super::upstream::Upstream;
 use crate::statistics::Statistics;
 
-/// First label below the number.
+/// First label below the numbers.
 const LABEL: &str = "loop-probe";
 const ATTEMPT: Duration = Duration::from_secs(1);
 const WHILE_GOOD: Duration = Duration::from_secs(30);
@@ -22,26 +25,42 @@ const WHILE_BAD: Duration = Duration::from_secs(1);
 
 const TXT: u16 = 16;
 
-/// The number in a name below our zone, if it is a probe's.
-pub(crate) fn token(relative: &str) -> Option<u64> {
-    let number = relative.strip_suffix(LABEL)?.strip_suffix('.')?;
-    (number.len() == 16).then(|| u64::from_str_radix(number, 16).ok())?
+/// The upstream's number in a whole name, if it is a probe's, of ours or of another server.
+pub(crate) fn token(name: &str) -> Option<u64> {
+    let mut labels = name.splitn(4, '.');
+    let mut number = || {
+        let digits = labels.next().filter(|digits| digits.len() == 16)?;
+        u64::from_str_radix(digits, 16).ok()
+    };
+    let (_, token) = (number()?, number()?);
+    (labels.next() == Some(LABEL)).then_some(token)
+}
+
+/// Top-level domains to probe in, the first that is apart from all zones of ours. `internal` is nobody's for good, and
+/// passed on by every server; some answer for `test` themselves.
+pub(crate) const TOP: [&str; 3] = ["internal", "test", "invalid"];
+
+/// A name below this domain that has not been asked for before.
+fn fresh(token: u64, domain: &Name) -> Option<Name> {
+    let labels = [
+        format!("{:016x}", rand::random::<u64>()),
+        format!("{token:016x}"),
+        LABEL.to_owned(),
+    ];
+    let name = Name::from_labels(labels.iter().map(String::as_bytes)).ok()?;
+    name.append_domain(domain).ok()
 }
 
 pub(super) async fn probe(upstream: Arc<Upstream>, domain: Name, statistics: Arc<Statistics>) {
-    let labels = [format!("{:016x}", upstream.token), LABEL.to_owned()];
-    let name =
-        Name::from_labels(labels.iter().map(String::as_bytes)).and_then(|name| name.append_domain(&domain));
-    // Only a domain that leaves no room for names cannot be probed.
-    let Ok(name) = name else { return };
-    let question = Question::plain(&name, TXT);
     let manner = Manner {
         attempt: ATTEMPT,
         mix_case: false,
         statistics: &statistics,
     };
     let mut was_looping = false;
-    loop {
+    // Only a domain that leaves no room for names cannot be probed.
+    while let Some(name) = fresh(upstream.token, &domain) {
+        let question = Question::plain(&name, TXT);
         upstream.before_probe();
         let start = Instant::now();
         if ask(&upstream, &question, &manner).await.is_ok() {
@@ -72,12 +91,17 @@ mod tests {
 
     #[test]
     fn only_probes_are_taken_for_probes() {
-        assert_eq!(token("00000000000000ff.loop-probe"), Some(255));
+        let domain = Name::from_ascii("corp.example.").unwrap();
+        let name = fresh(255, &domain).unwrap().to_string();
+        assert_ne!(name, fresh(255, &domain).unwrap().to_string());
+        assert_eq!(token(&name), Some(255));
+        assert!(name.ends_with(".00000000000000ff.loop-probe.corp.example."));
         for other in [
             "loop-probe",
-            "ff.loop-probe",
+            "00000000000000ff.loop-probe.internal",
             "web",
-            "x0000000000000ff.loop-probe",
+            "0123456789abcdef.x0000000000000ff.loop-probe.internal",
+            "0123456789abcdef.00000000000000ff.internal",
         ] {
             assert_eq!(token(other), None, "{other}");
         }

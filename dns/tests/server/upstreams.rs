@@ -318,7 +318,7 @@ fn a_loop_is_refused_found_and_left() {
         matches!(refused, StartError::Config(ConfigError::OwnUpstream { .. })),
         "{refused}"
     );
-    // And through another server, which cannot: what that is asked is asked of the first again.
+    // And through another server, which cannot: what that is asked is asked of the first again, and remembered.
     let middle = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
     let server = serve_with(asking(&[middle.local_addr().unwrap()]));
     let first = server.address;
@@ -328,15 +328,26 @@ fn a_loop_is_refused_found_and_left() {
         let mut buffer = [0; 4096];
         let outer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
         outer.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        let mut known = std::collections::HashMap::new();
         while let Ok((length, client)) = middle.recv_from(&mut buffer) {
             count.fetch_add(1, Ordering::Relaxed);
-            let _ = outer.send_to(&buffer[..length], first);
-            if let Ok(length) = outer.recv(&mut buffer) {
-                let _ = middle.send_to(&buffer[..length], client);
+            let question = buffer[2..length].to_ascii_lowercase();
+            let id = [buffer[0], buffer[1]];
+            if !known.contains_key(&question) {
+                let _ = outer.send_to(&buffer[..length], first);
+                if let Ok(length) = outer.recv(&mut buffer) {
+                    known.insert(question.clone(), buffer[2..length].to_vec());
+                }
+            }
+            if let Some(answer) = known.get(&question) {
+                let _ = middle.send_to(&[&id[..], answer].concat(), client);
             }
         }
     });
     eventually("found", || server.count("upstream_loops") == 1);
+    // It stays found.
+    let probes = passed_on.load(Ordering::Relaxed);
+    eventually("probed again", || passed_on.load(Ordering::Relaxed) >= probes + 3);
     let before = passed_on.load(Ordering::Relaxed);
     let answer = server.ask(&query_for("www.example.", RecordType::A));
     assert_eq!(answer.metadata.response_code, ResponseCode::ServFail);
@@ -344,4 +355,39 @@ fn a_loop_is_refused_found_and_left() {
         passed_on.load(Ordering::Relaxed) - before <= 2,
         "only probes go there"
     );
+    assert_eq!(server.count("upstream_loops"), 1);
+}
+
+#[test]
+fn an_upstream_that_asks_us_for_our_own_zone_is_no_loop() {
+    let middle = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+    let mut config = asking(&[middle.local_addr().unwrap()]);
+    // Which it has even where the domain is its own.
+    config.domain = "internal".into();
+    let server = serve_with(config);
+    let first = server.address;
+    let probed = Arc::new(AtomicBool::new(false));
+    let seen = Arc::clone(&probed);
+    thread::spawn(move || {
+        let mut buffer = [0; 4096];
+        let outer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        outer.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+        while let Ok((length, client)) = middle.recv_from(&mut buffer) {
+            let query = Message::from_vec(&buffer[..length]).unwrap();
+            let name = query.queries[0].name().to_lowercase().to_string();
+            if name.ends_with(".internal.") {
+                let _ = outer.send_to(&buffer[..length], first);
+                if let Ok(length) = outer.recv(&mut buffer) {
+                    let _ = middle.send_to(&buffer[..length], client);
+                }
+            } else {
+                let _ = middle.send_to(&a(&query, 60, 1).to_vec().unwrap(), client);
+            }
+            seen.fetch_or(name.contains("loop-probe"), Ordering::Relaxed);
+        }
+    });
+    eventually("probed", || probed.load(Ordering::Relaxed));
+    let answer = server.ask(&query_for("www.example.", RecordType::A));
+    assert_eq!(data(&answer), "192.0.2.1");
+    assert_eq!(server.count("upstream_loops"), 0);
 }
