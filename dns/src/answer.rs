@@ -12,7 +12,9 @@ use hickory_server::proto::rr::{DNSClass, Name, RData, Record, RecordType};
 use crate::config::Config;
 use crate::directory::{Directory, Entry, Lookup, Port, Reverse, Zone};
 use crate::forward::{Forwarder, TOP, token};
-use crate::name::{Grammar, Place, Service, Special, Text, local_reverse, readings, service_of, special};
+use crate::name::{
+    Grammar, Place, Service, Special, Text, is_private, local_reverse, readings, service_of, special,
+};
 use zone::Zones;
 
 /// What is said, without the form it takes on the wire.
@@ -175,7 +177,7 @@ impl Names {
                 Some(self.negative(ResponseCode::NXDomain, zone::absolute(zone)))
             }
             Some(Special::Empty { zone }) => Some(self.negative(ResponseCode::NoError, zone::absolute(zone))),
-            _ if self.keeps_to_itself(query, name) && !self.directory.ready() => {
+            _ if !self.directory.ready() && (self.keeps_to_itself(query, name) || self.may_be_ours(name)) => {
                 Some(Reply::code(ResponseCode::ServFail))
             }
             _ if self.keeps_to_itself(query, name) => {
@@ -183,6 +185,13 @@ impl Names {
             }
             _ => None,
         }
+    }
+
+    /// Whether a name looks like one of the mesh. `web.front` does not: any name of two labels would.
+    fn may_be_ours(&self, name: &str) -> bool {
+        let below_search = self.grammar.unqualified(name).nth(1).is_some();
+        let (service, _) = service_of(name);
+        below_search || service.is_some() || name.starts_with("tasks.") || name.ends_with(".svc")
     }
 
     /// Whether an unknown name of a single label stays here.
@@ -294,6 +303,9 @@ impl Names {
                 )])
             }
             Reverse::Unknown if local_reverse(address) => self.nxdomain(query, None),
+            Reverse::Unknown if !self.directory.ready() && is_private(address) => {
+                Reply::code(ResponseCode::ServFail)
+            }
             Reverse::Unknown => return None,
         })
     }

@@ -4,7 +4,7 @@ mod grammar;
 mod special;
 
 pub(crate) use grammar::{Grammar, Place, Service, below, readings, service_of};
-pub(crate) use special::{Special, local_reverse, special};
+pub(crate) use special::{Special, is_private, local_reverse, special};
 
 use std::str;
 

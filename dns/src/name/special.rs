@@ -45,6 +45,14 @@ pub(crate) fn local_reverse(address: IpAddr) -> bool {
     }
 }
 
+/// Addresses that sites give out themselves (RFC 1918, RFC 6598, RFC 4193), as networks of containers do.
+pub(crate) fn is_private(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(v4) => v4.is_private() || v4.octets()[0] == 100 && v4.octets()[1] & 0xc0 == 64,
+        IpAddr::V6(v6) => v6.is_unique_local(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -203,11 +203,24 @@ fn before_the_directory_knows_its_names_nothing_is_denied() {
     let server = serve_with(config);
     server.mesh.ready.store(false, Ordering::Relaxed);
     let code = |name: &str| server.ask(&query_for(name, RecordType::A)).metadata.response_code;
-    for ours in ["later", "later.portico.internal", "later.shop.svc.cluster.local"] {
+    let ours = [
+        "later",
+        "later.portico.internal",
+        "later.shop.svc.cluster.local",
+        "later.shop.svc",
+        "later.corp.example",
+        "tasks.later",
+        "_http._tcp.later.1",
+        "9.9.18.172.in-addr.arpa",
+        "9.0.64.100.in-addr.arpa",
+    ];
+    for ours in ours {
         assert_eq!(code(ours), ResponseCode::ServFail, "{ours}");
     }
-    assert_eq!(code("www.example.com"), ResponseCode::NoError);
-    assert_eq!(server.count("unready"), 3);
+    for other in ["www.example.com", "9.100.51.198.in-addr.arpa"] {
+        assert_eq!(code(other), ResponseCode::NoError, "{other}");
+    }
+    assert_eq!(server.count("unready"), ours.len() as u64);
     server.mesh.ready.store(true, Ordering::Relaxed);
     assert_eq!(code("later"), ResponseCode::NXDomain);
 }
