@@ -129,6 +129,10 @@ impl Names {
         let (service, owner) = service_of(relative);
         match self.find(client, zone, owner) {
             Finding::Found(entry) => self.entry(query, Some(zone), &entry, service),
+            // As a name of its own it does not exist for this client, but there may be others below it (RFC 8020).
+            Finding::Hidden if service.is_none() && self.directory.encloses(client, zone, relative) => {
+                self.nodata(query, Some(zone))
+            }
             Finding::Hidden => self.nxdomain(query, Some(zone)),
             Finding::Unknown => {
                 if let Some(records) = self.zones.fixed(query, zone, relative) {

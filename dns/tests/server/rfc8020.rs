@@ -14,6 +14,7 @@ fn rfc8020_2_names_above_others_exist() {
         "dns.portico.internal",
         "_tcp.web.portico.internal",
         "front.portico.internal",
+        "lab.portico.internal",
         "svc.cluster.local",
         "shop.svc.cluster.local",
     ] {
@@ -31,6 +32,7 @@ fn rfc8020_2_names_above_others_exist() {
         "closed.svc.cluster.local",
         "pod.cluster.local",
         "_tcp.nothing.portico.internal",
+        "_tcp.lab.portico.internal",
     ] {
         assert_eq!(dig(&server, &[name]).status, "NXDOMAIN", "{name}");
     }
