@@ -34,6 +34,12 @@ pub enum ConfigError {
     },
     #[error("forward.domains: {domain:?} has no upstreams; its names could never be resolved")]
     NoUpstreams { domain: String },
+    #[error(
+        "forward.domains: {domain:?} lies within the zone {zone:?}, where every name is answered here; its upstreams would never be asked"
+    )]
+    DomainWithinZone { domain: String, zone: String },
+    #[error("forward.domains: {domain:?} is there twice")]
+    DomainTwice { domain: String },
     #[error("{key} = {value}: must be {bounds}")]
     Number {
         key: &'static str,
@@ -84,8 +90,9 @@ impl Config {
                 "at least 1",
             )?;
         }
-        self.validate_forward()?;
-        self.grammar()
+        let grammar = self.grammar()?;
+        self.validate_forward(&grammar)?;
+        Ok(grammar)
     }
 
     fn grammar(&self) -> Result<Grammar, ConfigError> {
@@ -131,7 +138,7 @@ impl Config {
         })
     }
 
-    fn validate_forward(&self) -> Result<(), ConfigError> {
+    fn validate_forward(&self, grammar: &Grammar) -> Result<(), ConfigError> {
         let forward = &self.forward;
         number(
             "forward.in_flight",
@@ -156,11 +163,25 @@ impl Config {
         for upstream in &forward.upstreams {
             self.validate_upstream("forward.upstreams".to_owned(), *upstream)?;
         }
+        let mut seen = Vec::new();
         for (text, upstreams) in &forward.domains {
             let text = domain("forward.domains", text)?;
             if upstreams.is_empty() {
                 return Err(ConfigError::NoUpstreams { domain: text.into() });
             }
+            let mut zones = [Some(&grammar.domain), grammar.cluster.as_ref()]
+                .into_iter()
+                .flatten();
+            if let Some(zone) = zones.find(|zone| within(&text, zone)) {
+                return Err(ConfigError::DomainWithinZone {
+                    domain: text.into(),
+                    zone: zone.to_string(),
+                });
+            }
+            if seen.contains(&text) {
+                return Err(ConfigError::DomainTwice { domain: text.into() });
+            }
+            seen.push(text.clone());
             for upstream in upstreams {
                 self.validate_upstream(format!("forward.domains.{text:?}"), *upstream)?;
             }

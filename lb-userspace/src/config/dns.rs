@@ -96,6 +96,10 @@ enum Fault {
     InterceptsNowhere,
     #[error("dns.listen: {0} twice")]
     ListedTwice(SocketAddr),
+    #[error(
+        "dns.routes: a domain is there twice; great and small letters are the same, and so is a dot at the end"
+    )]
+    RoutedTwice,
     #[error("dns.listen: {0} is no address to listen on (it is {1})")]
     Unfit(SocketAddr, &'static str),
 }
@@ -115,7 +119,11 @@ impl TryFrom<Raw> for Dns {
     type Error = Fault;
 
     fn try_from(raw: Raw) -> Result<Self, Fault> {
+        let routes = raw.routes.len();
         let dns = Self::of(raw);
+        if dns.routes.len() < routes {
+            return Err(Fault::RoutedTwice);
+        }
         for (index, address) in dns.listen.iter().enumerate() {
             if dns.listen[..index].contains(address) {
                 return Err(Fault::ListedTwice(*address));
@@ -249,6 +257,14 @@ mod tests {
         "portico.toml:2:1: dns.upstreams: "
     )]
     #[case("routes.'corp.example' = []", "portico.toml:2:1: dns.routes: ")]
+    #[case(
+        "routes.'corp.example' = ['192.0.2.1']\nroutes.'Corp.Example.' = ['192.0.2.2']",
+        "portico.toml:2:1: dns.routes: a domain is there twice"
+    )]
+    #[case(
+        "cluster_domain = 'cluster.local'\nroutes.'cluster.local' = ['10.96.0.10']",
+        "portico.toml:2:1: dns.routes: \"cluster.local\" lies within the zone"
+    )]
     #[case("upstreem = []", "portico.toml:3:1: unknown key `upstreem`")]
     fn a_mistake_is_named_with_its_place(#[case] text: &str, #[case] start: &str) {
         let complaint = parse(text).unwrap_err().to_string();

@@ -55,4 +55,28 @@ fn mistakes_are_named() {
         with(|config| config.forward.domains = vec![("corp.example".into(), vec![])])
             .contains("no upstreams")
     );
+    let to = |domain: &str| (domain.to_owned(), vec!["192.0.2.53:53".parse().unwrap()]);
+    let with_domains = |domains: &[&str]| {
+        let mut config = config();
+        config.cluster = Some("cluster.local".into());
+        config.forward.domains = domains.iter().map(|domain| to(domain)).collect();
+        config.validate().map_err(|error| error.to_string())
+    };
+    assert!(
+        with_domains(&["Cluster.Local."])
+            .unwrap_err()
+            .contains("never be asked")
+    );
+    assert!(
+        with_domains(&["a.portico.internal"])
+            .unwrap_err()
+            .contains("never be asked")
+    );
+    assert!(
+        with_domains(&["corp.example", "Corp.Example."])
+            .unwrap_err()
+            .contains("twice")
+    );
+    // What is around a zone is somebody else's, but for the zone.
+    assert_eq!(with_domains(&["internal", "corp.example"]), Ok(()));
 }
