@@ -188,14 +188,15 @@ fn bind(address: SocketAddr, config: &Config) -> Result<Sockets, StartError> {
 }
 
 fn bind_once(mut address: SocketAddr, config: &Config) -> Result<Sockets, StartError> {
+    // UDP sockets would share the port with those of another server that shares it, and take some of its queries each
+    // time this is tried; a listener refuses.
+    let listener = tcp::bind(address, config.freebind).map_err(listen_error(address, "tcp"))?;
+    // All have the port that it was given.
+    address = listener.local_addr().map_err(listen_error(address, "tcp"))?;
     let mut datagrams = Vec::new();
     for _ in 0..sockets(config) {
-        let socket = udp::bind(address, config.freebind).map_err(listen_error(address, "udp"))?;
-        // All share the port that the first was given.
-        address = socket.local_addr().map_err(listen_error(address, "udp"))?;
-        datagrams.push(socket);
+        datagrams.push(udp::bind(address, config.freebind).map_err(listen_error(address, "udp"))?);
     }
-    let listener = tcp::bind(address, config.freebind).map_err(listen_error(address, "tcp"))?;
     Ok(Sockets {
         address,
         datagrams,
