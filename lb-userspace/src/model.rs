@@ -24,6 +24,6 @@ pub use identity::Identity;
 pub use marks::{DrainMark, DrainObject, Drains};
 pub use snapshot::{
     Affinity, Backend, Endpoint, Exposed, Family, Frontend, HealthCheck, Member, Naming, Node, Pool, Probe,
-    Protocol, Service, Shape, Snapshot, Standing,
+    Protocol, Service, Shape, Snapshot, Standing, is_served,
 };
 pub use writer::{View, Writer};

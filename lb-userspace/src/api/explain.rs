@@ -76,7 +76,7 @@ pub fn explain(facts: &Facts, name: &str) -> Result<Explanation, Problem> {
         generation: facts.snapshot.generation,
         affinity: service.affinity.label().into(),
         naming: naming::naming(service),
-        leads_to_vip: naming::leads_to_vip(service),
+        leads_to_vip: service.named_vips().next().is_some(),
         answers: service
             .frontends
             .iter()

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
-use crate::model::{Endpoint, Exposed, Family, Frontend, Naming, Service};
+use crate::model::{Exposed, Family, Frontend, Naming, Service};
 
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct NamingView {
@@ -19,7 +19,7 @@ pub struct NamingView {
     /// Seconds.
     pub ttl: u32,
     pub vips: Vec<IpAddr>,
-    /// The tasks' ports that answer at the VIPs, as `http=80/tcp`.
+    /// The tasks' ports, as `http=80/tcp`; where there are VIPs, only those that answer there as they are.
     pub exposed: Vec<String>,
 }
 
@@ -41,7 +41,12 @@ pub fn naming(service: &Service) -> NamingView {
         endpoint: endpoint.label().into(),
         ttl: *ttl,
         vips: service.vips.clone(),
-        exposed: service.exposed.iter().map(exposed).collect(),
+        exposed: service
+            .exposed
+            .iter()
+            .filter(|exposed| answers(service, exposed))
+            .map(exposed)
+            .collect(),
     }
 }
 
@@ -56,6 +61,11 @@ pub fn published(service: &Service) -> impl Iterator<Item = &Frontend> {
             .is_some_and(|address| service.vips.contains(&address));
         !(at_vip && service.exposed.iter().any(exposed))
     })
+}
+
+fn answers(service: &Service, exposed: &Exposed) -> bool {
+    let mut vips = service.vips.iter();
+    vips.all(|vip| service.port_at(*vip, exposed) == Some(exposed.port))
 }
 
 fn exposed(exposed: &Exposed) -> String {
@@ -74,7 +84,7 @@ pub fn without_vip(service: &Service) -> Option<Problem> {
     }
     let families = families.join(" and ");
     // Its name leads to what it has, and to its tasks where that is nothing.
-    let leads = match service.vips.is_empty() {
+    let leads = match service.named_vips().next().is_none() {
         true => "its name leads to its tasks; published ports are served",
         false => "its name leads to its other address; published ports are served",
     };
@@ -84,11 +94,6 @@ pub fn without_vip(service: &Service) -> Option<Problem> {
             .traffic(leads)
             .fix("append a network to [vip] pool, on every node; or set endpoint: dnsrr where no VIP is needed"),
     )
-}
-
-/// Whether a VIP is what its name leads to.
-pub fn leads_to_vip(service: &Service) -> bool {
-    service.naming.endpoint == Endpoint::Vip && !service.vips.is_empty()
 }
 
 pub const fn label(family: Family) -> &'static str {
@@ -124,10 +129,17 @@ mod tests {
                 name: Some("http".into()),
             }];
         });
-        let view = naming(&service);
+        let mut view = naming(&service);
         assert_eq!(view.names, ["web", "web.shop", "www"]);
         assert_eq!(view.exposed, ["http=80/tcp"]);
         assert!(view.public);
+        // A VIP that several share answers at what each publishes.
+        let shared = web(|web| {
+            web.exposed.clone_from(&service.exposed);
+            web.vips = vec![[10, 254, 0, 1].into()];
+        });
+        view = naming(&shared);
+        assert_eq!(view.exposed, Vec::<String>::new());
     }
 
     #[test]

@@ -156,6 +156,32 @@ impl Service {
             affinity: self.affinity,
         }
     }
+
+    /// The VIPs that its name leads to; none: it leads to its tasks.
+    ///
+    /// Not those of families in which no task could answer: that would be waited for in vain, and IPv6 is tried first.
+    pub fn named_vips(&self) -> impl Iterator<Item = IpAddr> {
+        let vips = self.vips.iter().copied();
+        vips.filter(|vip| {
+            self.naming.endpoint == Endpoint::Vip && is_served(&self.backends, Family::of(*vip))
+        })
+    }
+
+    /// At which port of one of its VIPs a port of its tasks answers: the same one, unless several services share the
+    /// VIP or it answers for another there.
+    pub fn port_at(&self, vip: IpAddr, exposed: &Exposed) -> Option<u16> {
+        let frontends = self.frontends.iter().filter(|front| {
+            (front.address, front.protocol, front.target_port) == (Some(vip), exposed.protocol, exposed.port)
+        });
+        let ports = frontends.map(|front| front.port);
+        ports.min_by_key(|port| (*port != exposed.port, *port))
+    }
+}
+
+/// Whether there is a task that could answer in this family, or may soon be: not while only the other one has tasks.
+pub fn is_served(backends: &[Backend], family: Family) -> bool {
+    let mut addresses = backends.iter().flat_map(|backend| &backend.addresses);
+    backends.is_empty() || addresses.any(|address| Family::of(*address) == family)
 }
 
 impl Naming {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use dns::{Entry, Host, Pointer, Port, Target, Transport, Zone};
 
-use crate::model::{Backend, Endpoint, Family, Naming, Protocol, Service, Standing};
+use crate::model::{Backend, Exposed, Naming, Protocol, Service, Standing};
 
 /// A service with all that is answered about it as a whole; what is asked about a task alone is said when it is asked.
 pub struct Part {
@@ -111,8 +111,10 @@ impl Part {
         };
         self.forms(|zone| {
             let addresses = tasks.iter().flat_map(|backend| &backend.addresses);
-            entry(&self.service, addresses, |port| {
-                let targets = tasks.iter().filter_map(|backend| target(zone, port, backend));
+            entry(&self.service, addresses, |exposed| {
+                let targets = tasks
+                    .iter()
+                    .filter_map(|backend| target(zone, exposed.port, backend));
                 targets.collect()
             })
         })
@@ -121,25 +123,30 @@ impl Part {
     /// What leads to the VIPs; `None` where the name leads to the tasks.
     fn of_vips(&self) -> Option<Forms> {
         let service = &self.service;
-        if service.naming.endpoint == Endpoint::Dnsrr || service.vips.is_empty() {
+        let vips: Vec<IpAddr> = service.named_vips().collect();
+        if vips.is_empty() {
             return None;
         }
-        // An address that no task could answer at would be waited for in vain, and IPv6 is tried first.
-        let served = |vip: &&IpAddr| {
-            let mut addresses = service.backends.iter().flat_map(|backend| &backend.addresses);
-            service.backends.is_empty() || addresses.any(|address| Family::of(*address) == Family::of(**vip))
+        // One record names all VIPs, so the port has to be the same at each.
+        let port = |exposed: &Exposed| {
+            let mut ports = vips.iter().map(|vip| service.port_at(*vip, exposed));
+            let first = ports.next()??;
+            ports.all(|port| port == Some(first)).then_some(first)
         };
-        let vips: Vec<IpAddr> = service.vips.iter().filter(served).copied().collect();
-        let target = |zone, port| {
+        let target = |zone, exposed: &Exposed| {
             Some(Target {
                 priority: 0,
                 weight: 1,
-                port,
+                port: port(exposed)?,
                 host: self.host(None, zone)?,
                 addresses: vips.as_slice().into(),
             })
         };
-        Some(self.forms(|zone| entry(service, &vips, |port| target(zone, port).into_iter().collect())))
+        Some(self.forms(|zone| {
+            entry(service, &vips, |exposed| {
+                target(zone, exposed).into_iter().collect()
+            })
+        }))
     }
 
     /// Where no port has a name there is no host in it, and one form does for both zones.
@@ -156,7 +163,7 @@ impl Part {
 fn entry<'a>(
     service: &Service,
     addresses: impl IntoIterator<Item = &'a IpAddr>,
-    targets: impl Fn(u16) -> Vec<Target>,
+    targets: impl Fn(&Exposed) -> Vec<Target>,
 ) -> Arc<Entry> {
     let (mut v4, mut v6) = (BTreeSet::<Ipv4Addr>::new(), BTreeSet::<Ipv6Addr>::new());
     for address in addresses {
@@ -172,7 +179,7 @@ fn entry<'a>(
                 Protocol::Tcp => Transport::Tcp,
                 Protocol::Udp => Transport::Udp,
             },
-            targets: targets(exposed.port).into(),
+            targets: targets(exposed).into(),
         })
     });
     Arc::new(Entry {

@@ -11,7 +11,9 @@ use std::sync::Arc;
 use dns::{Directory, Entry, Lookup, Subject, Zone};
 
 use super::Names;
-use crate::model::{Affinity, Backend, Endpoint, Exposed, Naming, Protocol, Service, Snapshot, Standing};
+use crate::model::{
+    Affinity, Backend, Endpoint, Exposed, Frontend, Naming, Protocol, Service, Snapshot, Standing,
+};
 
 pub const HERE: &str = "node1";
 const HOST: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
@@ -71,6 +73,16 @@ fn exposed(port: u16, name: &str) -> Exposed {
     }
 }
 
+pub fn at_vip(vip: IpAddr, port: u16, target_port: u16) -> Frontend {
+    Frontend {
+        address: Some(vip),
+        port,
+        protocol: Protocol::Tcp,
+        target_port,
+        inside: false,
+    }
+}
+
 /// `web` of the stack `shop` on `front` and `back`, by a VIP; `db` on `back`, by its tasks; `all` for everybody.
 fn shop() -> Vec<Service> {
     use Standing::{Active, Draining};
@@ -88,6 +100,7 @@ fn shop() -> Vec<Service> {
     web.naming.aliases = ["WWW".into()].into();
     web.vips = vec![ip("10.254.0.1"), ip("fdfe:706f:7274::1")];
     web.exposed = vec![exposed(80, "HTTP")];
+    web.frontends = web.vips.iter().map(|vip| at_vip(*vip, 80, 80)).collect();
     let mut db = service(
         "db",
         &["back"],
@@ -299,6 +312,15 @@ fn a_vip_that_no_task_could_answer_at_is_not_told() {
         answers(&names, "127.0.0.1", "web"),
         "10.254.0.1 fdfe:706f:7274::1"
     );
+}
+
+#[test]
+fn a_service_whose_vips_no_task_could_answer_at_leads_to_its_tasks() {
+    let mut services = shop();
+    services[0].backends.remove(0);
+    services[0].vips.remove(0);
+    let names = names(services);
+    assert_eq!(answers(&names, "127.0.0.1", "web"), "172.18.0.2");
 }
 
 #[test]

@@ -123,9 +123,10 @@ fn what(claim: &Claim, subject: Subject<'_>) -> String {
 
 fn whole(part: &Part) -> String {
     let service = &part.service;
-    match (service.naming.endpoint, service.vips.len()) {
+    match (service.naming.endpoint, service.named_vips().count()) {
         (Endpoint::Dnsrr, _) => format!("endpoint dnsrr, {}", tasks(part)),
-        (Endpoint::Vip, 0) => format!("it has no VIP, {}", tasks(part)),
+        (Endpoint::Vip, 0) if service.vips.is_empty() => format!("it has no VIP, {}", tasks(part)),
+        (Endpoint::Vip, 0) => format!("it has no VIP of its tasks' family, {}", tasks(part)),
         (Endpoint::Vip, 1) => "its VIP".into(),
         (Endpoint::Vip, _) => "its VIPs".into(),
     }

@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::super::vips::Vips;
-use super::super::{Backend, DesiredService, Family, Frontend};
+use super::super::{Backend, DesiredService, Family, Frontend, is_served};
 
 /// Addresses and frontends of a service.
 pub struct Front {
@@ -18,10 +18,7 @@ pub struct Front {
 /// An address from the pools stays the service's, but is not in use while only the other family has tasks: nobody could
 /// answer there, and names would lead to it.
 pub fn front(vips: &Vips, name: &str, desired: &DesiredService, backends: &[Backend]) -> Front {
-    let served = |family: Family| {
-        let mut addresses = backends.iter().flat_map(|backend| &backend.addresses);
-        backends.is_empty() || addresses.any(|address| Family::of(*address) == family)
-    };
+    let served = |family| is_served(backends, family);
     let grant = vips.grant(name).cloned().unwrap_or_default();
     let granted = grant.vips.into_iter().filter(|vip| served(Family::of(*vip)));
     let own: Vec<IpAddr> = desired.vips.iter().copied().chain(granted).collect();

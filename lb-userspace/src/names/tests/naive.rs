@@ -139,14 +139,16 @@ impl<'s> Naive<'s> {
     }
 
     fn whole(service: &Service) -> BTreeSet<IpAddr> {
-        if service.naming.endpoint == Endpoint::Dnsrr || service.vips.is_empty() {
-            return Self::tasks(service);
-        }
         let mut addresses = service.backends.iter().flat_map(|backend| &backend.addresses);
         let families: BTreeSet<_> = addresses.by_ref().map(IpAddr::is_ipv4).collect();
         let vips = service.vips.iter().copied();
-        vips.filter(|vip| families.is_empty() || families.contains(&vip.is_ipv4()))
-            .collect()
+        let vips: BTreeSet<_> = vips
+            .filter(|vip| service.backends.is_empty() || families.contains(&vip.is_ipv4()))
+            .collect();
+        match service.naming.endpoint == Endpoint::Dnsrr || vips.is_empty() {
+            true => Self::tasks(service),
+            false => vips,
+        }
     }
 
     /// Whether an address is somebody's that this client may know.

@@ -2,37 +2,13 @@
 
 use dns::{Directory, Lookup, Subject, Zone};
 
-use super::{HERE, HOST, entry, names, shop, snapshot, told};
+use super::{HERE, HOST, at_vip, entry, names, shop, snapshot, told};
 use crate::names::Names;
 
 #[test]
 fn ports_with_a_name_lead_to_the_vip_or_to_each_task() {
     let names = names(shop());
-    let ports = |name: &str| -> Vec<String> {
-        let entry = entry(&names, name);
-        let targets = entry.ports.iter().flat_map(|port| {
-            let targets = port.targets.iter();
-            targets.map(|target| {
-                let addresses = target.addresses.iter().map(ToString::to_string);
-                let host = format!("{:?}", target.host);
-                let host = host
-                    .split("Name(\"")
-                    .nth(1)
-                    .unwrap()
-                    .split('"')
-                    .next()
-                    .unwrap()
-                    .to_owned();
-                format!(
-                    "{} {host}:{} {}",
-                    port.name,
-                    target.port,
-                    addresses.collect::<Vec<_>>().join(",")
-                )
-            })
-        });
-        targets.collect()
-    };
+    let ports = |name| ports(&names, name);
     assert_eq!(ports("web"), ["http web:80 10.254.0.1,fdfe:706f:7274::1"]);
     assert_eq!(
         ports("tasks.web"),
@@ -46,6 +22,55 @@ fn ports_with_a_name_lead_to_the_vip_or_to_each_task() {
         ports("db"),
         ["pg db.1:5432 172.18.0.4", "pg node2-172-18-0-9:5432 172.18.0.9"]
     );
+}
+
+#[test]
+fn a_port_at_a_vip_is_the_one_that_leads_to_the_tasks_port() {
+    let mut services = shop();
+    let [v4, v6] = [services[0].vips[0], services[0].vips[1]];
+    for (frontends, expected) in [
+        // The port of that number is another's there.
+        ([at_vip(v4, 80, 8081), at_vip(v6, 80, 8081)], None),
+        (
+            [at_vip(v4, 8080, 80), at_vip(v6, 8080, 80)],
+            Some("http web:8080 10.254.0.1,fdfe:706f:7274::1"),
+        ),
+        ([at_vip(v4, 8080, 80), at_vip(v6, 80, 80)], None),
+        ([at_vip(v4, 80, 80), at_vip(v4, 8080, 80)], None),
+    ] {
+        services[0].frontends = frontends.into();
+        let told = ports(&names(services.clone()), "web");
+        assert_eq!(told, expected.map(str::to_owned).into_iter().collect::<Vec<_>>());
+    }
+    services[0].vips.truncate(1);
+    let told = ports(&names(services), "web");
+    assert_eq!(told, ["http web:80 10.254.0.1"]);
+}
+
+fn ports(names: &Names, name: &str) -> Vec<String> {
+    let entry = entry(names, name);
+    let targets = entry.ports.iter().flat_map(|port| {
+        let targets = port.targets.iter();
+        targets.map(|target| {
+            let addresses = target.addresses.iter().map(ToString::to_string);
+            let host = format!("{:?}", target.host);
+            let host = host
+                .split("Name(\"")
+                .nth(1)
+                .unwrap()
+                .split('"')
+                .next()
+                .unwrap()
+                .to_owned();
+            format!(
+                "{} {host}:{} {}",
+                port.name,
+                target.port,
+                addresses.collect::<Vec<_>>().join(",")
+            )
+        })
+    });
+    targets.collect()
 }
 
 #[test]
