@@ -57,10 +57,11 @@ impl Index {
         if !found.is_empty() {
             return Finding::Found(found);
         }
-        // A name with a dot may be somebody's elsewhere. That a service calls itself so on its own networks takes it
-        // from nobody else.
+        // An alias with a dot may be somebody's name elsewhere. That a service calls itself so on its own networks takes
+        // it from nobody else.
         let whole = matches!(subject, Subject::Name { scope: None, .. });
-        if hidden.is_empty() || whole && name.contains('.') {
+        let aliases = hidden.iter().all(|claim| claim.kind == Kind::Alias);
+        if hidden.is_empty() || whole && name.contains('.') && aliases {
             return Finding::Unknown;
         }
         Finding::Hidden(hidden)

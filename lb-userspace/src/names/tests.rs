@@ -234,13 +234,15 @@ fn a_name_is_told_to_tasks_on_its_networks() {
 }
 
 #[test]
-fn a_name_with_a_dot_that_is_not_seen_may_be_somebody_elses() {
-    let mut fake = service("fake", &["lab"], vec![]);
+fn an_alias_with_a_dot_that_is_not_seen_may_be_somebody_elses() {
+    let task = backend("fake.1", "node2", &["172.18.0.9"], Standing::Active);
+    let mut fake = service("fake", &["lab"], vec![task]);
     fake.naming.aliases = ["api.example.com".into()].into();
     let names = names([fake]);
     assert_eq!(answers(&names, STRANGER, "api.example.com"), "unknown");
     assert_eq!(answers(&names, STRANGER, "fake"), "hidden");
-    assert_eq!(answers(&names, "127.0.0.1", "api.example.com"), "");
+    assert_eq!(answers(&names, STRANGER, "fake.1"), "hidden");
+    assert_eq!(answers(&names, "127.0.0.1", "api.example.com"), "172.18.0.9");
 }
 
 #[test]

@@ -175,7 +175,7 @@ impl<'s> Naive<'s> {
 
     fn name(&self, name: &str, scope: Option<&str>) -> String {
         let mut ranks: [Vec<BTreeSet<IpAddr>>; 3] = Default::default();
-        let mut hidden = false;
+        let (mut hidden, mut aliases) = (false, true);
         for service in self.snapshot.services.values() {
             let Some(seen) = self.scoped(service, scope) else {
                 continue;
@@ -200,6 +200,7 @@ impl<'s> Naive<'s> {
                 }
             }
             hidden |= !seen && !claims.is_empty();
+            aliases &= seen || claims.iter().all(|(rank, _)| *rank == 1);
             for (rank, addresses) in claims.into_iter().filter(|_| seen) {
                 ranks[rank].push(addresses);
             }
@@ -207,7 +208,7 @@ impl<'s> Naive<'s> {
         let found = ranks.iter().find(|rank| !rank.is_empty());
         match found {
             Some(addresses) => format!("{:?}", addresses.iter().flatten().collect::<BTreeSet<_>>()),
-            None if hidden && !(scope.is_none() && name.contains('.')) => "hidden".into(),
+            None if hidden && !(scope.is_none() && name.contains('.') && aliases) => "hidden".into(),
             None => "unknown".into(),
         }
     }
