@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use super::finding::Finding;
 use crate::config::{Config, Dns};
 use crate::model::Desired;
+use crate::model::validate::is_host_name;
 use crate::names;
 
 /// A name server on the same machine answers in microseconds, one elsewhere in milliseconds.
@@ -62,7 +63,9 @@ fn taken(address: SocketAddr) -> String {
 async fn served(dns: &Dns, address: SocketAddr, services: Option<&Desired>) -> Finding {
     let at = SocketAddr::new(reachable(address.ip()), address.port());
     let apex = format!("{}.", dns.domain);
-    let service = services.and_then(|desired| desired.services.keys().next());
+    // Others are served, but could not be asked for.
+    let mut known = services.iter().flat_map(|desired| desired.services.keys());
+    let service = known.find(|service| is_host_name(service));
     let service = service.map(|service| format!("{service}.{apex}"));
     for (by, protocol) in [(By::Udp, "udp"), (By::Tcp, "tcp")] {
         let failure =
