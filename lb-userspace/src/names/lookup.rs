@@ -35,11 +35,14 @@ impl Index {
             let seen = match (self.is_meant(claim, subject), scope) {
                 (false, _) => continue,
                 (true, None) => sight.part(&claim.part),
-                (true, Some(scope)) => match within(&claim.part, scope) {
-                    None => continue,
-                    Some(Scope::Network) => sight.network(scope),
-                    Some(Scope::Stack) => sight.part(&claim.part),
-                },
+                (true, Some(scope)) => {
+                    // One name may be a network's and a stack's.
+                    let (network, stack) = within(&claim.part, scope);
+                    if !network && !stack {
+                        continue;
+                    }
+                    network && sight.network(scope) || stack && sight.part(&claim.part)
+                }
             };
             if !seen {
                 hidden.push(claim);
@@ -121,16 +124,10 @@ pub fn answer(finding: Finding<'_>, subject: Subject<'_>) -> Lookup {
     }
 }
 
-enum Scope {
-    Network,
-    Stack,
-}
-
-fn within(part: &Part, scope: &str) -> Option<Scope> {
-    if part.networks.iter().any(|network| **network == *scope) {
-        return Some(Scope::Network);
-    }
-    (part.stack.as_deref() == Some(scope)).then_some(Scope::Stack)
+/// Whether it is on the network, and whether it is of the stack, that is called so.
+fn within(part: &Part, scope: &str) -> (bool, bool) {
+    let network = part.networks.iter().any(|network| **network == *scope);
+    (network, part.stack.as_deref() == Some(scope))
 }
 
 fn rank(kind: Kind) -> u8 {

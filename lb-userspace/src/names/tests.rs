@@ -234,6 +234,17 @@ fn a_name_is_told_to_tasks_on_its_networks() {
 }
 
 #[test]
+fn a_stack_called_as_a_network_hides_nothing() {
+    let mut services = shop();
+    services[0].naming.networks.push("shop".into());
+    let names = names(services);
+    assert_eq!(
+        answers(&names, "172.18.0.5", "web.shop"),
+        "10.254.0.1 fdfe:706f:7274::1"
+    );
+}
+
+#[test]
 fn an_alias_with_a_dot_that_is_not_seen_may_be_somebody_elses() {
     let task = backend("fake.1", "node2", &["172.18.0.9"], Standing::Active);
     let mut fake = service("fake", &["lab"], vec![task]);

@@ -113,11 +113,14 @@ impl<'s> Naive<'s> {
         let Some(scope) = scope else {
             return Some(self.sees(service));
         };
-        if service.naming.networks.iter().any(|network| &**network == scope) {
-            return Some(self.all || self.networks.contains(scope));
-        }
-        let stack = service.naming.stack.as_deref()?;
-        same(stack, scope).then(|| self.sees(service))
+        let network = service.naming.networks.iter().any(|network| &**network == scope);
+        let stack = service
+            .naming
+            .stack
+            .as_deref()
+            .is_some_and(|stack| same(stack, scope));
+        let on_network = network && (self.all || self.networks.contains(scope));
+        (network || stack).then(|| on_network || stack && self.sees(service))
     }
 
     fn tasks(service: &Service) -> BTreeSet<IpAddr> {
