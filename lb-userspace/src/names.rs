@@ -28,6 +28,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use dns::{Directory, Lookup, Reverse, Subject, Zone};
+use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
@@ -49,7 +50,10 @@ pub struct Names {
     own: ArcSwap<HashSet<IpAddr>>,
     /// Where names are asked for: this node's own whenever somebody has them, however recently they came.
     listen: Box<[IpAddr]>,
-    /// Seconds since 1970, so that serial numbers grow over restarts too.
+    /// Networks that VIPs are taken from: addresses there are the mesh's, or nobody's.
+    pools: Box<[IpNet]>,
+    /// Seconds since 1970: serial numbers grow over restarts too, unless there was more than one change a second all the
+    /// time. Nobody transfers the zones by them.
     started: u32,
 }
 
@@ -66,10 +70,18 @@ impl Names {
             index: ArcSwap::default(),
             own: ArcSwap::default(),
             listen: listen.into_iter().collect(),
+            pools: Box::default(),
             started: since.map_or(0, |since| since.as_secs() as u32),
         };
         names.look();
         names
+    }
+
+    /// Nobody else is asked who has an address in one of these.
+    #[must_use]
+    pub fn with_pools(self, pools: &[IpNet]) -> Self {
+        let pools = pools.into();
+        Self { pools, ..self }
     }
 
     /// Shows this snapshot from now on. One caller at a time.
@@ -98,7 +110,11 @@ impl Names {
                     }
                     Err(_) => return,
                 },
-                _ = look.tick() => self.look(),
+                // Milliseconds where there are thousands of devices.
+                _ = look.tick() => {
+                    let names = Arc::clone(&self);
+                    let _ = tokio::task::spawn_blocking(move || names.look()).await;
+                }
             }
         }
     }
@@ -136,7 +152,13 @@ impl Directory for Names {
         }
         let sight = Sight::of(client, &index, &own);
         trace::note_address(client, sight, address, &index);
-        index.reverse(sight, address)
+        match index.reverse(sight, address) {
+            // A service's that is gone, say. Before the first snapshot it may be that of one that is there.
+            Reverse::Unknown if self.ready() && self.pools.iter().any(|pool| pool.contains(&address)) => {
+                Reverse::Hidden
+            }
+            told => told,
+        }
     }
 
     fn encloses(&self, client: IpAddr, zone: Zone, name: &str) -> bool {

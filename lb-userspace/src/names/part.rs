@@ -74,6 +74,11 @@ impl Part {
         }
     }
 
+    /// Whether its own name is one that somebody could ask for.
+    pub fn can_be_asked_for(&self) -> bool {
+        is_askable(&lower(&self.service.name))
+    }
+
     /// What the addresses of a task, or the VIPs, are called.
     pub fn pointer(&self, task: Option<usize>) -> Option<Pointer> {
         let task = task.map(|place| &self.service.backends[place]);

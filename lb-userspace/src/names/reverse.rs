@@ -30,7 +30,8 @@ impl Index {
     pub fn owner(&self, sight: Sight<'_>, address: IpAddr) -> Option<&Owner> {
         let owners = self.addresses.get(&address);
         let seen = || owners.iter().filter(move |owner| sight.part(&owner.part));
-        let vip = seen().filter(|owner| owner.task.is_none()).min_by_key(key);
+        let of_vip = |owner: &&Owner| owner.task.is_none() && owner.part.can_be_asked_for();
+        let vip = seen().filter(of_vip).min_by_key(key);
         let here = || seen().filter(|owner| owner.here).min_by_key(key);
         let elsewhere = || seen().next().filter(|_| owners.len() == 1);
         vip.or_else(here).or_else(elsewhere)

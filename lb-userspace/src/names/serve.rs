@@ -1,5 +1,6 @@
 //! The name server at work: threads, sockets, what is reported about them.
 
+use std::collections::HashSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -48,11 +49,9 @@ impl NameServer {
             ..config.dns.server(&upstreams(&config.dns))
         };
         let threads = Threads::start().map_err(|error| failed(&error))?;
-        let names = Arc::new(Names::new(
-            &config.node,
-            told.listen.iter().map(SocketAddr::ip),
-            told.cluster.is_some(),
-        ));
+        let listen = told.listen.iter().map(SocketAddr::ip);
+        let names = Names::new(&config.node, listen, told.cluster.is_some());
+        let names = Arc::new(names.with_pools(&config.vip.pool));
         let entered = threads.0.as_ref().map(Runtime::enter);
         let mut server =
             Server::new(&told, Arc::clone(&names) as Arc<dyn Directory>).map_err(|error| failed(&error))?;
@@ -83,8 +82,9 @@ impl NameServer {
 
     pub fn report(&self) -> NamesReport {
         let mut listening = self.sockets.lock().clone();
+        let own = own_addresses();
         for listening in &mut listening {
-            listening.present = has_address(listening.address.ip());
+            listening.present = is_present(listening.address.ip(), &own);
         }
         let upstreams: Vec<_> = self.handler.upstreams().into_iter().map(upstream).collect();
         let statistics = self.handler.statistics();
@@ -194,7 +194,11 @@ pub fn upstreams(dns: &Dns) -> Vec<SocketAddr> {
 
 /// Whether a device of this node has it.
 pub fn has_address(ip: IpAddr) -> bool {
-    ip.is_unspecified() || ip.is_loopback() || own_addresses().contains(&ip)
+    is_present(ip, &own_addresses())
+}
+
+fn is_present(ip: IpAddr, own: &HashSet<IpAddr>) -> bool {
+    ip.is_unspecified() || ip.is_loopback() || own.contains(&ip)
 }
 
 /// Whether an address could be listened on now. Within a runtime.

@@ -46,6 +46,21 @@ fn addresses_have_names_in_both_families() {
 }
 
 #[test]
+fn a_vip_of_several_is_called_as_one_that_can_be_asked_for() {
+    let mut services = shop();
+    services[1].name = "api/v1".into();
+    services[1].vips = services[0].vips.clone();
+    let mut names = names(services);
+    assert_eq!(who(&names, "127.0.0.1", "10.254.0.1"), "web");
+    // An address that no service has, or none any more, is nobody's elsewhere either.
+    assert_eq!(who(&names, STRANGER, "10.254.0.9"), "unknown");
+    names = names.with_pools(&["10.254.0.0/16".parse().unwrap()]);
+    assert_eq!(who(&names, STRANGER, "10.254.0.9"), "hidden");
+    let unknown = Names::new(HERE, [], false).with_pools(&["10.254.0.0/16".parse().unwrap()]);
+    assert_eq!(who(&unknown, STRANGER, "10.254.0.9"), "unknown");
+}
+
+#[test]
 fn an_address_that_two_other_nodes_have_is_nobodys_here() {
     let task = |n: u8| {
         backend(
