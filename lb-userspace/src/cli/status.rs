@@ -134,7 +134,7 @@ fn names_text(names: &NamesReport, format: Format) -> String {
     let met = names
         .counters
         .iter()
-        .filter(|(_, value)| *value > 0 || format == Format::Wide);
+        .filter(|(_, value)| **value > 0 || format == Format::Wide);
     let met: Vec<_> = met
         .map(|(name, value)| [name.clone(), value.to_string()])
         .collect();
@@ -292,7 +292,7 @@ mod tests {
                 state: UpstreamState::Answers,
                 usual_us: 1500,
             }],
-            counters: vec![("found".into(), 7), ("nodata".into(), 0)],
+            counters: [("found".into(), 7), ("nodata".into(), 0)].into(),
             problems: vec![crate::plane::Problem {
                 error: deaf.into(),
                 traffic: "connections flow".into(),

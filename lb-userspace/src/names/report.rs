@@ -1,6 +1,7 @@
 //! What the name server tells about itself, and about one question: the same types in the agent, over the control
 //! socket and in the command line.
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
@@ -17,16 +18,30 @@ pub struct NamesReport {
     pub listening: Vec<Listening>,
     pub upstreams: Vec<Upstream>,
     /// Every counter with its name, since the agent started.
-    pub counters: Vec<(String, u64)>,
-    /// Seconds spent on what was answered here, and on what upstreams were asked.
-    pub seconds: [f64; 2],
+    pub counters: BTreeMap<String, u64>,
+    pub took: Times,
     pub problems: Vec<Problem>,
+}
+
+/// How long queries took, all together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Times {
+    /// From the arrival of datagrams to what could be answered at once, for each of those that came together.
+    pub here: Took,
+    /// Of those that an upstream was asked for, from the query to its answer.
+    pub upstream: Took,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Took {
+    pub queries: u64,
+    /// Sum over the queries.
+    pub seconds: f64,
 }
 
 impl NamesReport {
     pub fn count(&self, name: &str) -> u64 {
-        let counter = self.counters.iter().find(|(counter, _)| counter == name);
-        counter.map_or(0, |(_, value)| *value)
+        self.counters.get(name).copied().unwrap_or_default()
     }
 }
 

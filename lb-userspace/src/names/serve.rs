@@ -11,7 +11,7 @@ use dns::{Directory, Handler, Server};
 use tokio::runtime::Runtime;
 use tokio::time::sleep;
 
-use super::report::{Listening, NamesReport, Upstream, UpstreamState};
+use super::report::{Listening, NamesReport, Times, Took, Upstream, UpstreamState};
 use super::visibility::own_addresses;
 use super::{Names, resolv_conf};
 use crate::config::{Config, Dns};
@@ -88,7 +88,10 @@ impl NameServer {
         }
         let upstreams: Vec<_> = self.handler.upstreams().into_iter().map(upstream).collect();
         let statistics = self.handler.statistics();
-        let seconds = |latency: &dns::Latency| latency.nanoseconds.get() as f64 / 1e9;
+        let took = |latency: &dns::Latency| Took {
+            queries: latency.count.get(),
+            seconds: latency.nanoseconds.get() as f64 / 1e9,
+        };
         NamesReport {
             domain: self.config.domain.clone(),
             cluster_domain: self.config.cluster.clone(),
@@ -100,7 +103,10 @@ impl NameServer {
                 .counters()
                 .map(|(name, value)| (name.to_owned(), value))
                 .collect(),
-            seconds: [seconds(&statistics.here), seconds(&statistics.forwarded)],
+            took: Times {
+                here: took(&statistics.here),
+                upstream: took(&statistics.forwarded),
+            },
         }
     }
 }

@@ -67,10 +67,11 @@ pub fn register(registry: &mut Registry, names: &NamesReport) {
         "Time that queries took, by who answered",
         seconds.clone(),
     );
-    for (by, took) in ["here", "upstream"].iter().zip(names.seconds) {
-        seconds
-            .get_or_create(&vec![("by", (*by).to_owned())])
-            .inc_by(took);
+    let timed = counters(registry, "dns_timed", "Queries whose time is counted");
+    for (by, took) in [("here", names.took.here), ("upstream", names.took.upstream)] {
+        let labels = vec![("by", by.to_owned())];
+        seconds.get_or_create(&labels).inc_by(took.seconds);
+        timed.get_or_create(&labels).inc_by(took.queries);
     }
     let generation = gauges(registry, "dns_generation", "Generation whose names are told");
     set(&generation, vec![], names.generation as f64);
@@ -97,7 +98,7 @@ pub fn register(registry: &mut Registry, names: &NamesReport) {
 /// A name server of which everything can be said.
 #[cfg(test)]
 pub fn sample() -> NamesReport {
-    use crate::names::report::{Listening, Upstream};
+    use crate::names::report::{Listening, Times, Took, Upstream};
 
     let counters = dns::Statistics::default();
     let counters = counters.counters().map(|(name, _)| (name.to_owned(), 1));
@@ -114,6 +115,13 @@ pub fn sample() -> NamesReport {
             usual_us: 0,
         }],
         counters: counters.collect(),
+        took: Times {
+            here: Took {
+                queries: 4,
+                seconds: 0.5,
+            },
+            ..Times::default()
+        },
         ..NamesReport::default()
     }
 }
@@ -140,6 +148,8 @@ mod tests {
         for line in [
             "portico_dns_queries_total{protocol=\"udp\"} 1\n",
             "portico_dns_outcomes_total{outcome=\"found\"} 1\n",
+            "portico_dns_seconds_total{by=\"here\"} 0.5\n",
+            "portico_dns_timed_total{by=\"here\"} 4\n",
             "portico_dns_listening{address=\"169.254.20.10:53\"} 1.0\n",
             "portico_dns_upstream_up{upstream=\"192.0.2.53:53\",domain=\"\"} 0.0\n",
         ] {
