@@ -29,10 +29,17 @@ impl NameServer {
             name: question.name.clone(),
             reason: error.to_string(),
         })?;
-        Ok(self.told(question, &message, source, &notes))
+        Ok(self.told(question, kind, &message, source, &notes))
     }
 
-    fn told(&self, question: DnsQuestion, message: &Message, source: Source, notes: &[Note]) -> DnsAnswer {
+    fn told(
+        &self,
+        question: DnsQuestion,
+        kind: RecordType,
+        message: &Message,
+        source: Source,
+        notes: &[Note],
+    ) -> DnsAnswer {
         let code = message.metadata.response_code;
         let note = notes.last().filter(|_| source == Source::Here);
         let (from, upstream) = match source {
@@ -44,7 +51,10 @@ impl NameServer {
             Source::Nobody => (AnswerSource::Nobody, None),
         };
         let why = match (note, from, upstream) {
-            (Some(note), ..) => note.words.clone(),
+            (Some(note), ..) => match lack(note, kind, message) {
+                Some(lack) => format!("{lack}; {}", note.words),
+                None => note.words.clone(),
+            },
             (_, AnswerSource::Cache, Some(upstream)) => format!("{upstream} has said so before"),
             (_, AnswerSource::Stale, Some(upstream)) => {
                 format!("{upstream} said so once; no name server answers now")
@@ -71,7 +81,7 @@ impl NameServer {
     /// Of an answer that is neither a service's nor an upstream's.
     fn reason(&self, code: ResponseCode) -> &'static str {
         match code {
-            ResponseCode::NXDomain => "no service, container or network is called so",
+            ResponseCode::NXDomain => "no service, container or network is called so, or has the address",
             ResponseCode::NoError => "the name server knows this itself",
             ResponseCode::Refused if self.forwards() => "questions of this kind are not answered",
             ResponseCode::Refused => {
@@ -82,6 +92,20 @@ impl NameServer {
             _ => "the question cannot be understood",
         }
     }
+}
+
+/// What is missing at a name that the client may see.
+fn lack(note: &Note, kind: RecordType, message: &Message) -> Option<&'static str> {
+    if note.hidden || !message.answers.is_empty() {
+        return None;
+    }
+    Some(match (message.metadata.response_code, kind) {
+        (ResponseCode::NXDomain, _) => "no port is called so",
+        (_, RecordType::A) => "no IPv4 address",
+        (_, RecordType::AAAA) => "no IPv6 address",
+        (_, RecordType::SRV) => "no port to be named",
+        _ => "no records of this type",
+    })
 }
 
 /// By its name, in any case, or as `TYPE65` (RFC 3597 §5).
