@@ -112,22 +112,24 @@ async fn served(dns: &Dns, address: SocketAddr, services: Option<&Desired>) -> F
 /// Those of the configuration or, without any, of the node.
 async fn upstreams(dns: &Dns) -> Vec<Finding> {
     let all = names::upstreams(dns);
+    let all = all.iter().map(|upstream| (upstream, "upstreams"));
     let routed = dns.routes.values().flatten();
+    let routed = routed.map(|upstream| (upstream, "routes"));
     let mut findings = Vec::new();
-    if all.is_empty() {
-        findings.push(Finding::warning(
-            "upstreams",
-            "there is no name server to ask for names of others: they are refused",
-            "set [dns] upstreams = [\"ADDRESS\"]",
-        ));
+    if all.len() == 0 {
+        let words = "there is no name server to ask for names of others: they are refused";
+        findings.push(match dns.upstreams {
+            Some(_) => Finding::ok("upstreams", format!("{words}, as [dns] upstreams = [] says")),
+            None => Finding::warning("upstreams", words, "set [dns] upstreams = [\"ADDRESS\"]"),
+        });
     }
-    for upstream in all.iter().chain(routed) {
+    for (upstream, key) in all.chain(routed) {
         findings.push(match ask(*upstream, ".", RecordType::NS, By::Udp).await {
             Ok(_) => Finding::ok("upstreams", format!("{upstream} answers")),
             Err(error) => Finding::warning(
                 "upstreams",
                 format!("{upstream} does not answer: {error}"),
-                "see that it runs and can be reached, or change [dns] upstreams",
+                format!("see that it runs and can be reached, or change [dns] {key}"),
             ),
         });
     }
@@ -230,8 +232,8 @@ mod tests {
                 .words
                 .ends_with("portico.internal. and web.portico.internal. by UDP and TCP")
         );
-        // Without an upstream names of others are refused, which few want.
-        assert_eq!(findings[1].state, State::Warning);
+        // Without an upstream names of others are refused, which few want, but this one says so.
+        assert_eq!(findings[1].state, State::Ok);
         // An agent that lags.
         show(vec![]);
         let findings = check(&config, Some(&desired), true).await;
@@ -255,6 +257,13 @@ mod tests {
         config.dns.upstreams = Some(config.dns.listen.clone());
         assert_eq!(check(&config, None, false).await[0].state, State::Ok);
         let findings = check(&config, None, true).await;
+        config.dns.upstreams = Some(vec![]);
+        config.dns.routes = [("corp.example".into(), config.dns.listen.clone())].into();
+        let routed = upstreams(&config.dns).await;
+        assert!(
+            routed[1].fix.as_deref().unwrap().ends_with("[dns] routes"),
+            "{routed:?}"
+        );
         let states: Vec<_> = findings.iter().map(|finding| finding.state).collect();
         assert_eq!(states, [State::Failure, State::Warning], "{findings:?}");
     }
