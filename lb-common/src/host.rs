@@ -3,6 +3,11 @@
 /// The Ethernet address of `portico0`: a packet that carries it there is for this node.
 pub const MAC: [u8; 6] = [0x02, b'p', b'o', b'r', b't', b'0'];
 
+/// Value of `OWN`: an address by which this node alone goes.
+pub const ALONE: u8 = 1;
+/// Value of `OWN`: an address on a bridge of this node's own, which another node's may have as well.
+pub const SHARED: u8 = 2;
+
 /// Every published port answers here too, to the node's own processes. Nobody's address.
 pub const NODE_VIP4: crate::V4 = [169, 254, 20, 11];
 /// The same for IPv6, fd70:6f72:7469:636f::11.

@@ -89,9 +89,7 @@ fn ask<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
     let Some(number) = tables::front_from_here::<V>(&case.packet.key.to()) else {
         return refuse::<V>(skb, case);
     };
-    if case.arrival.device == 0 {
-        scope::mark::<V>(case);
-    }
+    scope::mark::<V>(case);
     let verdict = serve::<V, false>(skb, case, number);
     act::<V>(skb, case, verdict)
 }

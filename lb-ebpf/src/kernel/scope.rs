@@ -19,11 +19,13 @@ pub fn is_flat<V: Path>(address: &V::Address) -> bool {
     V::flats().get(&key.0).is_some()
 }
 
-/// Marks a packet of a client on this node, unless its address is the node's own or lies in a flat network.
+/// Marks a packet of a client on this node, unless its address is the node's own or lies in a flat network. The node's own
+/// packets come by `portico1`, with what is forwarded there; who else has its address has forged it.
 #[inline(always)]
 pub fn mark<V: Path>(case: &mut Case<V::Address>) {
     let client = &case.packet.key.client;
-    if *client != V::own_address() && !is_flat::<V>(client) {
+    let of_node = case.arrival.device != 0 && V::is_own(client);
+    if !of_node && !is_flat::<V>(client) {
         case.arrival.flags |= flag::SCOPED;
     }
 }

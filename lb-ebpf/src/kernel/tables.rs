@@ -5,7 +5,9 @@ use aya_ebpf::bindings::{BPF_F_MMAPABLE, BPF_F_NO_COMMON_LRU, BPF_F_NO_PREALLOC,
 use aya_ebpf::btf_maps::{Array, HashMap, LpmTrie, LruHashMap, PerCpuArray};
 use aya_ebpf::macros::btf_map;
 use lb_common::geneve::Tunnel;
+use lb_common::host::ALONE;
 use lb_common::key::{FlowKey, FragmentKey, Front, RevKey};
+use lb_common::socket::map;
 use lb_common::table::{
     ChainSlot, Counter, Flow, HeadBlock, Hint, INSIDE, Local, Member, Node, Pool, Rev, Settings, Spent,
     Uplink,
@@ -14,6 +16,7 @@ use lb_common::trace::Trace;
 use lb_common::{Address, V4, V6, Verdict};
 
 use super::case::Case;
+use super::steer::OWN;
 use crate::parse::{Family, Four, Six};
 
 const FRONTS: usize = 65_536;
@@ -126,12 +129,14 @@ pub trait Tables: Family {
     fn flats() -> &'static Flats<Self::Address>;
     /// Whether it is the underlay address of another node.
     fn is_peer(address: &Self::Address) -> bool;
+    /// Whether it is an address by which this node alone goes.
+    fn is_own(address: &Self::Address) -> bool;
     /// This CPU's case.
     fn case() -> Option<&'static mut Case<Self::Address>>;
 }
 
 macro_rules! tables {
-    ($family:ty: $front:ident $half:ident $flow:ident $half_rev:ident $rev:ident $hint:ident $fragment:ident $flat:ident $case:ident $peer:ident) => {
+    ($family:ty: $front:ident $half:ident $flow:ident $half_rev:ident $rev:ident $hint:ident $fragment:ident $flat:ident $case:ident $peer:ident $own:ident) => {
         impl Tables for $family {
             #[inline(always)]
             fn fronts() -> &'static Fronts<Self::Address> {
@@ -170,6 +175,10 @@ macro_rules! tables {
                 $peer(address)
             }
             #[inline(always)]
+            fn is_own(address: &Self::Address) -> bool {
+                $own(address)
+            }
+            #[inline(always)]
             fn case() -> Option<&'static mut Case<Self::Address>> {
                 // SAFETY: the element of this CPU, which one program at a time uses, from `open::open` on.
                 $case.get_ptr_mut(0).map(|case| unsafe { &mut *case })
@@ -190,8 +199,20 @@ fn is_peer6(_: &V6) -> bool {
     false
 }
 
-tables!(Four: FRONT4 HALF4 FLOW4 HALFREV4 REV4 HINT4 FRAGMENT4 FLAT4 CASE4 is_peer4);
-tables!(Six: FRONT6 HALF6 FLOW6 HALFREV6 REV6 HINT6 FRAGMENT6 FLAT6 CASE6 is_peer6);
+#[inline(never)]
+fn is_own4(address: &V4) -> bool {
+    is_own6(&map(*address))
+}
+
+#[inline(never)]
+fn is_own6(address: &V6) -> bool {
+    // SAFETY: the value is compared at once; the agent replaces whole values.
+    let value = unsafe { OWN.get(address) };
+    value == Some(&ALONE)
+}
+
+tables!(Four: FRONT4 HALF4 FLOW4 HALFREV4 REV4 HINT4 FRAGMENT4 FLAT4 CASE4 is_peer4 is_own4);
+tables!(Six: FRONT6 HALF6 FLOW6 HALFREV6 REV6 HINT6 FRAGMENT6 FLAT6 CASE6 is_peer6 is_own6);
 
 /// What may change while the programs run.
 #[inline(always)]

@@ -2,7 +2,7 @@
 
 use lb_common::Verdict;
 use lb_common::geneve::{Tunnel, flag};
-use lb_common::host::MAC;
+use lb_common::host::{ALONE, MAC, SHARED};
 use lb_common::key::TCP;
 use lb_common::table::{Uplink, node_flag};
 
@@ -10,6 +10,7 @@ use crate::cluster::{self, BOTH, HERE, TASK, port};
 use crate::frame::{ACK, Geneve, L3, Packet, SYN, icmp_error, open, read, read_error};
 use crate::handshake::{ISN, acknowledge, answer};
 use crate::rig::{Rig, XDP_PASS, shell};
+use crate::scoped::{container, own};
 
 /// A node with `portico0`, and the index of its far end.
 fn rig() -> Option<(Rig, u32)> {
@@ -26,6 +27,9 @@ fn rig() -> Option<(Rig, u32)> {
         ..Uplink::default()
     };
     rig.set("UPLINK", ifindex & 0xff, host);
+    for net in BOTH {
+        own(&mut rig, net, net.client(), ALONE);
+    }
     Some((rig, ifindex))
 }
 
@@ -98,6 +102,25 @@ fn a_connection_of_the_node_itself_to_a_task_elsewhere_comes_back_by_the_tunnel_
         reply.inner = error[L3..].to_vec();
         let length = (reply.inner.len() + size_of::<Tunnel>()) as u16;
         reply.tunnel.udp_length = length.to_be_bytes();
+        upwards(rig.uplink(&reply.frame()).sent(Verdict::ReplyForwarded));
+    }
+}
+
+#[test]
+fn what_is_forwarded_into_portico0_is_a_client_of_this_node_alone() {
+    let Some((mut rig, device)) = rig() else { return };
+    for net in BOTH {
+        let (client, front) = (container(net), net.front(port::THERE));
+        let sent = rig.behind(device, &Packet::syn(client, front).frame());
+        let opened = open(&sent.sent(Verdict::Relayed));
+        assert_eq!(opened.tunnel.device, device as u8);
+        assert_ne!(opened.tunnel.flags & flag::SCOPED, 0);
+        // As is a process of the node that took the address of a bridge, which other nodes' bridges have as well.
+        own(&mut rig, net, client, SHARED);
+        let sent = rig.behind(device, &Packet::udp(client, front).frame());
+        assert_ne!(open(&sent.sent(Verdict::Relayed)).tunnel.flags & flag::SCOPED, 0);
+        // Answers go up to the node, which forwards them.
+        let reply = Geneve::reply(device, &Packet::tcp(front, client, SYN | ACK));
         upwards(rig.uplink(&reply.frame()).sent(Verdict::ReplyForwarded));
     }
 }

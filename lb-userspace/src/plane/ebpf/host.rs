@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use ipnet::IpNet;
+use lb_common::host::{ALONE, SHARED};
 
 use super::portico0;
 
@@ -118,6 +119,24 @@ impl Host {
             .filter(public)
             .map(|address| address.ip)
             .collect()
+    }
+
+    /// Addresses by which the node's own processes may be known, as `OWN` has them: [`ALONE`], or on `bridges` only, whose
+    /// subnets other nodes have as well, [`SHARED`].
+    pub fn own_addresses(&self, bridges: &BTreeSet<u32>) -> BTreeMap<IpAddr, u8> {
+        let public = self.local_addresses();
+        let mut own = BTreeMap::new();
+        for address in &self.addresses {
+            if !public.contains(&address.ip) && !portico0::is_nodes_own(address.ip) {
+                continue;
+            }
+            if !bridges.contains(&address.device) {
+                own.insert(address.ip, ALONE);
+            } else {
+                own.entry(address.ip).or_insert(SHARED);
+            }
+        }
+        own
     }
 
     /// Length of the subnet of `device` that `ip` is in.

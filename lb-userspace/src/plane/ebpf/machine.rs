@@ -39,11 +39,20 @@ impl State {
         Ok(ways.unresolved)
     }
 
-    /// After a look at the machine. Returns the neighbours that the kernel should ask for.
-    pub(super) fn follow(&mut self) -> Result<Vec<(u32, IpAddr)>, EbpfError> {
-        if self.tables.set_addresses(self.host.local_addresses()) {
+    /// Takes note of the node's addresses.
+    pub(super) fn note_addresses(&mut self) -> Result<(), EbpfError> {
+        let uplinks = self.uplinks.iter().map(|uplink| uplink.index).collect();
+        let bridges = hooks::bridges(&self.host, &uplinks);
+        let own = self.host.own_addresses(&bridges);
+        if self.tables.set_addresses(self.host.local_addresses(), &own) {
             self.tables.refront()?;
         }
+        Ok(())
+    }
+
+    /// After a look at the machine. Returns the neighbours that the kernel should ask for.
+    pub(super) fn follow(&mut self) -> Result<Vec<(u32, IpAddr)>, EbpfError> {
+        self.note_addresses()?;
         let Some(snapshot) = self.tables.applied().cloned() else {
             return Ok(Vec::new());
         };

@@ -17,6 +17,7 @@ use super::host::{Device, Host, Mac};
 use crate::model::Snapshot;
 use crate::plane::{Portico0Report, Problem};
 use wanted::Wanted;
+pub use wanted::is_nodes_own;
 
 pub const NAME: &str = "portico0";
 pub const BACK: &str = "portico1";

@@ -1,6 +1,6 @@
 //! All that the plane knows, behind one lock.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -19,7 +19,7 @@ use super::refusal::Refusal;
 use super::sockets::{self, Graves};
 use super::steering::Steering;
 use super::tables::{self, Left, Tables};
-use super::{connected, counters, migrate, probe, trace};
+use super::{connected, counters, hooks, migrate, probe, trace};
 use crate::config::{Cluster, Config, Interfaces, Limits};
 use crate::model::{Shape, Snapshot};
 use crate::plane::{Difference, EbpfError, InterfaceReport, PlaneReport, Problem, Question, TraceReport};
@@ -93,7 +93,8 @@ impl State {
             config.limits.clone(),
             config.networks.flat.clone(),
         )?;
-        tables.set_addresses(host.local_addresses());
+        let own = host.own_addresses(&hooks::bridges(&host, &HashSet::new()));
+        tables.set_addresses(host.local_addresses(), &own);
         Ok(Self {
             node,
             interfaces: config.interfaces.clone(),
@@ -139,9 +140,7 @@ impl State {
             self.asked.extend(self.tables.task_addresses());
             self.host = host;
         }
-        if self.tables.set_addresses(self.host.local_addresses()) {
-            self.tables.refront()?;
-        }
+        self.note_addresses()?;
         self.place_nodes(snapshot, true)?;
         let before = self.tables.applied();
         let published = before.is_some_and(|before| same_frontends(before, snapshot));

@@ -13,7 +13,7 @@ mod nodes;
 mod pools;
 mod slots;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
@@ -55,8 +55,9 @@ pub struct Tables {
     homes: HashMap<u64, IpAddr>,
     /// Members in `DIRECT`.
     direct: HashMap<u64, End>,
-    /// Addresses in `OWN`.
-    own: BTreeSet<V6>,
+    /// `OWN` as it is, and as it should be.
+    own: BTreeMap<V6, u8>,
+    own_wanted: BTreeMap<V6, u8>,
     /// Networks in which every task is reachable as it is.
     flat: Vec<IpNet>,
     left: Left,

@@ -29,6 +29,21 @@ pub fn is_private(ip: IpAddr) -> bool {
     }
 }
 
+/// The address that a node without a usable IPv6 address has here, told from other nodes' by its tag.
+fn nodes_own(tag: u16) -> Ipv6Addr {
+    let [a, b, c, d, e, f, g, h, ..] = NODE_VIP6;
+    let [high, low] = tag.to_be_bytes();
+    Ipv6Addr::from([a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 1, high, low])
+}
+
+/// Whether it is such an address.
+pub fn is_nodes_own(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => ip.octets()[..14] == nodes_own(0).octets()[..14],
+    }
+}
+
 impl Wanted {
     pub fn new(device: &Portico0, view: &View) -> Self {
         let mut wanted = Self::default();
@@ -95,9 +110,7 @@ impl Wanted {
         };
         let found = elsewhere(host).filter(outside).find_map(public);
         found.unwrap_or_else(|| {
-            let [a, b, c, d, e, f, g, h, ..] = NODE_VIP6;
-            let [high, low] = node.map_or(0, |node| node.tag).to_be_bytes();
-            let own = Ipv6Addr::from([a, b, c, d, e, f, g, h, 0, 0, 0, 0, 0, 1, high, low]).into();
+            let own = nodes_own(node.map_or(0, |node| node.tag)).into();
             self.addresses.insert(own);
             own
         })

@@ -1,6 +1,6 @@
 //! The books, rebuilt from what an agent before this one left in the kernel.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -76,7 +76,8 @@ impl Tables {
                 .collect(),
             homes: HashMap::new(),
             direct: maps.direct.all()?.into_iter().collect(),
-            own: maps.own.all()?.into_iter().map(|(address, _)| address).collect(),
+            own: maps.own.all()?.into_iter().collect(),
+            own_wanted: BTreeMap::new(),
             flat,
             left: Left::default(),
             hooks: HashMap::new(),

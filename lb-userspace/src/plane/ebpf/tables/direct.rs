@@ -1,7 +1,7 @@
 //! What the programs at sockets go by: `DIRECT`, the members that can be connected to under their own address, and `OWN`, the
 //! addresses of the node itself.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use lb_common::V6;
@@ -103,15 +103,22 @@ impl Tables {
 
     /// Writes the node's own addresses.
     pub(super) fn put_own(&mut self) -> Result<(), EbpfError> {
-        let wanted: BTreeSet<V6> = self.addresses.iter().copied().map(mapped).collect();
-        for &address in wanted.difference(&self.own) {
+        for (&address, &value) in &self.own_wanted {
             // More addresses than there is room for: `localhost` serves all the same.
-            self.maps.own.put(address, 1)?;
+            if self.own.get(&address) != Some(&value) && self.maps.own.put(address, value)? {
+                self.own.insert(address, value);
+            }
         }
-        for address in self.own.difference(&wanted) {
-            self.maps.own.remove(address)?;
+        let gone: Vec<V6> = self
+            .own
+            .keys()
+            .copied()
+            .filter(|address| !self.own_wanted.contains_key(address))
+            .collect();
+        for address in gone {
+            self.maps.own.remove(&address)?;
+            self.own.remove(&address);
         }
-        self.own = wanted;
         Ok(())
     }
 

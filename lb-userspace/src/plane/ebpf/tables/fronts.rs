@@ -1,6 +1,6 @@
 //! `FRONT4` and `FRONT6`: where the pools answer.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -10,16 +10,18 @@ use lb_common::table::INSIDE;
 use lb_common::{Plain, V4, V6};
 
 use super::super::maps::Table;
-use super::Tables;
+use super::{Tables, mapped};
 use crate::model::{Family, Frontend, Pool, Protocol};
 use crate::plane::EbpfError;
 
 impl Tables {
-    /// The addresses at which frontends without an address answer; true where they changed, and then all fronts are to
-    /// be written again.
-    pub fn set_addresses(&mut self, addresses: BTreeSet<IpAddr>) -> bool {
-        let changed = self.addresses != addresses;
+    /// The addresses at which frontends without an address answer, and those of the node's own processes as `OWN` has them;
+    /// true where any changed, and then all fronts are to be written again.
+    pub fn set_addresses(&mut self, addresses: BTreeSet<IpAddr>, own: &BTreeMap<IpAddr, u8>) -> bool {
+        let own = own.iter().map(|(&ip, &value)| (mapped(ip), value)).collect();
+        let changed = self.addresses != addresses || self.own_wanted != own;
         self.addresses = addresses;
+        self.own_wanted = own;
         changed
     }
 
