@@ -67,8 +67,18 @@ impl Tables {
         }
     }
 
-    /// Pool numbers of a front, for `trace` and expiry.
-    pub fn pool_at(&self, address: IpAddr, port: u16, protocol: u8) -> Option<u32> {
+    /// The number of the pool that a client on this node asks for, as the programs find it: a port of another node's is
+    /// served from here where it is published.
+    pub(super) fn pool_from_here(&self, address: IpAddr, port: u16, protocol: u8) -> Option<u32> {
+        self.pool_at(address, port, protocol).or_else(|| match address {
+            IpAddr::V4(ip) if self.peers.contains_key(&ip.octets()) => {
+                self.pool_at(anywhere(Family::V4), port, protocol)
+            }
+            _ => None,
+        })
+    }
+
+    fn pool_at(&self, address: IpAddr, port: u16, protocol: u8) -> Option<u32> {
         let port = port.to_be_bytes();
         let value = match address {
             IpAddr::V4(ip) => self.fronts4.get(&Front::new(ip.octets(), port, protocol)),

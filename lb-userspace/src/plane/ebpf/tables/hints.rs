@@ -57,7 +57,7 @@ impl Tables {
 
     fn mark<A: Address + Into<IpAddr>>(&self, key: FlowKey<A>, wanted: &mut HashMap<u32, u64>) {
         let port = u16::from_be_bytes(key.front_port);
-        let Some(number) = self.pool_at(key.front.into(), port, key.protocol as u8) else {
+        let Some(number) = self.pool_from_here(key.front.into(), port, key.protocol as u8) else {
             return;
         };
         let Ok(pool) = self.maps.pool.get(number) else {
