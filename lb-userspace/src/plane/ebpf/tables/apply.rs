@@ -149,7 +149,7 @@ impl Tables {
         match limit {
             "slots" | "hosted_slots" => pool.slots.into(),
             "members" => pool.members.len().next_power_of_two() as u64,
-            "fronts" => (pool.frontends.len() * (self.addresses.len() + 1)) as u64,
+            "fronts" => self.count_fronts(pool) as u64,
             _ => 1,
         }
     }

@@ -44,6 +44,13 @@ impl Tables {
         }
     }
 
+    /// How many that are.
+    pub(super) fn count_fronts(&self, pool: &Pool) -> usize {
+        let mut fronts = Fronts::default();
+        self.fronts_of(pool, 0, &mut fronts);
+        fronts.v4.len() + fronts.v6.len()
+    }
+
     /// Writes what is wanted.
     pub(super) fn add_fronts(&mut self, wanted: &Fronts) -> Result<(), EbpfError> {
         let mut full = BTreeSet::new();
