@@ -118,7 +118,31 @@ impl Config {
         if config.node.is_empty() {
             return Err(ConfigError::nameless(file));
         }
+        if let Some(reason) = config.lost_server() {
+            let fix = "take another address, 169.254.20.10 to listen on, say, or another network as vip.pool";
+            return Err(ConfigError::contradictory(file, reason, fix));
+        }
         Ok(config)
+    }
+
+    /// A name server at an address that may be given to a service, and leads nowhere else.
+    fn lost_server(&self) -> Option<String> {
+        let dns = &self.dns;
+        let listen = dns.listen.iter().map(|address| ("listen", address));
+        let upstreams = dns
+            .upstreams
+            .iter()
+            .flatten()
+            .map(|address| ("upstreams", address));
+        let routes = dns.routes.values().flatten().map(|address| ("routes", address));
+        listen.chain(upstreams).chain(routes).find_map(|(key, address)| {
+            let mut pools = self.vip.pool.iter();
+            let pool = pools.find(|pool| pool.contains(&address.ip()))?;
+            Some(format!(
+                "dns.{key}: {} lies in vip.pool {pool}, whose addresses are given to services",
+                address.ip()
+            ))
+        })
     }
 }
 

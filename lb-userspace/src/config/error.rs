@@ -19,6 +19,12 @@ pub enum ConfigError {
     },
     #[error("{}: this host has no name that could be the node's\n  traffic: nothing was changed by this attempt\n  fix: set node = \"NAME\" as the services file calls this machine", file.display())]
     Nameless { file: PathBuf },
+    #[error("{}: {reason}\n  traffic: nothing was changed by this attempt\n  fix: {fix}", file.display())]
+    Contradictory {
+        file: PathBuf,
+        reason: String,
+        fix: String,
+    },
 }
 
 impl ConfigError {
@@ -31,6 +37,15 @@ impl ConfigError {
 
     pub(super) fn nameless(file: &Path) -> Self {
         Self::Nameless { file: file.into() }
+    }
+
+    /// Values that are good each by itself.
+    pub(super) fn contradictory(file: &Path, reason: String, fix: &str) -> Self {
+        Self::Contradictory {
+            file: file.into(),
+            reason,
+            fix: fix.into(),
+        }
     }
 
     pub(super) fn invalid(file: &Path, text: &str, error: &toml::de::Error) -> Self {

@@ -22,6 +22,22 @@ fn an_empty_file_is_a_complete_configuration() {
 }
 
 #[test]
+fn a_name_server_is_no_address_of_the_pools() {
+    for dns in [
+        "listen = ['10.254.0.10']",
+        "upstreams = ['10.254.0.10']",
+        "routes.'corp.example' = ['10.254.0.10']",
+    ] {
+        let complaint = complaint(&format!("[dns]\n{dns}"));
+        assert!(
+            complaint.contains("10.254.0.10 lies in vip.pool 10.254.0.0/16"),
+            "{complaint}"
+        );
+        parse(&format!("[vip]\npool = ['10.253.0.0/16']\n[dns]\n{dns}")).unwrap();
+    }
+}
+
+#[test]
 fn the_documented_example_is_accepted() {
     let config = parse(
         r#"
