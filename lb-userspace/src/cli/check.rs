@@ -32,7 +32,7 @@ pub async fn check(
     let (services, found) = files::services(&config);
     findings.extend(found);
     findings.extend(devices::check(&config).await);
-    findings.extend(vips::check(&config.vip).await);
+    findings.extend(vips::check(&config.vip, services.as_ref()).await);
     findings.extend(ports::check(services.as_ref()));
     let status = client.get("/v1/status").await;
     findings.extend(names::check(&config, services.as_ref(), status.is_ok()).await);

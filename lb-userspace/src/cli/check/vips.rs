@@ -1,7 +1,8 @@
 //! The networks that VIPs are taken from: whether this node has another use for them.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
@@ -13,6 +14,7 @@ use rtnetlink::{Error, Handle};
 
 use super::finding::Finding;
 use crate::config::Vip;
+use crate::model::Desired;
 
 /// What carries the VIPs themselves.
 const OWN: &str = "portico0";
@@ -27,15 +29,55 @@ struct Used {
     own: bool,
 }
 
-pub async fn check(vip: &Vip) -> Vec<Finding> {
-    if vip.pool.is_empty() {
+impl Used {
+    /// Of a route.
+    fn way(&self) -> String {
+        match &*self.device {
+            "" => "is shut off".into(),
+            device => format!("is reached by {device}"),
+        }
+    }
+}
+
+/// What the services file says of addresses.
+#[derive(Debug, Default)]
+struct Known {
+    nodes: Vec<(Arc<str>, IpAddr)>,
+    /// VIPs that services bring.
+    vips: BTreeMap<IpAddr, Arc<str>>,
+}
+
+impl Known {
+    fn of(services: Option<&Desired>) -> Self {
+        let Some(desired) = services else {
+            return Self::default();
+        };
+        let nodes = desired.nodes.iter();
+        let services = desired.services.iter();
+        let vips = services.flat_map(|(name, service)| {
+            let published = service.frontends.iter().filter_map(|front| front.address);
+            let vips = service.vips.iter().copied().chain(published);
+            vips.map(|vip| (vip, Arc::clone(name)))
+        });
+        Self {
+            nodes: nodes
+                .map(|(name, node)| (Arc::clone(name), node.address.into()))
+                .collect(),
+            vips: vips.collect(),
+        }
+    }
+}
+
+pub async fn check(vip: &Vip, services: Option<&Desired>) -> Vec<Finding> {
+    let known = Known::of(services);
+    if vip.pool.is_empty() && known.vips.is_empty() {
         return vec![Finding::ok(
             "VIPs",
             "[vip] pool is empty: services get no addresses of their own",
         )];
     }
     match used().await {
-        Ok(used) => findings(&vip.pool, &used),
+        Ok(used) => findings(&vip.pool, &known, &used),
         Err(error) => vec![Finding::failure(
             "VIPs",
             format!("the kernel does not list routes: {error}"),
@@ -44,10 +86,17 @@ pub async fn check(vip: &Vip) -> Vec<Finding> {
     }
 }
 
-fn findings(pools: &[IpNet], used: &[Used]) -> Vec<Finding> {
-    let found: Vec<Finding> = pools.iter().filter_map(|pool| finding(pool, used)).collect();
+fn findings(pools: &[IpNet], known: &Known, used: &[Used]) -> Vec<Finding> {
+    let of_pools = pools.iter().filter_map(|pool| finding(pool, known, used));
+    let in_pool = |vip: &IpAddr| pools.iter().any(|pool| pool.contains(vip));
+    let singles = known.vips.iter().filter(|(vip, _)| !in_pool(vip));
+    let of_singles = singles.filter_map(|(vip, service)| single(*vip, service, used));
+    let found: Vec<Finding> = of_pools.chain(of_singles).collect();
     if !found.is_empty() {
         return found;
+    }
+    if pools.is_empty() {
+        return vec![Finding::ok("VIPs", "no route of this node takes one away")];
     }
     let pools: Vec<String> = pools.iter().map(ToString::to_string).collect();
     vec![Finding::ok(
@@ -56,27 +105,56 @@ fn findings(pools: &[IpNet], used: &[Used]) -> Vec<Finding> {
     )]
 }
 
+/// A VIP outside the pools has a route of its own, where no other has been made for it. That the node has it itself is
+/// no collision: it is announced so.
+fn single(vip: IpAddr, service: &str, used: &[Used]) -> Option<Finding> {
+    let route = used
+        .iter()
+        .find(|used| !used.own && used.net == IpNet::from(vip))?;
+    let words = format!(
+        "{vip}, a VIP of {service}, {}: processes of this node do not reach it",
+        route.way()
+    );
+    Some(Finding::failure(
+        "VIPs",
+        words,
+        format!(
+            "remove that route (ip route show {}), or give the service another address",
+            route.net
+        ),
+    ))
+}
+
 /// The worst of what is wrong with a pool.
-fn finding(pool: &IpNet, used: &[Used]) -> Option<Finding> {
+fn finding(pool: &IpNet, known: &Known, used: &[Used]) -> Option<Finding> {
     let free = free(pool, used).map_or("a network that nobody uses".to_owned(), |net| {
         format!("\"{net}\"")
     });
     let fix = format!("write {free} in its place in [vip] pool, on every node");
-    let inside = |used: &&Used| pool.contains(&used.net);
+    let announced =
+        |used: &Used| known.vips.contains_key(&used.net.addr()) && IpNet::from(used.net.addr()) == used.net;
+    let inside = |used: &&Used| pool.contains(&used.net) && !announced(used);
+    // A node that no narrower route leads to is cut off by the route to the pool.
+    let is_led_to = |node: IpAddr| {
+        let mut routes = used.iter().filter(|used| !used.own && used.net != *pool);
+        routes.any(|used| pool.contains(&used.net) && used.net.contains(&node))
+    };
+    let mut nodes = known.nodes.iter();
+    if let Some((name, node)) = nodes.find(|(_, node)| pool.contains(node) && !is_led_to(*node)) {
+        let words = format!("the node {name}, {node}, lies in the pool {pool} and would be cut off");
+        return Some(Finding::failure("VIPs", words, fix));
+    }
     if let Some(Used { net, device, .. }) = used.iter().filter(|used| used.own).find(inside) {
         let words = format!("{} of {device} lies in the pool {pool}", net.addr());
         return Some(Finding::failure("VIPs", words, fix));
     }
-    if let Some(Used { net, device, .. }) = used.iter().find(inside) {
-        let way = if device.is_empty() {
-            "is shut off"
-        } else {
-            "is reached by "
-        };
-        let words = format!("{net} {way}{device} and lies in the pool {pool}");
+    if let Some(route) = used.iter().find(inside) {
+        let words = format!("{} {} and lies in the pool {pool}", route.net, route.way());
         return Some(Finding::failure("VIPs", words, fix));
     }
-    let Used { net, device, .. } = used.iter().find(|used| used.net.contains(pool))?;
+    // Nothing is hidden in what is shut off as a whole.
+    let around = |used: &&Used| used.net.contains(pool) && !used.device.is_empty();
+    let Used { net, device, .. } = used.iter().find(around)?;
     Some(Finding::warning(
         "VIPs",
         format!("the pool {pool} lies in {net}, which is reached by {device}: what else is in it is hidden"),
@@ -203,7 +281,11 @@ mod tests {
     }
 
     fn found(used: &[Used]) -> (State, String, String) {
-        let mut found = findings(&Vip::default().pool, used);
+        found_with(&Known::default(), used)
+    }
+
+    fn found_with(known: &Known, used: &[Used]) -> (State, String, String) {
+        let mut found = findings(&Vip::default().pool, known, used);
         assert_eq!(found.len(), 1);
         let finding = found.remove(0);
         (finding.state, finding.words, finding.fix.unwrap_or_default())
@@ -245,6 +327,34 @@ mod tests {
             words,
             "10.254.0.0/24 is shut off and lies in the pool 10.254.0.0/16"
         );
+    }
+
+    #[test]
+    fn nodes_and_vips_of_services_are_looked_at_too() {
+        let mut known = Known {
+            nodes: vec![("node2".into(), [10, 254, 1, 2].into())],
+            vips: BTreeMap::new(),
+        };
+        let (state, words, _) = found_with(&known, &[]);
+        assert_eq!(state, State::Failure);
+        assert!(
+            words.starts_with("the node node2, 10.254.1.2, lies in the pool"),
+            "{words}"
+        );
+        // Announced from this node, as addresses of services are.
+        known.nodes.clear();
+        known.vips = [[10, 254, 0, 80], [198, 51, 100, 80]]
+            .map(|vip| (vip.into(), "web".into()))
+            .into();
+        let own = used("10.254.0.80/32", "lo", true);
+        assert_eq!(found_with(&known, &[own]).0, State::Ok);
+        let (state, words, _) = found_with(&known, &[used("198.51.100.80/32", "wg0", false)]);
+        assert_eq!(state, State::Failure);
+        assert_eq!(
+            words,
+            "198.51.100.80, a VIP of web, is reached by wg0: processes of this node do not reach it"
+        );
+        assert_eq!(found(&[used("10.0.0.0/8", "", false)]).0, State::Ok);
     }
 
     #[test]
