@@ -104,6 +104,8 @@ fn what_somebody_did_to_portico0_is_undone_within_a_second_or_two() {
                 "link set portico0 address 02:00:00:00:00:01",
                 "route del 10.254.0.0/16",
                 "route flush dev portico0",
+                "route change 10.254.0.0/16 dev portico0 proto 112 scope link mtu 1000",
+                "-6 route change fdfe:706f:7274::/112 dev portico0 proto 112 mtu 1280",
                 "link set portico1 name other0",
             ] {
                 machine.ip(harm);

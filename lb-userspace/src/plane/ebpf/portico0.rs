@@ -46,6 +46,8 @@ pub enum Step {
     AddAddress(u32, IpAddr),
     DropAddress(u32, IpAddr),
     AddRoute(Way),
+    /// For the same network as one of ours, in its place at once: what is asked meanwhile leaves by no other way.
+    ReplaceRoute(Way),
     DropRoute(Way),
 }
 
@@ -227,17 +229,14 @@ impl Portico0 {
             })
             .collect();
         let mut steps = Vec::new();
-        for (net, way) in &present {
-            if wanted.routes.get(net) != Some(way) {
-                steps.push(Step::DropRoute(*way));
-            }
-        }
+        let gone = present.iter().filter(|(net, _)| !wanted.routes.contains_key(net));
+        steps.extend(gone.map(|(_, way)| Step::DropRoute(*way)));
         self.report.wanted = wanted.routes.len();
         for (net, way) in &wanted.routes {
-            if present.get(net) == Some(way) {
-                self.report.routes += 1;
-            } else {
-                steps.push(Step::AddRoute(*way));
+            match present.get(net) {
+                Some(there) if there == way => self.report.routes += 1,
+                Some(_) => steps.push(Step::ReplaceRoute(*way)),
+                None => steps.push(Step::AddRoute(*way)),
             }
         }
         steps

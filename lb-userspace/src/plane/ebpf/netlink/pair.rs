@@ -57,6 +57,7 @@ impl Netlink {
                 handle.address().del(message).execute().await
             }
             Step::AddRoute(ref way) => handle.route().add(route(way)?).execute().await,
+            Step::ReplaceRoute(ref way) => handle.route().add(route(way)?).replace().execute().await,
             Step::DropRoute(ref way) => handle.route().del(route(way)?).execute().await,
         }
     }

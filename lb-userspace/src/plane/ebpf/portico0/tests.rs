@@ -142,17 +142,36 @@ fn another_kind_of_device_of_that_name_is_left_alone() {
     assert!(steps.is_empty() && problems.len() == 1, "{steps:?} {problems:?}");
 }
 
-#[test]
-fn what_is_there_is_left_and_what_is_not_wanted_goes() {
-    let mut host = host();
-    let entry = |net: &str| Entry {
+/// A route of an agent before this one.
+fn ours(net: &str) -> Entry {
+    Entry {
         net: net.parse().unwrap(),
         device: Some(FRONT),
         source: Some("192.0.2.1".parse().unwrap()),
         mtu: Some(1428),
         ours: true,
-    };
-    host.table = vec![entry("10.254.0.0/16"), entry("10.253.0.0/16")];
+    }
+}
+
+#[test]
+fn a_route_that_should_be_another_is_never_gone() {
+    let mut host = host();
+    host.ipv6 = false;
+    host.table = vec![Entry {
+        mtu: None,
+        ..ours("10.254.0.0/16")
+    }];
+    let steps = plan(&mut device(), &host, &[]);
+    let replaced = |step: &Step| matches!(step, Step::ReplaceRoute(way) if way.mtu == Some(1428));
+    assert!(steps.iter().any(replaced), "{steps:?}");
+    let dropped = |step: &Step| matches!(step, Step::DropRoute(_));
+    assert!(!steps.iter().any(dropped), "{steps:?}");
+}
+
+#[test]
+fn what_is_there_is_left_and_what_is_not_wanted_goes() {
+    let mut host = host();
+    host.table = vec![ours("10.254.0.0/16"), ours("10.253.0.0/16")];
     host.ipv6 = false;
     let mut device = device();
     let steps = plan(&mut device, &host, &[]);
