@@ -23,6 +23,8 @@ pub struct Host {
     pub default_routes: BTreeSet<u32>,
     /// IPv6 gateways of default routes, by device.
     pub gateways6: BTreeMap<u32, Ipv6Addr>,
+    /// Gateways of all routes.
+    pub gateways: BTreeSet<IpAddr>,
     /// Ways to the addresses that were asked for; none, where there is no route.
     pub routes: HashMap<IpAddr, Route>,
     /// The main table, without its default routes.

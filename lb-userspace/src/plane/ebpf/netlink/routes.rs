@@ -29,6 +29,7 @@ impl Netlink {
                 if route.header.kind != RouteType::Unicast {
                     continue;
                 }
+                add_gateways(host, &route);
                 if route.header.destination_prefix_length == 0 {
                     add_default(host, &route);
                 } else if route.header.table == RouteHeader::RT_TABLE_MAIN {
@@ -37,6 +38,23 @@ impl Netlink {
             }
         }
         Ok(())
+    }
+}
+
+fn add_gateways(host: &mut Host, route: &RouteMessage) {
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Gateway(gateway) => host.gateways.extend(address_of(gateway)),
+            RouteAttribute::MultiPath(hops) => {
+                let attributes = hops.iter().flat_map(|hop| &hop.attributes);
+                host.gateways
+                    .extend(attributes.filter_map(|attribute| match attribute {
+                        RouteAttribute::Gateway(gateway) => address_of(gateway),
+                        _ => None,
+                    }));
+            }
+            _ => {}
+        }
     }
 }
 

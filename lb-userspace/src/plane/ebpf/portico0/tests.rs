@@ -1,7 +1,7 @@
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::super::host::{Address, Entry};
+use super::super::host::{Address, Entry, Neighbour};
 use super::*;
 use crate::model::Node;
 
@@ -151,6 +151,53 @@ fn ours(net: &str) -> Entry {
         mtu: Some(1428),
         ours: true,
     }
+}
+
+#[test]
+fn what_a_pool_hides_is_said_and_the_pool_stays() {
+    let problems = |change: fn(&mut Host)| {
+        let mut host = host();
+        change(&mut host);
+        let (steps, problems) = device().plan(&View {
+            host: &host,
+            snapshot: Some(&snapshot()),
+            own: "a",
+            uplinks: HashSet::new(),
+            mtu: None,
+        });
+        let pool =
+            |step: &Step| matches!(step, Step::AddRoute(way) if way.net.to_string() == "10.254.0.0/16");
+        assert!(steps.iter().any(pool), "{steps:?}");
+        problems
+            .into_iter()
+            .map(|problem| problem.error)
+            .collect::<String>()
+    };
+    assert_eq!(problems(|_| ()), "");
+    let broader = problems(|host| {
+        host.table = vec![Entry {
+            device: Some(2),
+            ours: false,
+            ..ours("10.0.0.0/8")
+        }];
+    });
+    assert!(
+        broader.ends_with("the route to 10.0.0.0/8 by eth0 has it as a part"),
+        "{broader}"
+    );
+    let gateway = problems(|host| host.gateways.extend(["10.254.0.1".parse::<IpAddr>().unwrap()]));
+    assert!(gateway.ends_with("the gateway 10.254.0.1 is in it"), "{gateway}");
+    let neighbour = problems(|host| {
+        let there = Neighbour {
+            mac: MAC,
+            fresh: true,
+        };
+        host.neighbours.insert((2, "10.254.0.2".parse().unwrap()), there);
+    });
+    assert!(
+        neighbour.ends_with("the neighbour 10.254.0.2 is in it"),
+        "{neighbour}"
+    );
 }
 
 #[test]

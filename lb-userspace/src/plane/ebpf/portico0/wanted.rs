@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use lb_common::host::{NODE_VIP4, NODE_VIP6};
 
-use super::{MTU, NAME, Portico0, View, Way, pair};
+use super::{BACK, MTU, NAME, Portico0, View, Way, pair};
 use crate::model::Snapshot;
 use crate::plane::Problem;
 use crate::plane::ebpf::host::{Address, Entry, Host};
@@ -58,10 +58,10 @@ impl Wanted {
         let mut nets = Vec::new();
         for pool in device.pools.iter().filter(|pool| possible(&pool.network())) {
             let collision = collision(*pool, host, snapshot);
-            if collision.as_ref().is_none_or(|(_, stays)| *stays) {
+            if collision.as_ref().is_none_or(|(_, harm)| *harm != Harm::Unrouted) {
                 nets.push(*pool);
             }
-            let problem = collision.map(|(what, stays)| collides(*pool, &what, stays));
+            let problem = collision.map(|(what, harm)| collides(*pool, &what, harm));
             wanted.problems.extend(problem);
         }
         // Who has the address itself hears what is sent to it.
@@ -76,7 +76,7 @@ impl Wanted {
             if others.contains(&net) {
                 wanted
                     .problems
-                    .push(collides(net, "there is another route to it", false));
+                    .push(collides(net, "there is another route to it", Harm::Unrouted));
                 continue;
             }
             let source = if net.network().is_ipv4() { source4 } else { source6 };
@@ -141,8 +141,19 @@ fn others(host: &Host) -> impl Iterator<Item = &Entry> {
         .filter(move |entry| device.is_none() || entry.device != device)
 }
 
-/// What of the machine or the cluster lies in a pool, and whether the pool can be routed here all the same.
-fn collision(pool: IpNet, host: &Host, snapshot: &Snapshot) -> Option<(String, bool)> {
+/// What a collision costs.
+#[derive(Clone, Copy, PartialEq)]
+enum Harm {
+    /// The network is not routed here.
+    Unrouted,
+    /// It is, and what is narrower goes first.
+    Part,
+    /// It is, and goes before what is there.
+    Hides,
+}
+
+/// What of the machine or the cluster lies in a pool, or has it as a part.
+fn collision(pool: IpNet, host: &Host, snapshot: &Snapshot) -> Option<(String, Harm)> {
     let within = || others(host).filter(move |entry| entry.net != pool && pool.contains(&entry.net));
     // A node that no narrower route leads to would be cut off.
     let cut = snapshot.nodes.values().find(|node| {
@@ -150,24 +161,45 @@ fn collision(pool: IpNet, host: &Host, snapshot: &Snapshot) -> Option<(String, b
         pool.contains(&address) && !within().any(|entry| entry.net.contains(&address))
     });
     if let Some(node) = cut {
-        return Some((format!("node {} is in it, at {}", node.name, node.address), false));
+        let what = format!("node {} is in it, at {}", node.name, node.address);
+        return Some((what, Harm::Unrouted));
     }
     if let Some(address) = elsewhere(host).find(|address| pool.contains(&address.ip)) {
-        return Some((format!("this node has {} in it", address.ip), true));
+        return Some((format!("this node has {} in it", address.ip), Harm::Part));
     }
-    let entry = within().next()?;
-    let device = entry.device.and_then(|index| host.devices.get(&index));
-    let by = device
-        .map(|device| format!(" by {}", device.name))
-        .unwrap_or_default();
-    Some((format!("the route to {}{by} lies in it", entry.net), true))
+    let by = |entry: &Entry| {
+        let device = entry.device.and_then(|index| host.devices.get(&index));
+        device
+            .map(|device| format!(" by {}", device.name))
+            .unwrap_or_default()
+    };
+    if let Some(entry) = within().next() {
+        let what = format!("the route to {}{} lies in it", entry.net, by(entry));
+        return Some((what, Harm::Part));
+    }
+    if let Some(entry) = others(host).find(|entry| entry.net != pool && entry.net.contains(&pool)) {
+        let what = format!("the route to {}{} has it as a part", entry.net, by(entry));
+        return Some((what, Harm::Hides));
+    }
+    if let Some(gateway) = host.gateways.iter().find(|gateway| pool.contains(*gateway)) {
+        return Some((format!("the gateway {gateway} is in it"), Harm::Hides));
+    }
+    let ours: Vec<u32> = [NAME, BACK]
+        .iter()
+        .filter_map(|name| Some(host.device_named(name)?.0))
+        .collect();
+    let mut neighbours = host.neighbours.keys();
+    let (_, ip) = neighbours.find(|(device, ip)| pool.contains(ip) && !ours.contains(device))?;
+    Some((format!("the neighbour {ip} is in it"), Harm::Hides))
 }
 
-fn collides(net: IpNet, what: &str, stays: bool) -> Problem {
-    let traffic = if stays {
-        "processes of this node do not reach a VIP that is an address of both"
-    } else {
-        "processes of this node do not reach these VIPs; clients from outside and tasks do"
+fn collides(net: IpNet, what: &str, harm: Harm) -> Problem {
+    let traffic = match harm {
+        Harm::Unrouted => "processes of this node do not reach these VIPs; tasks and containers do",
+        Harm::Part => "processes of this node do not reach a VIP that is an address of both",
+        Harm::Hides => {
+            "VIPs are reached; hosts that have addresses in it are not, by this node nor by whom it forwards"
+        }
     };
     Problem {
         error: format!("the VIPs of {net} collide with the network of this node: {what}"),
