@@ -3,9 +3,11 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use lb_userspace::plane::{EbpfPlane, Portico0Report};
+use aya::maps::{HashMap, Map, MapData};
+use lb_common::key::{Front, TCP};
+use lb_userspace::plane::{EbpfPlane, Portico0Report, Problem};
 
-use crate::machine::{self, Machine, services};
+use crate::machine::{self, Machine, Raw, services};
 
 /// A link to the other node, with this node's address.
 fn with_uplink(machine: &Machine) {
@@ -154,6 +156,33 @@ fn portico0_outlives_its_agent_and_is_adopted() {
         let moved = |report: &Portico0Report| is_whole(report) && !shown("route show").contains("10.254.0.0");
         until(&plane, "moved", moved);
     });
+}
+
+#[test]
+fn the_name_server_keeps_its_address_from_a_published_port() {
+    machine::run(
+        "the_name_server_keeps_its_address_from_a_published_port",
+        |machine| {
+            with_uplink(&machine);
+            machine.ip("address add 192.0.2.7/24 dev under0");
+            let plane = machine.start("[dns]\nlisten = [\"192.0.2.7:8080\"]\n");
+            plane.apply(&machine.snapshot(&services(1, 2))).unwrap();
+            let fronts: HashMap<MapData, Raw<Front<[u8; 4]>>, u32> =
+                HashMap::try_from(Map::from_map_data(machine::pinned("FRONT4")).unwrap()).unwrap();
+            let is_there = |last| {
+                let front = Front::new([192, 0, 2, last], 8080_u16.to_be_bytes(), TCP);
+                fronts.get(&Raw(front), 0).is_ok()
+            };
+            assert!(is_there(1) && !is_there(7));
+            let problems = plane.report().problems;
+            let named = |problem: &Problem| {
+                problem
+                    .error
+                    .starts_with("192.0.2.7:8080 is where names are asked")
+            };
+            assert!(problems.iter().any(named), "{problems:?}");
+        },
+    );
 }
 
 #[test]

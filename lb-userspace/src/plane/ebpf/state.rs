@@ -94,6 +94,7 @@ impl State {
             config.networks.flat.clone(),
         )?;
         let own = host.own_addresses(&hooks::bridges(&host, &HashSet::new()));
+        tables.set_resolvers(config.dns.listen.iter().copied());
         tables.set_addresses(host.local_addresses(), &own);
         Ok(Self {
             node,

@@ -11,10 +11,11 @@ mod locals;
 mod members;
 mod nodes;
 mod pools;
+mod resolvers;
 mod slots;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -55,6 +56,8 @@ pub struct Tables {
     homes: HashMap<u64, IpAddr>,
     /// Members in `DIRECT`.
     direct: HashMap<u64, End>,
+    /// Where the agent is asked for names.
+    resolvers: BTreeSet<SocketAddr>,
     /// `OWN` as it is, and as it should be.
     own: BTreeMap<V6, u8>,
     own_wanted: BTreeMap<V6, u8>,

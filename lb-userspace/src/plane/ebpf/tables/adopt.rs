@@ -78,6 +78,7 @@ impl Tables {
             direct: maps.direct.all()?.into_iter().collect(),
             own: maps.own.all()?.into_iter().collect(),
             own_wanted: BTreeMap::new(),
+            resolvers: BTreeSet::new(),
             flat,
             left: Left::default(),
             hooks: HashMap::new(),

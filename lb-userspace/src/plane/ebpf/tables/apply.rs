@@ -111,13 +111,15 @@ impl Tables {
         self.applied.as_ref()
     }
 
-    /// What does not fit: one problem for each limit, since it may be thousands of pools.
+    /// What does not fit, one problem for each limit, since it may be thousands of pools; and what gives way to the name
+    /// server.
     pub fn problems(&self) -> Vec<Problem> {
         let mut by_limit: BTreeMap<&str, Vec<&Refused>> = BTreeMap::new();
         for refused in self.refused.values() {
             by_limit.entry(refused.limit).or_default().push(refused);
         }
-        by_limit.into_values().filter_map(|all| self.full(&all)).collect()
+        let full = by_limit.into_values().filter_map(|all| self.full(&all));
+        full.chain(self.displaced()).collect()
     }
 
     fn full(&self, all: &[&Refused]) -> Option<Problem> {

@@ -37,7 +37,9 @@ impl Tables {
                     fronts.add(node_vip(pool.family), frontend, number | INSIDE);
                     let family = |address: &&IpAddr| Family::of(**address) == pool.family;
                     for &address in self.addresses.iter().filter(family) {
-                        fronts.add(address, frontend, number);
+                        if !self.is_resolver(address, frontend) {
+                            fronts.add(address, frontend, number);
+                        }
                     }
                 }
             }
