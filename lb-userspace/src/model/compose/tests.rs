@@ -230,6 +230,19 @@ fn a_service_answers_at_its_vip_by_the_ports_of_its_tasks() {
 }
 
 #[test]
+fn only_a_vip_from_the_pools_is_for_clients_inside_alone() {
+    let own: IpAddr = "10.254.3.4".parse().unwrap();
+    let snapshot = pooled(|service| {
+        service.vips = vec![own];
+        service.backends[0].addresses.push("2001:db8::2".parse().unwrap());
+    });
+    for front in &snapshot.services["web"].frontends {
+        let inside = front.address.is_some_and(|address| address.is_ipv6());
+        assert_eq!(front.inside, inside, "{front}");
+    }
+}
+
+#[test]
 fn a_vip_is_not_in_use_in_a_family_that_only_the_other_has_tasks_in() {
     let v4 = pooled(|_| ());
     assert!(v4.services["web"].vips.iter().all(|vip| vip.is_ipv4()));
