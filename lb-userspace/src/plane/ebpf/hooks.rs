@@ -139,6 +139,8 @@ fn still_there(host: &Host, hooked: &Hooked) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use lb_common::host::{ALONE, SHARED};
+
     use super::super::host::{Address, Neighbour, Route};
     use super::*;
 
@@ -255,6 +257,34 @@ mod tests {
         // What every bridge has by itself is not an address that anybody would send to.
         host.addresses[0].ip = "fe80::1".parse().unwrap();
         assert!(bridges(&host, &none).is_empty());
+    }
+
+    #[test]
+    fn an_address_on_a_bridge_alone_is_not_this_nodes_alone() {
+        let mut host = host();
+        let device = |name: &str| Device {
+            name: name.into(),
+            ..Device::default()
+        };
+        host.devices
+            .extend([(3, device("eth0")), (4, device("portico0"))]);
+        let address = |device, ip: &str| Address {
+            device,
+            ip: ip.parse().unwrap(),
+            prefix: 24,
+        };
+        host.addresses.extend([
+            address(3, "192.0.2.11"),
+            address(4, "169.254.20.10"),
+            address(4, "fd70:6f72:7469:636f::1:b"),
+        ]);
+        let own = host.own_addresses(&[2].into());
+        let is = |ip: &str| own.get(&ip.parse().unwrap()).copied();
+        assert_eq!(is("172.18.0.1"), Some(SHARED));
+        assert_eq!(is("192.0.2.11"), Some(ALONE));
+        // What the node is known by where it has no IPv6 address; the resolver's is the same on every node.
+        assert_eq!(is("fd70:6f72:7469:636f::1:b"), Some(ALONE));
+        assert_eq!(is("169.254.20.10"), None);
     }
 
     #[test]
