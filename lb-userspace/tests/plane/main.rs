@@ -161,6 +161,22 @@ fn room_that_a_service_leaves_is_taken_by_one_that_was_refused_in_the_same_breat
 }
 
 #[test]
+fn what_is_said_to_be_enough_is_enough() {
+    machine::run("what_is_said_to_be_enough_is_enough", |machine| {
+        let snapshot = machine.snapshot(&services(45, 1));
+        let plane = machine.start("[limits]\nfronts = 64\n");
+        plane.apply(&snapshot).unwrap();
+        let problems = machine::refused(&plane);
+        let (_, advice) = problems[0].fix.split_once("portico.toml to ").unwrap();
+        let enough: u32 = advice.split(' ').next().unwrap().parse().unwrap();
+        drop(plane);
+        let plane = machine.start(&format!("[limits]\nfronts = {enough}\n"));
+        plane.apply(&snapshot).unwrap();
+        assert_eq!(machine::refused(&plane), [], "{enough}");
+    });
+}
+
+#[test]
 fn a_pool_without_room_to_grow_serves_with_the_members_it_has_room_for() {
     machine::run(
         "a_pool_without_room_to_grow_serves_with_the_members_it_has_room_for",
