@@ -13,6 +13,7 @@ use lb_common::V6;
 use lb_common::socket::{SocketKey, Turned};
 
 use super::maps::Table;
+use super::tables::Left;
 use crate::plane::EbpfError;
 
 pub use namespaces::own_cookie;
@@ -33,31 +34,33 @@ pub struct Graves {
 }
 
 impl Graves {
-    /// Members that left: their sockets end now, and those found within some seconds.
-    pub fn bury(
-        &mut self,
-        left: Departures,
-        sockets: &mut Table<SocketKey, Turned>,
-    ) -> Result<(), EbpfError> {
-        if left.is_empty() {
-            return Ok(());
+    /// Carries out who left with a snapshot: their sockets end now, and those found within some seconds.
+    pub fn bury(&mut self, left: Left, sockets: &mut Table<SocketKey, Turned>) -> Result<(), EbpfError> {
+        match left {
+            Left::These { left, present } => self.note(left, &present),
+            // Whatever leads to nobody known.
+            Left::AllBut(present) => {
+                let all = sockets.all()?.into_iter().filter(|(_, turned)| turned.tag != 0);
+                let astray = all.filter_map(|(key, turned)| match present.get(&turned.tag) {
+                    Some(&address) if address == key.address => None,
+                    elsewhere => Some((turned.tag, elsewhere.copied())),
+                });
+                self.note(astray.collect(), &present);
+            }
         }
-        self.left.push((Instant::now() + LINGER, left));
         self.sweep(sockets)
     }
 
-    /// As [`bury`](Self::bury), for an agent that does not know who was there before it: whatever leads to nobody known.
-    pub fn bury_strangers(
-        &mut self,
-        known: &HashMap<u64, V6>,
-        sockets: &mut Table<SocketKey, Turned>,
-    ) -> Result<(), EbpfError> {
-        let all = sockets.all()?.into_iter().filter(|(_, turned)| turned.tag != 0);
-        let astray = all.filter_map(|(key, turned)| match known.get(&turned.tag) {
-            Some(&address) if address == key.address => None,
-            elsewhere => Some((turned.tag, elsewhere.copied())),
-        });
-        self.bury(astray.collect(), sockets)
+    /// Who left is looked for; what leads to one that came back is not.
+    fn note(&mut self, left: Departures, present: &HashMap<u64, V6>) {
+        for (tag, address) in self.left.iter_mut().flat_map(|(_, left)| left) {
+            if let Some(now) = present.get(tag) {
+                *address = Some(*now);
+            }
+        }
+        if !left.is_empty() {
+            self.left.push((Instant::now() + LINGER, left));
+        }
     }
 
     /// Looks for sockets of those who left lately; to be called every second.
@@ -89,5 +92,21 @@ impl Graves {
             std::thread::spawn(move || namespaces::end(doomed));
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HERE: V6 = [1; 16];
+
+    #[test]
+    fn connections_to_a_task_that_is_back_are_not_looked_for() {
+        let mut graves = Graves::default();
+        graves.note([(1, None), (2, None)].into(), &HashMap::new());
+        graves.note([(3, None)].into(), &[(1, HERE)].into());
+        let left: Vec<_> = graves.left.iter().map(|(_, left)| left.clone()).collect();
+        assert_eq!(left, [[(1, Some(HERE)), (2, None)].into(), [(3, None)].into()]);
     }
 }

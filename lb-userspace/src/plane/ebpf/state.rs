@@ -18,7 +18,7 @@ use super::ports::ReservedPorts;
 use super::refusal::Refusal;
 use super::sockets::{self, Graves};
 use super::steering::Steering;
-use super::tables::{self, Left, Tables};
+use super::tables::{self, Tables};
 use super::{connected, counters, hooks, migrate, probe, trace};
 use crate::config::{Cluster, Config, Interfaces, Limits};
 use crate::model::{Shape, Snapshot};
@@ -171,11 +171,7 @@ impl State {
     /// Ends the sockets of tasks that left.
     fn bury(&mut self) -> Result<(), EbpfError> {
         let left = self.tables.take_left();
-        let sockets = &mut self.tables.maps.socket;
-        match left {
-            Left::These(left) => self.graves.bury(left, sockets),
-            Left::AllBut(known) => self.graves.bury_strangers(&known, sockets),
-        }
+        self.graves.bury(left, &mut self.tables.maps.socket)
     }
 
     /// Tells the programs that the agent lives, and looks after sockets of tasks that left lately.

@@ -145,20 +145,30 @@ impl Tables {
                 Some(&now) if now == address => None,
                 elsewhere => Some((tag, elsewhere.copied())),
             });
-        Left::These(left.collect())
+        Left::These {
+            left: left.collect(),
+            present: after,
+        }
     }
 }
 
 /// Who is not there any more.
 pub enum Left {
-    These(Departures),
+    These {
+        left: Departures,
+        /// Who is there, of the same pools: some may have been away.
+        present: HashMap<u64, V6>,
+    },
     /// Everybody else: it is not known who was there.
     AllBut(HashMap<u64, V6>),
 }
 
 impl Default for Left {
     fn default() -> Self {
-        Self::These(Departures::new())
+        Self::These {
+            left: Departures::new(),
+            present: HashMap::new(),
+        }
     }
 }
 
