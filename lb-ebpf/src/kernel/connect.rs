@@ -13,7 +13,7 @@ use super::call::{Call, OWN_NAMESPACE};
 use super::choose::head;
 use super::clock;
 use super::socket::Lookup;
-use super::steer::{DIRECT, OWN, RESOLVER};
+use super::steer::{DIRECT, KEPT, OWN, RESOLVER};
 use super::tables::{self, MEMBER, POOL, Tables};
 use crate::parse::{Four, Six};
 
@@ -24,7 +24,8 @@ pub trait Side: Tables + Lookup {
     /// Where published ports answer to the node's own processes.
     const NODE_VIP: Self::Address;
 
-    fn is_loopback(address: Self::Address) -> bool;
+    /// The very address that `localhost` stands for. Others of 127.0.0.0/8 are somebody's own: systemd-resolved's, Docker's.
+    fn is_localhost(address: Self::Address) -> bool;
 
     /// As [`End`] has it.
     fn wide(address: Self::Address) -> V6;
@@ -37,8 +38,8 @@ impl Side for Four {
     const NODE_VIP: V4 = NODE_VIP4;
 
     #[inline(always)]
-    fn is_loopback([first, ..]: V4) -> bool {
-        first == 127
+    fn is_localhost(address: V4) -> bool {
+        address == [127, 0, 0, 1]
     }
 
     #[inline(always)]
@@ -56,7 +57,7 @@ impl Side for Six {
     const NODE_VIP: V6 = NODE_VIP6;
 
     #[inline(always)]
-    fn is_loopback(address: V6) -> bool {
+    fn is_localhost(address: V6) -> bool {
         address == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
     }
 
@@ -82,16 +83,24 @@ pub fn choose<V: Side>(call: Call, address: V::Address, asked: &End, protocol: u
     {
         return Some((server, 0));
     }
-    let loopback = V::is_loopback(address);
-    let front = Front::new(if loopback { V::NODE_VIP } else { address }, asked.port, protocol);
+    let localhost = V::is_localhost(address);
+    let front = Front::new(
+        if localhost { V::NODE_VIP } else { address },
+        asked.port,
+        protocol,
+    );
     let number = tables::front::<V>(&front)?;
     let of_node = call.is_of_node();
-    let own = of_node && (loopback || is_own(&asked.address));
-    if loopback && !own {
+    let own = of_node && (localhost || is_own(&asked.address));
+    if localhost && !own {
         return None;
     }
     // Whoever listens on the node itself is meant; and who was bound to a loopback address cannot leave it.
-    if own && (call.listens::<V>(address, asked.port, protocol, OWN_NAMESPACE) || is_bound(call)) {
+    if own
+        && (call.listens::<V>(address, asked.port, protocol, OWN_NAMESPACE)
+            || is_kept::<V>(asked, protocol)
+            || is_bound(call))
+    {
         return None;
     }
     if protocol == TCP
@@ -147,8 +156,17 @@ fn is_own(address: &V6) -> bool {
     OWN.get_ptr(address).is_some()
 }
 
+/// Whether a listener is bound to a device: the kernel's lookup does not find it.
+#[inline(always)]
+fn is_kept<V: Side>(asked: &End, protocol: u8) -> bool {
+    let (here, any) = (asked.address, [0; 16]);
+    KEPT.get_ptr(&Front::new(here, asked.port, protocol)).is_some()
+        || KEPT.get_ptr(&Front::new(any, asked.port, protocol)).is_some()
+}
+
 /// Whether the socket was bound to a loopback address.
 #[inline(always)]
 fn is_bound(call: Call) -> bool {
-    Four::is_loopback(call.bound4())
+    let [first, ..] = call.bound4();
+    first == 127
 }

@@ -8,7 +8,7 @@ use aya_ebpf::btf_maps::{HashMap, LruHashMap};
 use aya_ebpf::macros::btf_map;
 use lb_common::V6;
 use lb_common::host::{NODE_VIP4, NODE_VIP6};
-use lb_common::key::TCP;
+use lb_common::key::{Front, TCP};
 use lb_common::socket::{End, SocketKey, Turned, map, unmap};
 
 use super::call::Call;
@@ -20,6 +20,7 @@ const MEMBERS: usize = 65_536;
 const SOCKETS: usize = 65_536;
 const DATAGRAMS: usize = 16_384;
 const ADDRESSES: usize = 4_096;
+const KEPTS: usize = 1_024;
 const RESOLVERS: usize = 64;
 
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
@@ -36,6 +37,9 @@ pub static DIRECT: HashMap<u64, End, MEMBERS, NO_PREALLOC> = HashMap::new();
 /// Addresses of the node itself.
 #[btf_map]
 pub static OWN: HashMap<V6, u8, ADDRESSES, NO_PREALLOC> = HashMap::new();
+/// Published ports that listeners of the node itself have, bound to a device; with no address of either family for all.
+#[btf_map]
+pub static KEPT: HashMap<Front<V6>, u8, KEPTS, NO_PREALLOC> = HashMap::new();
 /// Name servers that other namespaces ask, and which to ask instead; empty unless they are to be steered.
 #[btf_map]
 pub static RESOLVER: HashMap<V6, End, RESOLVERS, NO_PREALLOC> = HashMap::new();

@@ -247,7 +247,7 @@ fn a_service_with_a_task_elsewhere_is_left_to_the_packets() {
 fn localhost_answers_for_every_published_port_and_shows_itself() {
     let Some(cluster) = stage("localhost") else { return };
     let own = cluster.state.nodes["node1"].address(0);
-    let hosts = ["127.0.0.1", "127.8.8.8", "::1", "::ffff:127.0.0.1"].map(str::to_owned);
+    let hosts = ["127.0.0.1", "::1", "::ffff:127.0.0.1"].map(str::to_owned);
     for host in hosts.into_iter().chain(own.both().map(|ip| ip.to_string())) {
         both_answer(&cluster, &host, 8081);
         let mut socket = Caller::start(&cluster, "node1", &[&host, "8081", "udp"]);
@@ -297,6 +297,25 @@ fn whoever_listens_on_the_node_itself_is_meant_by_localhost() {
     assert_eq!(nobody.first["error"], "ECONNREFUSED");
     let bound = Caller::start(&cluster, "node1", &["127.0.0.1", "8081", "tcp", "127.0.0.1"]);
     assert_eq!(bound.first["error"], "ECONNREFUSED");
+    // Other addresses of 127.0.0.0/8 are nobody's but their listeners'.
+    let other = Caller::connect(&cluster, "node1", "127.8.8.8", 8081);
+    assert_eq!(other.first["error"], "ECONNREFUSED");
+    // As systemd-resolved listens.
+    let listener = node
+        .run(|| {
+            let listener = TcpListener::bind("127.0.0.1:8081").unwrap();
+            socket2::SockRef::from(&listener)
+                .bind_device(Some(b"lo"))
+                .unwrap();
+            listener
+        })
+        .unwrap();
+    wait::until("the listener on lo is seen", Duration::from_secs(10), || {
+        let caller = Caller::connect(&cluster, "node1", "127.0.0.1", 8081);
+        caller.leads_to(&cluster, "node1") == "127.0.0.1:8081"
+    })
+    .unwrap();
+    drop(listener);
     // A container's localhost is its own.
     let inside = Caller::connect(&cluster, "near.1", "127.0.0.1", 8081);
     assert_eq!(inside.first["error"], "ECONNREFUSED");

@@ -52,6 +52,7 @@ pub fn wanted(limits: &Limits) -> Vec<Wanted> {
         map::<u64, Local>("LOCAL", Some(limits.members), Single),
         map::<u64, End>("DIRECT", Some(limits.members), Single),
         map::<V6, u8>("OWN", None, Single),
+        map::<Front<V6>, u8>("KEPT", None, Single),
         map::<V6, End>("RESOLVER", None, Single),
         map::<u32, Uplink>("UPLINK", None, Single),
         map::<u32, Settings>("SETTINGS", None, Single),

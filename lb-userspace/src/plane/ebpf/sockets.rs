@@ -4,6 +4,7 @@
 //! Only a task that has left the snapshot ends its sockets: one that drains keeps them.
 
 mod diag;
+mod listeners;
 mod namespaces;
 
 use std::collections::{BTreeMap, HashMap};
@@ -16,6 +17,7 @@ use super::maps::Table;
 use super::tables::Left;
 use crate::plane::EbpfError;
 
+pub use listeners::bound_to_devices;
 pub use namespaces::own_cookie;
 
 /// A connect() that was under way when its task left is found by a later look; nobody chooses the task any more.

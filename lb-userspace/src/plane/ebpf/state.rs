@@ -152,6 +152,7 @@ impl State {
         self.tables.apply(snapshot)?;
         self.bury()?;
         self.tables.beat()?;
+        self.keep()?;
         self.place_nodes(snapshot, false)?;
         self.load(snapshot)?;
         self.serve()?;
@@ -177,7 +178,24 @@ impl State {
     /// Tells the programs that the agent lives, and looks after sockets of tasks that left lately.
     pub fn beat(&mut self) -> Result<(), EbpfError> {
         self.tables.beat()?;
+        self.keep()?;
         self.graves.sweep(&mut self.tables.maps.socket)
+    }
+
+    /// What listeners bound to a device have of the published ports is left to them.
+    fn keep(&mut self) -> Result<(), EbpfError> {
+        let kept = if self.published.is_empty() {
+            Ok(HashSet::new())
+        } else {
+            sockets::bound_to_devices(&self.published)
+        };
+        match kept {
+            Ok(kept) => self.tables.set_kept(&kept),
+            Err(error) => {
+                tracing::debug!(%error, "the kernel does not list this node's listeners");
+                Ok(())
+            }
+        }
     }
 
     /// Loads the programs where there are none for this identity yet, and puts them in the place of those attached.

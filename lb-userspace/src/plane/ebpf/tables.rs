@@ -14,7 +14,7 @@ mod pools;
 mod resolvers;
 mod slots;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -61,6 +61,8 @@ pub struct Tables {
     /// `OWN` as it is, and as it should be.
     own: BTreeMap<V6, u8>,
     own_wanted: BTreeMap<V6, u8>,
+    /// Listeners in `KEPT`.
+    kept: HashSet<Front<V6>>,
     /// Networks in which every task is reachable as it is.
     flat: Vec<IpNet>,
     left: Left,

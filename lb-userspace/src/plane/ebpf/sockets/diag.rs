@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol, Socket, Type};
 
+use lb_common::key::TCP;
+
 use super::Doomed;
 
 const NETLINK_SOCK_DIAG: i32 = 4;
@@ -25,7 +27,7 @@ const HEADER: usize = 16;
 const REQUESTED: usize = 8;
 const BEFORE: usize = 4;
 /// The identity: ports, addresses, device, cookie.
-const ID: usize = 48;
+pub const ID: usize = 48;
 const COOKIE: usize = 40;
 
 /// The kernel fills no more than this at once.
@@ -40,18 +42,15 @@ struct Found {
 /// Ends them: whoever waits on one is told that the connection was aborted, and so is the other side. Returns how many were
 /// still there.
 pub fn end(doomed: &Doomed) -> io::Result<usize> {
-    let mut socket = Socket::new(
-        Domain::from(libc::AF_NETLINK),
-        Type::RAW,
-        Some(Protocol::from(NETLINK_SOCK_DIAG)),
-    )?;
-    // The kernel answers at once, or not at all.
-    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    let mut socket = open()?;
     let mut found = Vec::new();
     let ports: std::collections::BTreeSet<[u8; 2]> = doomed.values().copied().collect();
     for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
         for &port in &ports {
-            list(&mut socket, family, port, |id| {
+            let mut other = [0; ID];
+            other[2..4].copy_from_slice(&port);
+            let question = request(REQUEST | DUMP, SOCK_DIAG_BY_FAMILY, TCP, WAITING, family, &other);
+            list(&mut socket, &question, |id| {
                 let is_doomed = cookie(id).and_then(|cookie| doomed.get(&cookie)) == Some(&port);
                 if is_doomed {
                     found.push(Found { family, id: *id });
@@ -61,7 +60,7 @@ pub fn end(doomed: &Doomed) -> io::Result<usize> {
     }
     let mut ended = 0;
     for Found { family, id } in found {
-        let request = request(SOCK_DESTROY, REQUEST | ACK, family, &id);
+        let request = request(REQUEST | ACK, SOCK_DESTROY, TCP, WAITING, family, &id);
         socket.send(&request)?;
         // One that closed meanwhile is no error.
         ended += usize::from(acknowledged(&mut socket)?);
@@ -69,11 +68,33 @@ pub fn end(doomed: &Doomed) -> io::Result<usize> {
     Ok(ended)
 }
 
-/// Every TCP socket that waits for the other side's `port`.
-fn list(socket: &mut Socket, family: u8, port: [u8; 2], mut each: impl FnMut(&[u8; ID])) -> io::Result<()> {
-    let mut id = [0; ID];
-    id[2..4].copy_from_slice(&port);
-    socket.send(&request(SOCK_DIAG_BY_FAMILY, REQUEST | DUMP, family, &id))?;
+/// Every socket of this namespace of a protocol and family that is in one of these states.
+pub fn all(protocol: u8, states: u32, family: u8, each: impl FnMut(&[u8; ID])) -> io::Result<()> {
+    let question = request(
+        REQUEST | DUMP,
+        SOCK_DIAG_BY_FAMILY,
+        protocol,
+        states,
+        family,
+        &[0; ID],
+    );
+    list(&mut open()?, &question, each)
+}
+
+fn open() -> io::Result<Socket> {
+    let socket = Socket::new(
+        Domain::from(libc::AF_NETLINK),
+        Type::RAW,
+        Some(Protocol::from(NETLINK_SOCK_DIAG)),
+    )?;
+    // The kernel answers at once, or not at all.
+    socket.set_read_timeout(Some(Duration::from_secs(1)))?;
+    Ok(socket)
+}
+
+/// What the kernel answers to a question.
+fn list(socket: &mut Socket, question: &[u8], mut each: impl FnMut(&[u8; ID])) -> io::Result<()> {
+    socket.send(question)?;
     let mut buffer = vec![0; BUFFER];
     loop {
         let length = socket.read(&mut buffer)?;
@@ -105,7 +126,7 @@ fn acknowledged(socket: &mut Socket) -> io::Result<bool> {
     }
 }
 
-fn request(kind: u16, flags: u16, family: u8, id: &[u8; ID]) -> Vec<u8> {
+fn request(flags: u16, kind: u16, protocol: u8, states: u32, family: u8, id: &[u8; ID]) -> Vec<u8> {
     let length = (HEADER + REQUESTED + ID) as u32;
     let mut bytes = Vec::with_capacity(length as usize);
     bytes.extend(length.to_ne_bytes());
@@ -113,8 +134,8 @@ fn request(kind: u16, flags: u16, family: u8, id: &[u8; ID]) -> Vec<u8> {
     bytes.extend(flags.to_ne_bytes());
     // Sequence and sender: one question at a time needs neither.
     bytes.extend([0; 8]);
-    bytes.extend([family, libc::IPPROTO_TCP as u8, 0, 0]);
-    bytes.extend(WAITING.to_ne_bytes());
+    bytes.extend([family, protocol, 0, 0]);
+    bytes.extend(states.to_ne_bytes());
     bytes.extend(id);
     bytes
 }
@@ -181,7 +202,7 @@ mod tests {
 
     #[test]
     fn what_is_cut_off_is_no_message() {
-        let whole = request(SOCK_DIAG_BY_FAMILY, REQUEST, 2, &[7; ID]);
+        let whole = request(REQUEST, SOCK_DIAG_BY_FAMILY, TCP, WAITING, 2, &[7; ID]);
         assert_eq!(messages(&whole).count(), 1);
         for length in 0..whole.len() {
             assert_eq!(messages(&whole[..length]).count(), 0, "{length}");

@@ -5,6 +5,7 @@ use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
 use lb_common::V6;
+use lb_common::key::Front;
 use lb_common::socket::{End, map};
 use lb_common::table::pool_flag;
 
@@ -118,6 +119,22 @@ impl Tables {
         for address in gone {
             self.maps.own.remove(&address)?;
             self.own.remove(&address);
+        }
+        Ok(())
+    }
+
+    /// Writes what listeners bound to a device have of the published ports.
+    pub fn set_kept(&mut self, wanted: &HashSet<Front<V6>>) -> Result<(), EbpfError> {
+        let gone: Vec<_> = self.kept.difference(wanted).copied().collect();
+        for front in gone {
+            self.maps.kept.remove(&front)?;
+            self.kept.remove(&front);
+        }
+        let new: Vec<_> = wanted.difference(&self.kept).copied().collect();
+        for front in new {
+            if self.maps.kept.put(front, 1)? {
+                self.kept.insert(front);
+            }
         }
         Ok(())
     }
