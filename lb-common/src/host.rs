@@ -7,6 +7,8 @@ pub const MAC: [u8; 6] = [0x02, b'p', b'o', b'r', b't', b'0'];
 pub const ALONE: u8 = 1;
 /// Value of `OWN`: an address on a bridge of this node's own, which another node's may have as well.
 pub const SHARED: u8 = 2;
+/// Value of `OWN`: a VIP of this node that is routed into `portico0`.
+pub const ROUTED: u8 = 3;
 
 /// Every published port answers here too, to the node's own processes. Nobody's address.
 pub const NODE_VIP4: crate::V4 = [169, 254, 20, 11];

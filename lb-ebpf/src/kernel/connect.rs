@@ -3,7 +3,7 @@
 //! packets.
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
-use lb_common::host::{NODE_VIP4, NODE_VIP6};
+use lb_common::host::{ALONE, NODE_VIP4, NODE_VIP6, ROUTED, SHARED};
 use lb_common::key::{Front, TCP};
 use lb_common::socket::{End, map};
 use lb_common::table::{Pool, pool_flag};
@@ -19,10 +19,14 @@ use crate::parse::{Four, Six};
 
 const DNS: [u8; 2] = 53u16.to_be_bytes();
 
+const ROUTED4: V6 = map(NODE_VIP4);
+
 /// What the rules for sockets need of an address family.
 pub trait Side: Tables + Lookup {
     /// Where published ports answer to the node's own processes.
     const NODE_VIP: Self::Address;
+    /// The same as a key of `OWN`: not on the stack, where the compiler would write it in words that are not aligned.
+    const ROUTED: &'static V6;
 
     /// The very address that `localhost` stands for. Others of 127.0.0.0/8 are somebody's own: systemd-resolved's, Docker's.
     fn is_localhost(address: Self::Address) -> bool;
@@ -36,6 +40,7 @@ pub trait Side: Tables + Lookup {
 
 impl Side for Four {
     const NODE_VIP: V4 = NODE_VIP4;
+    const ROUTED: &'static V6 = &ROUTED4;
 
     #[inline(always)]
     fn is_localhost(address: V4) -> bool {
@@ -55,6 +60,7 @@ impl Side for Four {
 
 impl Side for Six {
     const NODE_VIP: V6 = NODE_VIP6;
+    const ROUTED: &'static V6 = &NODE_VIP6;
 
     #[inline(always)]
     fn is_localhost(address: V6) -> bool {
@@ -110,7 +116,7 @@ pub fn choose<V: Side>(call: Call, address: V::Address, asked: &End, protocol: u
     }
     // It answers where the port is published, and where packets for it have a way.
     let vip = Front::new(V::NODE_VIP, asked.port, protocol);
-    if own && tables::front::<V>(&vip) == Some(number) {
+    if own && own_value(V::ROUTED) == ROUTED && tables::front::<V>(&vip) == Some(number) {
         return Some((End::new(V::wide(V::NODE_VIP), asked.port), 0));
     }
     None
@@ -153,7 +159,13 @@ fn resolver(address: &V6) -> Option<End> {
 
 #[inline(always)]
 fn is_own(address: &V6) -> bool {
-    OWN.get_ptr(address).is_some()
+    matches!(own_value(address), ALONE | SHARED)
+}
+
+#[inline(always)]
+fn own_value(address: &V6) -> u8 {
+    // SAFETY: the value is copied at once.
+    unsafe { OWN.get(address) }.copied().unwrap_or(0)
 }
 
 /// Whether a listener is bound to a device: the kernel's lookup does not find it.

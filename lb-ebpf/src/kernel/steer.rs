@@ -34,7 +34,7 @@ static DATAGRAM: LruHashMap<SocketKey, Turned, DATAGRAMS> = LruHashMap::new();
 /// Members that can be connected to under their own address, by tag.
 #[btf_map]
 pub static DIRECT: HashMap<u64, End, MEMBERS, NO_PREALLOC> = HashMap::new();
-/// Addresses of the node itself.
+/// Addresses of the node itself, and its VIPs ([`lb_common::host`]).
 #[btf_map]
 pub static OWN: HashMap<V6, u8, ADDRESSES, NO_PREALLOC> = HashMap::new();
 /// Published ports that listeners of the node itself have, bound to a device; with no address of either family for all.

@@ -321,6 +321,33 @@ fn whoever_listens_on_the_node_itself_is_meant_by_localhost() {
     assert_eq!(inside.first["error"], "ECONNREFUSED");
 }
 
+/// As where IPv6 is off, or somebody else's device has the name: nothing may leave by the default route.
+#[test]
+fn localhost_refuses_at_once_where_nothing_leads_to_the_vip_of_the_node() {
+    let Some(mut cluster) = stage("unrouted") else {
+        return;
+    };
+    let ip = |cluster: &Stage, arguments: &[&str]| {
+        let mut ip = cluster.command("node1", "ip").unwrap();
+        tool::run(ip.args(arguments)).unwrap()
+    };
+    cluster.kill_agent("node1").unwrap();
+    ip(&cluster, &["link", "del", "portico0"]);
+    ip(&cluster, &["link", "add", "portico0", "type", "dummy"]);
+    cluster.start_agent("node1").unwrap();
+    cluster.wait_agents().unwrap();
+    cluster.settle().unwrap();
+    for host in ["127.0.0.1", "::1"] {
+        let caller = Caller::connect(&cluster, "node1", host, 8081);
+        assert_eq!(caller.first["error"], "ECONNREFUSED", "{host}");
+    }
+    ip(&cluster, &["link", "del", "portico0"]);
+    wait::until("localhost answers", Duration::from_secs(10), || {
+        Caller::connect(&cluster, "node1", "127.0.0.1", 8081).first["peer"].is_string()
+    })
+    .unwrap();
+}
+
 /// The lab's bridges are no flat network, but as long as all tasks are on one node nobody sees the difference.
 #[test]
 fn on_a_flat_network_a_containers_connection_leads_to_a_task_and_ends_with_it() {

@@ -60,6 +60,7 @@ impl State {
             self.cgroup.follow(&mut loaded.programs);
         }
         let mut unresolved = self.serve()?;
+        self.tables.set_routed(self.routed_vips())?;
         unresolved.extend(self.place_nodes(&snapshot, false)?);
         Ok(unresolved)
     }

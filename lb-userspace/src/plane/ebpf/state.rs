@@ -142,6 +142,7 @@ impl State {
             self.host = host;
         }
         self.note_addresses()?;
+        self.tables.set_routed(self.routed_vips())?;
         self.place_nodes(snapshot, true)?;
         let before = self.tables.applied();
         let published = before.is_some_and(|before| same_frontends(before, snapshot));

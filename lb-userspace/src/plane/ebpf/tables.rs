@@ -61,6 +61,8 @@ pub struct Tables {
     /// `OWN` as it is, and as it should be.
     own: BTreeMap<V6, u8>,
     own_wanted: BTreeMap<V6, u8>,
+    /// VIPs of the node for which packets have a way.
+    routed: BTreeSet<IpAddr>,
     /// Listeners in `KEPT`.
     kept: HashSet<Front<V6>>,
     /// Networks in which every task is reachable as it is.

@@ -1,10 +1,13 @@
 //! The plane's side: what is known goes in, steps come out, and what the kernel refused is said.
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::net::IpAddr;
 
-use super::{Pair, Step, View, pair};
+use lb_common::host::{NODE_VIP4, NODE_VIP6};
+
+use super::{Pair, Step, View, pair, whole};
 use crate::model::Snapshot;
+use crate::plane::ebpf::links::Place;
 use crate::plane::ebpf::state::State;
 use crate::plane::{Portico0Report, Problem};
 
@@ -53,10 +56,25 @@ impl State {
         (up(pair.front) && up(pair.back)).then_some(pair)
     }
 
+    /// VIPs of the node whose packets come out at an end that is served.
+    pub fn routed_vips(&self) -> BTreeSet<IpAddr> {
+        let served = |pair: &Pair| self.links.has(Place::Task(pair.back));
+        let Some(pair) = self.portico0_pair().filter(served) else {
+            return BTreeSet::new();
+        };
+        let routes = self.host.table.iter();
+        routes
+            .filter(|route| route.ours && route.device == Some(pair.front))
+            .filter(|route| route.net.prefix_len() == whole(route.net.addr()))
+            .map(|route| route.net.addr())
+            .filter(|vip| [NODE_VIP4.into(), NODE_VIP6.into()].contains(vip))
+            .collect()
+    }
+
     pub fn portico0_report(&self) -> Portico0Report {
         let attached = self
             .portico0_pair()
-            .is_some_and(|pair| self.links.has(super::super::links::Place::Task(pair.back)));
+            .is_some_and(|pair| self.links.has(Place::Task(pair.back)));
         Portico0Report {
             attached,
             ..self.portico0.report().clone()

@@ -79,6 +79,7 @@ impl Tables {
             own: maps.own.all()?.into_iter().collect(),
             own_wanted: BTreeMap::new(),
             resolvers: BTreeSet::new(),
+            routed: BTreeSet::new(),
             kept: maps.kept.all()?.into_iter().map(|(front, _)| front).collect(),
             flat,
             left: Left::default(),

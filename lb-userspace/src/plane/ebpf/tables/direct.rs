@@ -1,10 +1,11 @@
 //! What the programs at sockets go by: `DIRECT`, the members that can be connected to under their own address, and `OWN`, the
 //! addresses of the node itself.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use lb_common::V6;
+use lb_common::host::ROUTED;
 use lb_common::key::Front;
 use lb_common::socket::{End, map};
 use lb_common::table::pool_flag;
@@ -102,9 +103,22 @@ impl Tables {
         Ok(())
     }
 
-    /// Writes the node's own addresses.
+    /// Takes note of the VIPs of the node that packets reach now.
+    pub fn set_routed(&mut self, routed: BTreeSet<IpAddr>) -> Result<(), EbpfError> {
+        if self.routed == routed {
+            return Ok(());
+        }
+        self.routed = routed;
+        self.put_own()
+    }
+
+    /// Writes the node's own addresses, and its VIPs.
     pub(super) fn put_own(&mut self) -> Result<(), EbpfError> {
-        for (&address, &value) in &self.own_wanted {
+        let addresses = self.own_wanted.iter().map(|(&address, &value)| (address, value));
+        let routed = self.routed.iter().map(|&vip| (mapped(vip), ROUTED));
+        // VIPs last: they stay what they are.
+        let wanted: BTreeMap<V6, u8> = addresses.chain(routed).collect();
+        for (&address, &value) in &wanted {
             // More addresses than there is room for: `localhost` serves all the same.
             if self.own.get(&address) != Some(&value) && self.maps.own.put(address, value)? {
                 self.own.insert(address, value);
@@ -113,8 +127,8 @@ impl Tables {
         let gone: Vec<V6> = self
             .own
             .keys()
+            .filter(|address| !wanted.contains_key(*address))
             .copied()
-            .filter(|address| !self.own_wanted.contains_key(address))
             .collect();
         for address in gone {
             self.maps.own.remove(&address)?;
