@@ -92,7 +92,8 @@ impl Call {
         put(3, d);
     }
 
-    /// The address that the socket was bound to, all zero where it was not; of an IPv6 socket its last four bytes.
+    /// The IPv4 address that the socket was bound to, all zero where it was not; of an IPv6 socket that was bound to an address
+    /// of its own family one of 127.0.0.0/8.
     #[inline(always)]
     pub fn bound4(self) -> V4 {
         let socket = self.socket();
@@ -101,6 +102,24 @@ impl Call {
         }
         // SAFETY: the kernel keeps the socket for as long as the call lasts.
         unsafe { (&raw const (*socket).src_ip4).read_volatile() }.to_ne_bytes()
+    }
+
+    /// The address that an IPv6 socket was bound to, all zero where it was not.
+    #[inline(always)]
+    pub fn bound6(self) -> V6 {
+        let socket = self.socket();
+        if socket.is_null() {
+            return [0; 16];
+        }
+        // SAFETY: the kernel keeps the socket for as long as the call lasts.
+        let word = |at: usize| unsafe {
+            (&raw const (*socket).src_ip6)
+                .cast::<u32>()
+                .add(at)
+                .read_volatile()
+        };
+        // SAFETY: sixteen bytes either way.
+        unsafe { core::mem::transmute([word(0), word(1), word(2), word(3)]) }
     }
 
     #[inline(always)]

@@ -31,6 +31,9 @@ pub trait Side: Tables + Lookup {
     /// The very address that `localhost` stands for. Others of 127.0.0.0/8 are somebody's own: systemd-resolved's, Docker's.
     fn is_localhost(address: Self::Address) -> bool;
 
+    /// Whether the socket was bound to a loopback address, which it cannot leave.
+    fn is_bound(call: Call) -> bool;
+
     /// As [`End`] has it.
     fn wide(address: Self::Address) -> V6;
 
@@ -45,6 +48,12 @@ impl Side for Four {
     #[inline(always)]
     fn is_localhost(address: V4) -> bool {
         address == [127, 0, 0, 1]
+    }
+
+    #[inline(always)]
+    fn is_bound(call: Call) -> bool {
+        let [first, ..] = call.bound4();
+        first == 127
     }
 
     #[inline(always)]
@@ -65,6 +74,11 @@ impl Side for Six {
     #[inline(always)]
     fn is_localhost(address: V6) -> bool {
         address == [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1]
+    }
+
+    #[inline(always)]
+    fn is_bound(call: Call) -> bool {
+        Self::is_localhost(call.bound6())
     }
 
     #[inline(always)]
@@ -101,11 +115,11 @@ pub fn choose<V: Side>(call: Call, address: V::Address, asked: &End, protocol: u
     if localhost && !own {
         return None;
     }
-    // Whoever listens on the node itself is meant; and who was bound to a loopback address cannot leave it.
+    // Whoever listens on the node itself is meant.
     if own
         && (call.listens::<V>(address, asked.port, protocol, OWN_NAMESPACE)
             || is_kept::<V>(asked, protocol)
-            || is_bound(call))
+            || V::is_bound(call))
     {
         return None;
     }
@@ -174,11 +188,4 @@ fn is_kept<V: Side>(asked: &End, protocol: u8) -> bool {
     let (here, any) = (asked.address, [0; 16]);
     KEPT.get_ptr(&Front::new(here, asked.port, protocol)).is_some()
         || KEPT.get_ptr(&Front::new(any, asked.port, protocol)).is_some()
-}
-
-/// Whether the socket was bound to a loopback address.
-#[inline(always)]
-fn is_bound(call: Call) -> bool {
-    let [first, ..] = call.bound4();
-    first == 127
 }

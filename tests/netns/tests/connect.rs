@@ -297,6 +297,11 @@ fn whoever_listens_on_the_node_itself_is_meant_by_localhost() {
     assert_eq!(nobody.first["error"], "ECONNREFUSED");
     let bound = Caller::start(&cluster, "node1", &["127.0.0.1", "8081", "tcp", "127.0.0.1"]);
     assert_eq!(bound.first["error"], "ECONNREFUSED");
+    for own in cluster.state.nodes["node1"].address(0).both() {
+        let own = own.to_string();
+        let bound = Caller::start(&cluster, "node1", &[&own, "8081", "tcp", &own]);
+        assert_eq!(bound.peer(), (own.as_str(), 8081));
+    }
     // Other addresses of 127.0.0.0/8 are nobody's but their listeners'.
     let other = Caller::connect(&cluster, "node1", "127.8.8.8", 8081);
     assert_eq!(other.first["error"], "ECONNREFUSED");
