@@ -111,8 +111,9 @@ pub fn choose<V: Side>(call: Call, address: V::Address, asked: &End, protocol: u
     );
     let number = tables::front::<V>(&front)?;
     let of_node = call.is_of_node();
-    let own = of_node && (localhost || is_own(&asked.address));
-    if localhost && !own {
+    let own = localhost || is_own(&asked.address);
+    // The same address may be another's in another namespace, as 172.17.0.1 is; where it is not, packets find the port.
+    if own && !of_node {
         return None;
     }
     // Whoever listens on the node itself is meant.

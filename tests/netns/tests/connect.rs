@@ -376,6 +376,10 @@ fn on_a_flat_network_a_containers_connection_leads_to_a_task_and_ends_with_it() 
             format!("{}:80", task.v4)
         };
         assert_eq!(leads_to, own);
+        // The node's own addresses may be others' in a container's namespace.
+        let node = cluster.state.nodes["node1"].address(0).v4.to_string();
+        let caller = Caller::connect(&cluster, "near.3", &node, 8080);
+        assert_eq!(caller.leads_to(&cluster, "near.3"), format!("{node}:8080"));
         cluster.unplug_task(name).unwrap();
         doomed.tell("end");
         cluster.forget_task(name).unwrap();
