@@ -14,7 +14,7 @@ pub struct End {
     pub pad: [u8; 6],
 }
 
-/// Key of `SOCKET` (TCP) and `DATAGRAM` (UDP): a socket and where it was led to. A UDP socket can have several of them.
+/// Key of `DATAGRAM`: a UDP socket and where it was led to; it can have several of them.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct SocketKey {
@@ -25,12 +25,15 @@ pub struct SocketKey {
     pub pad: [u8; 6],
 }
 
-/// Value of `SOCKET` and `DATAGRAM`.
+/// Value of `SOCKET`, whose key is the socket's cookie, and of `DATAGRAM`.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Turned {
     /// Whom the process asked for.
     pub asked: End,
+    /// Where it was led to. Of a UDP socket `SOCKET` has the last such place, and `DATAGRAM` with each the one before it; port 0
+    /// where there is none. So all can be found when it is closed.
+    pub led: End,
     /// Tag of the member that it was led to, 0 where packets are balanced further on.
     pub tag: u64,
     /// Cookie of the socket's network namespace.
@@ -81,7 +84,7 @@ unsafe impl Plain for End {}
 unsafe impl Plain for SocketKey {}
 // SAFETY: as above.
 unsafe impl Plain for Turned {}
-const _: () = assert!(size_of::<End>() == 24 && size_of::<SocketKey>() == 32 && size_of::<Turned>() == 40);
+const _: () = assert!(size_of::<End>() == 24 && size_of::<SocketKey>() == 32 && size_of::<Turned>() == 64);
 
 #[cfg(test)]
 mod tests {

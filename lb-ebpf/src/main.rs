@@ -9,12 +9,12 @@ fn main() {
 #[cfg(target_arch = "bpf")]
 mod programs {
     use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};
-    use aya_ebpf::macros::{cgroup_sock_addr, classifier, xdp};
-    use aya_ebpf::programs::{SockAddrContext, TcContext, XdpContext};
+    use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, classifier, xdp};
+    use aya_ebpf::programs::{SockAddrContext, SockContext, TcContext, XdpContext};
     use lb_common::Verdict;
     use lb_common::verdict::Outcome;
     use lb_ebpf::frame::Frame;
-    use lb_ebpf::kernel::call::Call;
+    use lb_ebpf::kernel::call::{self, Call};
     use lb_ebpf::kernel::skb::Skb;
     use lb_ebpf::kernel::{clock, inbound, note, probe, steer, xdp};
 
@@ -103,6 +103,12 @@ mod programs {
     #[cgroup_sock_addr(recvmsg6)]
     pub fn recvmsg6(context: SockAddrContext) -> i32 {
         steer::receive6(Call::new(&context));
+        GO_ON
+    }
+
+    #[cgroup_sock(sock_release)]
+    pub fn sock_release(context: SockContext) -> i32 {
+        steer::forget(call::cookie(&context));
         GO_ON
     }
 

@@ -4,12 +4,19 @@ use aya_ebpf::bindings::{bpf_sock, bpf_sock_addr};
 use aya_ebpf::helpers::generated::{
     bpf_get_netns_cookie, bpf_get_socket_cookie, bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp,
 };
-use aya_ebpf::programs::SockAddrContext;
+use aya_ebpf::programs::{SockAddrContext, SockContext};
 use lb_common::key::{RevKey, TCP, UDP};
 use lb_common::{Address, V4, V6};
 
 use super::globals::host_netns;
 use super::socket::{Aligned, Lookup, question};
+
+/// As [`Call::cookie`], of a socket that is closed.
+#[inline(always)]
+pub fn cookie(context: &SockContext) -> u64 {
+    // SAFETY: takes the context.
+    unsafe { bpf_get_socket_cookie(context.sock.cast()) }
+}
 
 /// The namespace of the socket itself, in a lookup.
 pub const OWN_NAMESPACE: i32 = -1;

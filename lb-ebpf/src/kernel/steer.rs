@@ -1,7 +1,7 @@
 //! Programs at sockets: what a process asks for is turned into where it is led, and back where it looks.
 //!
-//! What was turned is kept by the socket's cookie. The tables are of this module alone; their entries give way to younger
-//! ones, since nobody says when a socket is closed.
+//! What was turned is kept by the socket's cookie until it is closed. The tables are of this module alone; should they be full
+//! of sockets that are open, older entries give way to younger ones.
 
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{HashMap, LruHashMap};
@@ -23,11 +23,15 @@ const ADDRESSES: usize = 4_096;
 const KEPTS: usize = 1_024;
 const RESOLVERS: usize = 64;
 
+/// Of a UDP socket that was led to more places, the oldest wait until younger ones need the room.
+const ENDS: usize = 8;
+const NOWHERE: End = End::new([0; 16], [0; 2]);
+
 const NO_PREALLOC: usize = BPF_F_NO_PREALLOC as usize;
 
-/// TCP sockets that were led somewhere else.
+/// Sockets that were led somewhere else, by cookie.
 #[btf_map]
-static SOCKET: LruHashMap<SocketKey, Turned, SOCKETS> = LruHashMap::new();
+static SOCKET: LruHashMap<u64, Turned, SOCKETS> = LruHashMap::new();
 /// UDP sockets, and each place they were led to.
 #[btf_map]
 static DATAGRAM: LruHashMap<SocketKey, Turned, DATAGRAMS> = LruHashMap::new();
@@ -116,9 +120,9 @@ fn lead<V: Side>(call: Call, address: V::Address) -> Option<End> {
     note(
         call,
         protocol,
-        &end,
         Turned {
             asked,
+            led: end,
             tag,
             namespace: call.namespace(),
         },
@@ -127,37 +131,64 @@ fn lead<V: Side>(call: Call, address: V::Address) -> Option<End> {
 }
 
 #[inline(always)]
-fn note(call: Call, protocol: u8, end: &End, turned: Turned) {
-    let key = SocketKey::new(call.cookie(), end);
+fn note(call: Call, protocol: u8, mut turned: Turned) {
+    let cookie = call.cookie();
     if protocol == TCP {
         // Without room the process sees the task's address, no more.
-        let _ = SOCKET.insert(&key, &turned, 0);
+        let _ = SOCKET.insert(&cookie, &turned, 0);
         return;
     }
-    // SAFETY: compared at once; values are replaced whole.
-    let known = unsafe { DATAGRAM.get(&key) };
-    let is_same = |known: &Turned| {
+    let key = SocketKey::new(cookie, &turned.led);
+    // SAFETY: read at once; values are replaced whole.
+    if let Some(known) = unsafe { DATAGRAM.get(&key) } {
         // Without the padding: the verifier allows no unaligned words on the stack.
-        known.asked.port == turned.asked.port && known.asked.address == turned.asked.address
+        if known.asked.port != turned.asked.port || known.asked.address != turned.asked.address {
+            turned.led = known.led;
+            let _ = DATAGRAM.insert(&key, &turned, 0);
+        }
+        return;
+    }
+    // SAFETY: the value is copied at once; values are replaced whole.
+    let before = unsafe { SOCKET.get(&cookie) }.map_or(NOWHERE, |last| last.led);
+    let _ = SOCKET.insert(&cookie, &turned, 0);
+    turned.led = before;
+    let _ = DATAGRAM.insert(&key, &turned, 0);
+}
+
+/// The socket is closed. Nobody is led with it any more.
+#[inline(always)]
+pub fn forget(cookie: u64) {
+    // SAFETY: the value is copied at once; values are replaced whole.
+    let Some(mut end) = unsafe { SOCKET.get(&cookie) }.map(|turned| turned.led) else {
+        return;
     };
-    if !known.is_some_and(is_same) {
-        let _ = DATAGRAM.insert(&key, &turned, 0);
+    let _ = SOCKET.remove(&cookie);
+    for _ in 0..ENDS {
+        let key = SocketKey::new(cookie, &end);
+        // SAFETY: as above.
+        let Some(before) = unsafe { DATAGRAM.get(&key) }.map(|turned| turned.led) else {
+            return;
+        };
+        let _ = DATAGRAM.remove(&key);
+        end = before;
     }
 }
 
 #[inline(always)]
 fn asked(call: Call, peer: &End) -> Option<End> {
-    let protocol = call.protocol()?;
-    let key = SocketKey::new(call.cookie(), peer);
+    let cookie = call.cookie();
     // SAFETY: the value is copied at once; values are replaced whole.
-    let turned = unsafe {
-        if protocol == TCP {
-            SOCKET.get(&key)
+    unsafe {
+        if call.protocol()? == TCP {
+            let turned = SOCKET.get(&cookie)?;
+            // It may have been connected somewhere else since.
+            (turned.led.port == peer.port && turned.led.address == peer.address).then_some(turned.asked)
         } else {
-            DATAGRAM.get(&key)
+            DATAGRAM
+                .get(&SocketKey::new(cookie, peer))
+                .map(|turned| turned.asked)
         }
-    }?;
-    Some(turned.asked)
+    }
 }
 
 #[inline(always)]

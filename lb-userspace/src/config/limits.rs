@@ -33,7 +33,7 @@ pub struct Limits {
     /// Frontends, per family: a published port counts once for each address of this node.
     #[serde(deserialize_with = "within::<_, 64, 16_777_216>")]
     pub fronts: u32,
-    /// TCP sockets of this machine that were led to a task by connect(); the oldest give way, and then show the task's address
+    /// Open sockets of this machine that were led to a task by connect(); the oldest give way, and then show the task's address
     /// and outlive it. About 130 bytes each, allocated at once.
     #[serde(deserialize_with = "within::<_, 1024, 16_777_216>")]
     pub sockets: u32,

@@ -488,13 +488,13 @@ fn an_agent_that_starts_adopts_the_programs_and_one_that_shall_not_have_them_tak
         let shown: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
         shown.as_array().map_or(0, Vec::len)
     };
-    assert_eq!(attached(&cluster), 8);
+    assert_eq!(attached(&cluster), 9);
     for _ in 0..2 {
         cluster.kill_agent("node1").unwrap();
         cluster.start_agent("node1").unwrap();
         cluster.wait_agents().unwrap();
         cluster.settle().unwrap();
-        assert_eq!(attached(&cluster), 8);
+        assert_eq!(attached(&cluster), 9);
     }
     let status = cluster.portico("node1", &["status"]).unwrap();
     assert!(status.contains("programs at sockets: attached to /"), "{status}");

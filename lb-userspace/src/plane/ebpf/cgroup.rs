@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use aya::programs::links::FdLink;
-use aya::programs::{CgroupAttachMode, CgroupSockAddr};
+use aya::programs::{CgroupAttachMode, Program, ProgramError};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use super::loader::Programs;
@@ -21,7 +21,7 @@ use crate::config;
 use crate::plane::{Difference, Problem, SocketReport};
 
 /// What the programs, and the places in the kernel where they belong, are called.
-pub const HOOKS: [&str; 8] = [
+pub const HOOKS: [&str; 9] = [
     "connect4",
     "connect6",
     "getpeername4",
@@ -30,6 +30,7 @@ pub const HOOKS: [&str; 8] = [
     "sendmsg6",
     "recvmsg4",
     "recvmsg6",
+    "sock_release",
 ];
 
 /// The attachments of this agent.
@@ -210,16 +211,30 @@ fn refused(path: &Path, name: &str, reason: &str) -> Option<Problem> {
     })
 }
 
-fn attach(program: &mut CgroupSockAddr, path: &Path, pin: &Path) -> Result<(), String> {
+fn attach(program: &mut Program, path: &Path, pin: &Path) -> Result<(), String> {
     let cgroup = File::open(path).map_err(|error| error.to_string())?;
     // Links share a cgroup with whoever else is attached there; the modes are for attachments without one.
-    let id = program
-        .attach(cgroup, CgroupAttachMode::Single)
-        .map_err(|error| with_causes(&error))?;
-    let link = program.take_link(id).map_err(|error| with_causes(&error))?;
-    let link = FdLink::try_from(link).map_err(|error| with_causes(&error))?;
+    let mode = CgroupAttachMode::Single;
+    let link = match program {
+        Program::CgroupSockAddr(program) => {
+            let id = program.attach(cgroup, mode).map_err(named)?;
+            FdLink::try_from(program.take_link(id).map_err(named)?)
+        }
+        Program::CgroupSock(program) => {
+            let id = program.attach(cgroup, mode).map_err(named)?;
+            FdLink::try_from(program.take_link(id).map_err(named)?)
+        }
+        _ => return Err("it is no program for sockets".into()),
+    };
     // The pin holds it from here on.
-    link.pin(pin).map(drop).map_err(|error| with_causes(&error))
+    link.map_err(|error| with_causes(&error))?
+        .pin(pin)
+        .map(drop)
+        .map_err(|error| with_causes(&error))
+}
+
+fn named(error: ProgramError) -> String {
+    with_causes(&error)
 }
 
 fn number(path: &Path) -> Result<u64, String> {

@@ -71,7 +71,7 @@ pub fn wanted(limits: &Limits) -> Vec<Wanted> {
         map::<RevKey<V6>, Rev<V6>>("REV6", Some(limits.flows), State),
         map::<FlowKey<V4>, Hint>("HINT4", Some(limits.hints), State),
         map::<FlowKey<V6>, Hint>("HINT6", Some(limits.hints), State),
-        map::<SocketKey, Turned>("SOCKET", Some(limits.sockets), State),
+        map::<u64, Turned>("SOCKET", Some(limits.sockets), State),
         map::<SocketKey, Turned>("DATAGRAM", None, Single),
         // The rest of a datagram follows within moments of its first fragment: worth keeping, not worth copying.
         map::<FragmentKey<V4>, [u8; 4]>("FRAGMENT4", None, Single),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 
-use aya::programs::{CgroupSockAddr, SchedClassifier, Xdp};
+use aya::programs::{Program, SchedClassifier, Xdp};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader, Pod};
 
@@ -87,9 +87,14 @@ impl Programs {
         program.load().map_err(|error| refused("uplink_xdp", &error))?;
         let mut refusals = BTreeMap::new();
         for name in cgroup::HOOKS {
-            let program: &mut CgroupSockAddr = find(&mut object, name)?;
+            let program = object.program_mut(name).ok_or(EbpfError::MissingProgram(name))?;
+            let loaded = match program {
+                Program::CgroupSockAddr(program) => program.load(),
+                Program::CgroupSock(program) => program.load(),
+                _ => return Err(EbpfError::MissingProgram(name)),
+            };
             // The mesh works without them.
-            if let Err(error) = program.load() {
+            if let Err(error) = loaded {
                 refusals.insert(name, refused(name, &error).to_string());
             }
         }
@@ -101,11 +106,12 @@ impl Programs {
     }
 
     /// A program at sockets, or why there is none.
-    pub fn socket(&mut self, name: &'static str) -> Result<&mut CgroupSockAddr, String> {
+    pub fn socket(&mut self, name: &'static str) -> Result<&mut Program, String> {
         if let Some(refusal) = self.refusals.get(name) {
             return Err(refusal.clone());
         }
-        find(&mut self.object, name).map_err(|error| error.to_string())
+        let program = self.object.program_mut(name);
+        program.ok_or_else(|| EbpfError::MissingProgram(name).to_string())
     }
 
     pub fn xdp(&mut self) -> Result<&mut Xdp, EbpfError> {

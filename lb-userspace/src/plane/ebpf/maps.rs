@@ -7,7 +7,7 @@ use std::sync::Arc;
 use aya::Ebpf;
 use aya::maps::{Array, HashMap, Map, MapData, MapError, PerCpuArray};
 use lb_common::key::{FlowKey, Front, RevKey};
-use lb_common::socket::{End, SocketKey, Turned};
+use lb_common::socket::{End, Turned};
 use lb_common::table::{
     ChainSlot, Counter, Flow, HeadBlock, Hint, Local, Member, Node, Pool, Rev, Settings, Uplink,
 };
@@ -36,7 +36,7 @@ pub struct Maps {
     pub own: Table<V6, u8>,
     pub kept: Table<Front<V6>, u8>,
     pub resolver: Table<V6, End>,
-    pub socket: Table<SocketKey, Turned>,
+    pub socket: Table<u64, Turned>,
     pub uplink: Row<Uplink>,
     pub settings: Row<Settings>,
     pub counter: PerCpuArray<MapData, Raw<Counter>>,

@@ -6,7 +6,7 @@ use std::fs;
 use aya::maps::{HashMap, Map, MapData, MapError};
 use lb_common::Plain;
 use lb_common::key::{FlowKey, RevKey};
-use lb_common::socket::{SocketKey, Turned};
+use lb_common::socket::Turned;
 use lb_common::table::{Flow, Hint, Rev};
 use lb_common::{V4, V6};
 
@@ -29,7 +29,7 @@ pub fn copy(pins: &Pins, names: &[&'static str], maps: &mut Maps) -> Result<(), 
             "REV6" => table::<RevKey<V6>, Rev<V6>>(pins, name, &mut maps.v6.rev),
             "HINT4" => table::<FlowKey<V4>, Hint>(pins, name, &mut maps.v4.hint),
             "HINT6" => table::<FlowKey<V6>, Hint>(pins, name, &mut maps.v6.hint),
-            "SOCKET" => table::<SocketKey, Turned>(pins, name, &mut maps.socket),
+            "SOCKET" => table::<u64, Turned>(pins, name, &mut maps.socket),
             _ => Ok(()),
         }?;
     }

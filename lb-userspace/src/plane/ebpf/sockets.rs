@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::time::{Duration, Instant};
 
 use lb_common::V6;
-use lb_common::socket::{SocketKey, Turned};
+use lb_common::socket::Turned;
 
 use super::maps::Table;
 use super::tables::Left;
@@ -37,14 +37,14 @@ pub struct Graves {
 
 impl Graves {
     /// Carries out who left with a snapshot: their sockets end now, and those found within some seconds.
-    pub fn bury(&mut self, left: Left, sockets: &mut Table<SocketKey, Turned>) -> Result<(), EbpfError> {
+    pub fn bury(&mut self, left: Left, sockets: &mut Table<u64, Turned>) -> Result<(), EbpfError> {
         match left {
             Left::These { left, present } => self.note(left, &present),
             // Whatever leads to nobody known.
             Left::AllBut(present) => {
                 let all = sockets.all()?.into_iter().filter(|(_, turned)| turned.tag != 0);
-                let astray = all.filter_map(|(key, turned)| match present.get(&turned.tag) {
-                    Some(&address) if address == key.address => None,
+                let astray = all.filter_map(|(_, turned)| match present.get(&turned.tag) {
+                    Some(&address) if address == turned.led.address => None,
                     elsewhere => Some((turned.tag, elsewhere.copied())),
                 });
                 self.note(astray.collect(), &present);
@@ -66,16 +66,16 @@ impl Graves {
     }
 
     /// Looks for sockets of those who left lately; to be called every second.
-    pub fn sweep(&mut self, sockets: &mut Table<SocketKey, Turned>) -> Result<(), EbpfError> {
+    pub fn sweep(&mut self, sockets: &mut Table<u64, Turned>) -> Result<(), EbpfError> {
         if self.left.is_empty() {
             return Ok(());
         }
         let now = Instant::now();
         let mut doomed: BTreeMap<u64, Doomed> = BTreeMap::new();
-        for (key, turned) in sockets.all()? {
+        for (cookie, turned) in sockets.all()? {
             let is_astray = |(_, left): &&(Instant, Departures)| {
                 left.get(&turned.tag)
-                    .is_some_and(|address| *address != Some(key.address))
+                    .is_some_and(|address| *address != Some(turned.led.address))
             };
             let Some((until, _)) = self.left.iter().find(is_astray) else {
                 continue;
@@ -83,9 +83,9 @@ impl Graves {
             doomed
                 .entry(turned.namespace)
                 .or_default()
-                .insert(key.cookie, key.port);
+                .insert(cookie, turned.led.port);
             if *until <= now {
-                sockets.remove(&key)?;
+                sockets.remove(&cookie)?;
             }
         }
         self.left.retain(|(until, _)| *until > now);
