@@ -92,7 +92,9 @@ impl Dns {
 enum Fault {
     #[error("dns.{}", in_our_words(.0))]
     Server(#[from] ::dns::ConfigError),
-    #[error("dns.intercept = true leads containers to the first address of dns.listen, and there is none")]
+    #[error(
+        "dns.intercept = true leads containers to the first address of dns.listen that is neither loopback nor unspecified, and there is none"
+    )]
     InterceptsNowhere,
     #[error("dns.listen: {0} twice")]
     ListedTwice(SocketAddr),
@@ -132,7 +134,7 @@ impl TryFrom<Raw> for Dns {
                 return Err(Fault::Unfit(*address, "a multicast address"));
             }
         }
-        if dns.intercept && dns.listen.is_empty() {
+        if dns.intercept && dns.reachable().next().is_none() {
             return Err(Fault::InterceptsNowhere);
         }
         dns.server(dns.upstreams.as_deref().unwrap_or_default())
@@ -142,6 +144,12 @@ impl TryFrom<Raw> for Dns {
 }
 
 impl Dns {
+    /// Where containers can be led to: in theirs, loopback is another's, and so is an address that stands for all.
+    pub fn reachable(&self) -> impl Iterator<Item = SocketAddr> {
+        let listen = self.listen.iter().copied();
+        listen.filter(|address| !address.ip().is_loopback() && !address.ip().is_unspecified())
+    }
+
     /// What the name server is told, with these upstreams for names without a route.
     pub fn server(&self, upstreams: &[SocketAddr]) -> ::dns::Config {
         let routes = self.routes.iter();
@@ -252,6 +260,10 @@ mod tests {
         "portico.toml:2:1: dns.cluster_domain = "
     )]
     #[case("intercept = true", "portico.toml:2:1: dns.intercept = true leads containers")]
+    #[case(
+        "intercept = true\nlisten = ['127.0.0.1', '0.0.0.0', '[::1]:53', '::']",
+        "portico.toml:2:1: dns.intercept = true leads containers"
+    )]
     #[case(
         "listen = ['192.0.2.1']\nupstreams = ['192.0.2.1']",
         "portico.toml:2:1: dns.upstreams: "

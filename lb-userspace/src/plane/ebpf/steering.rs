@@ -29,7 +29,7 @@ impl Steering {
         if !dns.intercept {
             return Self::default();
         }
-        let first = |is: fn(&SocketAddr) -> bool| dns.listen.iter().copied().find(is);
+        let first = |is: fn(&SocketAddr) -> bool| dns.reachable().find(is);
         let upstreams = upstreams.iter().map(SocketAddr::ip);
         Self {
             from: [IpAddr::V4(DOCKER)].into_iter().chain(upstreams).collect(),
@@ -85,7 +85,9 @@ mod tests {
 
     fn steering(intercept: bool) -> Steering {
         let dns = Dns {
-            listen: vec!["169.254.20.10:53".parse().unwrap()],
+            listen: ["127.0.0.1:5353", "169.254.20.10:53", "[::1]:53"]
+                .map(|address| address.parse().unwrap())
+                .into(),
             intercept,
             ..Dns::default()
         };
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn dockers_resolver_and_the_upstreams_lead_to_the_first_listener_of_their_family() {
+    fn dockers_resolver_and_the_upstreams_lead_to_the_first_listener_of_their_family_that_is_not_their_own() {
         let steering = steering(true);
         let entries = steering.entries();
         let to = End::new(mapped("169.254.20.10".parse().unwrap()), [0, 53]);
