@@ -8,6 +8,7 @@ mod listeners;
 mod namespaces;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use lb_common::V6;
@@ -15,7 +16,7 @@ use lb_common::socket::Turned;
 
 use super::maps::Table;
 use super::tables::Left;
-use crate::plane::EbpfError;
+use crate::plane::{EbpfError, Problem};
 
 pub use listeners::bound_to_devices;
 pub use namespaces::own_cookie;
@@ -33,11 +34,41 @@ pub type Departures = HashMap<u64, Option<V6>>;
 #[derive(Default)]
 pub struct Graves {
     left: Vec<(Instant, Departures)>,
+    /// Why the last ones did not end.
+    refusal: Arc<Mutex<Option<String>>>,
 }
 
 impl Graves {
-    /// Carries out who left with a snapshot: their sockets end now, and those found within some seconds.
-    pub fn bury(&mut self, left: Left, sockets: &mut Table<u64, Turned>) -> Result<(), EbpfError> {
+    /// Carries out who left with a snapshot: their sockets end now, and those found within some seconds. Nothing else waits for
+    /// that, or fails with it.
+    pub fn bury(&mut self, left: Left, sockets: &mut Table<u64, Turned>) {
+        let result = self.look_for(left, sockets);
+        self.note_failure(result);
+    }
+
+    /// Looks for sockets of those who left lately; to be called every second.
+    pub fn sweep(&mut self, sockets: &mut Table<u64, Turned>) {
+        let result = self.end(sockets);
+        self.note_failure(result);
+    }
+
+    pub fn problem(&self) -> Option<Problem> {
+        let refusal = self.refusal.lock().ok()?;
+        refusal.as_ref().map(|reason| Problem {
+            error: format!("cannot end the sockets of tasks that are gone: {reason}"),
+            traffic: "processes connected to such a task wait for their own timeouts; all others are served".into(),
+            fix: "see whether the kernel has CONFIG_INET_DIAG_DESTROY and the agent CAP_NET_ADMIN; it is tried again when the next task goes".into(),
+        })
+    }
+
+    fn note_failure(&self, result: Result<(), EbpfError>) {
+        if let Err(error) = result {
+            tracing::warn!(%error, "sockets of tasks that are gone cannot be looked for");
+            tell(&self.refusal, Some(error.to_string()));
+        }
+    }
+
+    fn look_for(&mut self, left: Left, sockets: &mut Table<u64, Turned>) -> Result<(), EbpfError> {
         match left {
             Left::These { left, present } => self.note(left, &present),
             // Whatever leads to nobody known.
@@ -50,7 +81,7 @@ impl Graves {
                 self.note(astray.collect(), &present);
             }
         }
-        self.sweep(sockets)
+        self.end(sockets)
     }
 
     /// Who left is looked for; what leads to one that came back is not.
@@ -65,8 +96,7 @@ impl Graves {
         }
     }
 
-    /// Looks for sockets of those who left lately; to be called every second.
-    pub fn sweep(&mut self, sockets: &mut Table<u64, Turned>) -> Result<(), EbpfError> {
+    fn end(&mut self, sockets: &mut Table<u64, Turned>) -> Result<(), EbpfError> {
         if self.left.is_empty() {
             return Ok(());
         }
@@ -91,9 +121,19 @@ impl Graves {
         self.left.retain(|(until, _)| *until > now);
         if !doomed.is_empty() {
             // Namespaces are entered by a thread, which none that does other work may be.
-            std::thread::spawn(move || namespaces::end(doomed));
+            let refusal = Arc::clone(&self.refusal);
+            std::thread::spawn(move || {
+                let result = namespaces::end(doomed);
+                tell(&refusal, result.err().map(|error| error.to_string()));
+            });
         }
         Ok(())
+    }
+}
+
+fn tell(refusal: &Mutex<Option<String>>, reason: Option<String>) {
+    if let Ok(mut refusal) = refusal.lock() {
+        *refusal = reason;
     }
 }
 

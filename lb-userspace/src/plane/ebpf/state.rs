@@ -151,7 +151,7 @@ impl State {
             self.ask_node(snapshot)?;
         }
         self.tables.apply(snapshot)?;
-        self.bury()?;
+        self.bury();
         self.tables.beat()?;
         self.keep()?;
         self.place_nodes(snapshot, false)?;
@@ -171,16 +171,17 @@ impl State {
     }
 
     /// Ends the sockets of tasks that left.
-    fn bury(&mut self) -> Result<(), EbpfError> {
+    fn bury(&mut self) {
         let left = self.tables.take_left();
-        self.graves.bury(left, &mut self.tables.maps.socket)
+        self.graves.bury(left, &mut self.tables.maps.socket);
     }
 
     /// Tells the programs that the agent lives, and looks after sockets of tasks that left lately.
     pub fn beat(&mut self) -> Result<(), EbpfError> {
         self.tables.beat()?;
         self.keep()?;
-        self.graves.sweep(&mut self.tables.maps.socket)
+        self.graves.sweep(&mut self.tables.maps.socket);
+        Ok(())
     }
 
     /// What listeners bound to a device have of the published ports is left to them.
@@ -358,6 +359,7 @@ impl State {
         problems.extend(self.tables.problems());
         problems.extend(self.pins.problems());
         problems.extend(self.cgroup.problem());
+        problems.extend(self.graves.problem());
         PlaneReport {
             generation: self.generation,
             applied_in: self.applied_in,

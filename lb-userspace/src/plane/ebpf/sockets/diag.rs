@@ -40,32 +40,38 @@ struct Found {
 }
 
 /// Ends them: whoever waits on one is told that the connection was aborted, and so is the other side. Returns how many were
-/// still there.
+/// still there; where something was refused, the first refusal, after all else was done.
 pub fn end(doomed: &Doomed) -> io::Result<usize> {
-    let mut socket = open()?;
     let mut found = Vec::new();
+    let mut refusal = None;
     let ports: std::collections::BTreeSet<[u8; 2]> = doomed.values().copied().collect();
     for family in [libc::AF_INET as u8, libc::AF_INET6 as u8] {
         for &port in &ports {
             let mut other = [0; ID];
             other[2..4].copy_from_slice(&port);
             let question = request(REQUEST | DUMP, SOCK_DIAG_BY_FAMILY, TCP, WAITING, family, &other);
-            list(&mut socket, &question, |id| {
-                let is_doomed = cookie(id).and_then(|cookie| doomed.get(&cookie)) == Some(&port);
-                if is_doomed {
-                    found.push(Found { family, id: *id });
-                }
-            })?;
+            // A socket of its own: what is left of a list that failed is not taken for an answer.
+            let listed = open().and_then(|mut socket| {
+                list(&mut socket, &question, |id| {
+                    let is_doomed = cookie(id).and_then(|cookie| doomed.get(&cookie)) == Some(&port);
+                    if is_doomed {
+                        found.push(Found { family, id: *id });
+                    }
+                })
+            });
+            refusal = refusal.or(listed.err());
         }
     }
-    let mut ended = 0;
+    let (mut ended, mut socket) = (0, open()?);
     for Found { family, id } in found {
         let request = request(REQUEST | ACK, SOCK_DESTROY, TCP, WAITING, family, &id);
-        socket.send(&request)?;
-        // One that closed meanwhile is no error.
-        ended += usize::from(acknowledged(&mut socket)?);
+        match socket.send(&request).and_then(|_| acknowledged(&mut socket)) {
+            // One that closed meanwhile is no error.
+            Ok(was_there) => ended += usize::from(was_there),
+            Err(error) => refusal = refusal.or(Some(error)),
+        }
     }
-    Ok(ended)
+    refusal.map_or(Ok(ended), Err)
 }
 
 /// Every socket of this namespace of a protocol and family that is in one of these states.

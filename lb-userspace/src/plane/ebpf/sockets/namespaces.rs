@@ -31,15 +31,17 @@ pub fn own_cookie() -> io::Result<u64> {
     Ok(cookie)
 }
 
-/// Ends sockets, by the cookie of the namespace they are in. Leaves the calling thread in any of them.
-pub fn end(mut doomed: BTreeMap<u64, Doomed>) {
+/// Ends sockets, by the cookie of the namespace they are in. Leaves the calling thread in any of them. Fails with the first
+/// refusal, after all else was done.
+pub fn end(mut doomed: BTreeMap<u64, Doomed>) -> io::Result<()> {
+    let mut result = Ok(());
     if let Ok(own) = own_cookie()
         && let Some(sockets) = doomed.remove(&own)
     {
-        told("this node's", diag::end(&sockets));
+        result = result.and(told("this node's", diag::end(&sockets)));
     }
     if doomed.is_empty() {
-        return;
+        return result;
     }
     let mut seen = HashSet::new();
     for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
@@ -65,20 +67,22 @@ pub fn end(mut doomed: BTreeMap<u64, Doomed>) {
         if let Ok(cookie) = own_cookie()
             && let Some(sockets) = doomed.remove(&cookie)
         {
-            told("a container's", diag::end(&sockets));
+            result = result.and(told("a container's", diag::end(&sockets)));
         }
         if doomed.is_empty() {
-            return;
+            break;
         }
     }
+    result
 }
 
-fn told(whose: &str, ended: io::Result<usize>) {
-    match ended {
+fn told(whose: &str, ended: io::Result<usize>) -> io::Result<()> {
+    match &ended {
         Ok(0) => {}
         Ok(count) => tracing::info!(count, whose, "sockets of tasks that are gone were ended"),
         Err(error) => tracing::warn!(%error, whose, "sockets of tasks that are gone could not be ended"),
     }
+    ended.map(drop)
 }
 
 #[cfg(test)]
