@@ -5,7 +5,7 @@
 
 mod link;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
@@ -40,6 +40,10 @@ pub struct Cgroup {
     links: PathBuf,
     /// The cgroup they are attached to, by the number of its directory, which the kernel gives no other.
     attached: Option<(PathBuf, u64)>,
+    /// The one that was last tried.
+    asked: Option<(PathBuf, u64)>,
+    /// The one where an older set serves on.
+    older: Option<u64>,
     problem: Option<Problem>,
 }
 
@@ -49,19 +53,29 @@ impl Cgroup {
             config,
             links,
             attached: None,
+            asked: None,
+            older: None,
             problem: None,
         }
     }
 
     /// Puts the programs loaded just now where they belong, in the place of those that an agent before this one left.
     pub fn attach(&mut self, programs: &mut Programs) {
-        let attached = self.find().and_then(|(path, number)| {
+        let found = self.find();
+        self.asked = found.as_ref().ok().cloned();
+        let attached = found.and_then(|(path, number)| {
+            // None is attached where the kernel has refused one of them.
+            for name in HOOKS {
+                let program = programs.socket(name).map(drop);
+                program.map_err(|reason| refused(&path, name, &reason))?;
+            }
             for name in HOOKS {
                 self.attach_one(programs, name, &path, number)
                     .map_err(|reason| refused(&path, name, &reason))?;
             }
             Ok((path, number))
         });
+        self.older = None;
         match attached {
             Ok((path, number)) => {
                 // What is attached somewhere else was needed until here.
@@ -77,10 +91,12 @@ impl Cgroup {
                 (self.attached, self.problem) = (None, None);
             }
             Err(Some(problem)) => {
-                // An older set serves on, or half a new one is taken off: a name shown by one hook and not by another
-                // helps nobody.
-                if self.pinned().len() < HOOKS.len() {
-                    self.detach(None);
+                // An older set serves on; half a new one is taken off: a name shown by one hook and not by another helps
+                // nobody.
+                self.older = self.complete();
+                self.detach(self.older);
+                if let Some(number) = self.older {
+                    self.renew(programs, number);
                 }
                 self.attached = None;
                 if self.problem.as_ref() != Some(&problem) {
@@ -91,10 +107,11 @@ impl Cgroup {
         }
     }
 
-    /// Attaches them again where the cgroup was replaced by another, or is there at last.
+    /// Attaches them again where the cgroup was replaced by another, or is there at last. One that refused them is not
+    /// asked again: some of them would be attached for a moment each time.
     pub fn follow(&mut self, programs: &mut Programs) {
         let found = self.find().ok();
-        if found != self.attached || (found.is_none() && self.problem.is_some()) {
+        if found != self.asked {
             self.attach(programs);
         }
     }
@@ -104,8 +121,8 @@ impl Cgroup {
         let Some((path, number)) = self.attached.clone() else {
             return Vec::new();
         };
-        let pinned = self.pinned();
-        let gone = HOOKS.into_iter().filter(|name| !pinned.contains_key(*name));
+        let pinned = self.pinned().remove(&number).unwrap_or_default();
+        let gone = HOOKS.into_iter().filter(|name| !pinned.contains(*name));
         gone.map(|name| Difference {
             entry: format!("program at {}", path.display()),
             wanted: name.into(),
@@ -121,7 +138,11 @@ impl Cgroup {
 
     pub fn report(&self) -> SocketReport {
         SocketReport {
-            cgroup: self.attached.as_ref().map(|(path, _)| path.display().to_string()),
+            cgroup: match (&self.attached, self.older) {
+                (Some((path, _)), _) => Some(path.display().to_string()),
+                (None, Some(number)) => Some(format!("the cgroup with number {number}, as before")),
+                (None, None) => None,
+            },
             wanted: self.config.attach,
             steered: Vec::new(),
         }
@@ -184,16 +205,39 @@ impl Cgroup {
         }
     }
 
-    /// Hooks that are attached, each with its cgroup.
-    fn pinned(&self) -> BTreeMap<String, u64> {
-        let entries = fs::read_dir(&self.links).into_iter().flatten().flatten();
-        entries
-            .filter_map(|entry| {
-                let name = entry.file_name();
-                let (hook, number) = parse(name.to_str()?)?;
-                Some((hook.to_owned(), number))
-            })
-            .collect()
+    /// Hooks that are attached, by cgroup.
+    fn pinned(&self) -> BTreeMap<u64, BTreeSet<String>> {
+        let mut pinned: BTreeMap<u64, BTreeSet<String>> = BTreeMap::new();
+        for entry in fs::read_dir(&self.links).into_iter().flatten().flatten() {
+            let name = entry.file_name();
+            if let Some((hook, number)) = name.to_str().and_then(parse) {
+                pinned.entry(number).or_default().insert(hook.to_owned());
+            }
+        }
+        pinned
+    }
+
+    /// A cgroup at which all hooks are attached.
+    fn complete(&self) -> Option<u64> {
+        let is_whole = |hooks: &BTreeSet<String>| HOOKS.iter().all(|name| hooks.contains(*name));
+        let mut pinned = self.pinned().into_iter();
+        pinned
+            .find(|(_, hooks)| is_whole(hooks))
+            .map(|(number, _)| number)
+    }
+
+    /// Puts the programs in the place of those at a cgroup whose path is not known any more.
+    fn renew(&self, programs: &mut Programs, number: u64) {
+        for name in HOOKS {
+            let link = link::open(&self.links.join(pin(name, number)));
+            if let Ok(link) = link
+                && let Ok(program) = programs.socket(name)
+                && let Ok(fd) = program.fd()
+            {
+                // One that cannot be replaced serves on as it is.
+                let _ = link::update(&link, fd.as_fd());
+            }
+        }
     }
 }
 
@@ -294,5 +338,19 @@ mod tests {
             ..config::Cgroup::default()
         };
         assert_eq!(Cgroup::new(none, PathBuf::new()).find(), Err(None));
+    }
+
+    #[test]
+    fn only_a_whole_set_at_one_cgroup_counts_as_attached() {
+        let links = tempfile::tempdir().unwrap();
+        let put = |name: &str, number| fs::write(links.path().join(pin(name, number)), "").unwrap();
+        let cgroup = Cgroup::new(config::Cgroup::default(), links.path().into());
+        HOOKS[1..].iter().for_each(|name| put(name, 71));
+        HOOKS[..2].iter().for_each(|name| put(name, 72));
+        assert_eq!(cgroup.complete(), None);
+        put(HOOKS[0], 71);
+        assert_eq!(cgroup.complete(), Some(71));
+        cgroup.detach(Some(71));
+        assert_eq!(cgroup.pinned().into_keys().collect::<Vec<_>>(), [71]);
     }
 }
