@@ -44,6 +44,8 @@ pub struct Cgroup {
     asked: Option<(PathBuf, u64)>,
     /// The one where an older set serves on.
     older: Option<u64>,
+    /// Why the sockets of the node itself cannot be told from others.
+    blind: Option<String>,
     problem: Option<Problem>,
 }
 
@@ -55,8 +57,14 @@ impl Cgroup {
             attached: None,
             asked: None,
             older: None,
+            blind: None,
             problem: None,
         }
+    }
+
+    /// Attaches nothing new: to programs that take the node's own sockets for others' it would lead even the name server's.
+    pub fn blind(&mut self, reason: String) {
+        self.blind = Some(reason);
     }
 
     /// Puts the programs loaded just now where they belong, in the place of those that an agent before this one left.
@@ -95,7 +103,7 @@ impl Cgroup {
                 // nobody.
                 self.older = self.complete();
                 self.detach(self.older);
-                if let Some(number) = self.older {
+                if let Some(number) = self.older.filter(|_| self.blind.is_none()) {
                     self.renew(programs, number);
                 }
                 self.attached = None;
@@ -152,6 +160,14 @@ impl Cgroup {
     fn find(&self) -> Result<(PathBuf, u64), Option<Problem>> {
         if !self.config.attach {
             return Err(None);
+        }
+        if let Some(reason) = &self.blind {
+            return Err(Some(Problem {
+                error: format!("cannot read the cookie of the node's network namespace: {reason}"),
+                traffic: TRAFFIC.into(),
+                fix: "let the agent make sockets and ask them for SO_NETNS_COOKIE (file descriptors, seccomp), and restart it"
+                    .into(),
+            }));
         }
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let path = match &self.config.path {
@@ -338,6 +354,13 @@ mod tests {
             ..config::Cgroup::default()
         };
         assert_eq!(Cgroup::new(none, PathBuf::new()).find(), Err(None));
+        let mut blind = Cgroup::new(config::Cgroup::default(), PathBuf::new());
+        blind.blind("too many open files".into());
+        let problem = blind.find().unwrap_err().unwrap();
+        assert!(
+            problem.error.ends_with("namespace: too many open files"),
+            "{problem}"
+        );
     }
 
     #[test]

@@ -96,6 +96,11 @@ impl State {
         let own = host.own_addresses(&hooks::bridges(&host, &HashSet::new()));
         tables.set_resolvers(config.dns.listen.iter().copied());
         tables.set_addresses(host.local_addresses(), &own);
+        let mut cgroup = Cgroup::new(config.cgroup.clone(), pins.links());
+        let namespace = sockets::own_cookie().unwrap_or_else(|error| {
+            cgroup.blind(error.to_string());
+            0
+        });
         Ok(Self {
             node,
             interfaces: config.interfaces.clone(),
@@ -105,10 +110,10 @@ impl State {
                 config.vip.pool.clone(),
                 config.dns.listen.iter().map(|listen| listen.ip()),
             ),
-            cgroup: Cgroup::new(config.cgroup.clone(), pins.links()),
+            cgroup,
             steering: Steering::default(),
             graves: Graves::default(),
-            namespace: sockets::own_cookie().unwrap_or_default(),
+            namespace,
             ports: ReservedPorts::new(&config.paths.runtime),
             published: BTreeSet::new(),
             keys,
