@@ -405,7 +405,7 @@ impl State {
         if self.programs.is_none() {
             return Err(EbpfError::Idle);
         }
-        let mut differences = self.tables.reconcile()?;
+        let mut differences = self.tables.reconcile(&self.steering.entries())?;
         differences.extend(self.missing_links());
         Ok(differences)
     }

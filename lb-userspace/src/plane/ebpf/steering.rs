@@ -1,7 +1,7 @@
 //! `dns.intercept`: what sockets of other network namespaces ask of their name servers is led to ours. `RESOLVER` says from
 //! where to where; without the setting it is empty.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use lb_common::V6;
@@ -65,7 +65,8 @@ impl Steering {
         report
     }
 
-    fn entries(&self) -> BTreeMap<V6, End> {
+    /// What `RESOLVER` shall say.
+    pub fn entries(&self) -> HashMap<V6, End> {
         let entry = |&from: &IpAddr| {
             let to = self.to(from)?;
             Some((mapped(from), End::new(mapped(to.ip()), to.port().to_be_bytes())))

@@ -59,7 +59,7 @@ pub struct Tables {
     /// Where the agent is asked for names.
     resolvers: BTreeSet<SocketAddr>,
     /// `OWN` as it is, and as it should be.
-    own: BTreeMap<V6, u8>,
+    own: HashMap<V6, u8>,
     own_wanted: BTreeMap<V6, u8>,
     /// VIPs of the node for which packets have a way.
     routed: BTreeSet<IpAddr>,

@@ -1,11 +1,13 @@
 //! Kernel against snapshot: what differs is named, and repaired.
 
+use std::collections::HashMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Instant;
 
+use lb_common::socket::End;
 use lb_common::table::{Local, NO_MEMBER};
-use lb_common::{Plain, placement};
+use lb_common::{Plain, V6, placement};
 
 use super::super::maps::Table;
 use super::Tables;
@@ -13,8 +15,8 @@ use crate::model::Change;
 use crate::plane::{Difference, EbpfError};
 
 impl Tables {
-    /// Reads every table back and compares. Cost is that of a first load.
-    pub fn reconcile(&mut self) -> Result<Vec<Difference>, EbpfError> {
+    /// Reads every table back and compares. Cost is that of a first load. `resolvers` is what `RESOLVER` shall say.
+    pub fn reconcile(&mut self, resolvers: &HashMap<V6, End>) -> Result<Vec<Difference>, EbpfError> {
         let mut found = Vec::new();
         self.check_pools(&mut found)?;
         let wanted = self.wanted_fronts();
@@ -24,6 +26,11 @@ impl Tables {
         self.check_locals(&mut found)?;
         found.extend(self.maps.flat.set(&self.flat)?);
         check_table("PEER4", &mut self.maps.peer, &self.peers, &mut found)?;
+        check_table("DIRECT", &mut self.maps.direct, &self.direct, &mut found)?;
+        check_table("OWN", &mut self.maps.own, &self.own, &mut found)?;
+        let kept = self.kept.iter().map(|&front| (front, 1)).collect();
+        check_table("KEPT", &mut self.maps.kept, &kept, &mut found)?;
+        check_table("RESOLVER", &mut self.maps.resolver, resolvers, &mut found)?;
         for (&tag, wanted) in &self.nodes {
             let node = self.maps.node.get(tag.into())?;
             if node != *wanted {
@@ -129,7 +136,7 @@ impl Tables {
 fn check_table<K, V>(
     name: &str,
     map: &mut Table<K, V>,
-    wanted: &std::collections::HashMap<K, V>,
+    wanted: &HashMap<K, V>,
     found: &mut Vec<Difference>,
 ) -> Result<(), EbpfError>
 where

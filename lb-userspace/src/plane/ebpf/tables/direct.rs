@@ -1,7 +1,7 @@
 //! What the programs at sockets go by: `DIRECT`, the members that can be connected to under their own address, and `OWN`, the
 //! addresses of the node itself.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
 use lb_common::V6;
@@ -74,8 +74,10 @@ impl Tables {
                     flags: self.flags(&pool),
                     ..book.entry
                 };
+                let direct = entry.flags & (pool_flag::FLAT | pool_flag::HERE) != 0;
                 self.put_direct(&pool, entry.flags)
                     .and_then(|()| self.write_entry(&mut book, entry))
+                    .and_then(|()| self.drop_direct(&book, direct.then_some(&*pool)))
             }
             None => Ok(()),
         };
@@ -117,7 +119,7 @@ impl Tables {
         let addresses = self.own_wanted.iter().map(|(&address, &value)| (address, value));
         let routed = self.routed.iter().map(|&vip| (mapped(vip), ROUTED));
         // VIPs last: they stay what they are.
-        let wanted: BTreeMap<V6, u8> = addresses.chain(routed).collect();
+        let wanted: HashMap<V6, u8> = addresses.chain(routed).collect();
         for (&address, &value) in &wanted {
             // More addresses than there is room for: `localhost` serves all the same.
             if self.own.get(&address) != Some(&value) && self.maps.own.put(address, value)? {
