@@ -187,6 +187,38 @@ fn sockets_of_a_task_that_moved_end_and_those_that_follow_it_stay() {
 }
 
 #[test]
+fn a_socket_is_forgotten_when_it_is_closed() {
+    let Some(cluster) = stage("closed") else { return };
+    let pins = format!(
+        "/sys/fs/bpf/portico-lab/{}/node1/v{}",
+        cluster.state.prefix,
+        lb_common::table::LAYOUT
+    );
+    let noted = || {
+        ["SOCKET", "DATAGRAM"].map(|map| {
+            let mut bpftool = cluster.command("node1", "bpftool").unwrap();
+            let text = tool::run(bpftool.args(["-j", "map", "dump", "pinned", &format!("{pins}/{map}")]));
+            let entries: serde_json::Value = serde_json::from_str(&text.unwrap()).unwrap();
+            entries.as_array().unwrap().len()
+        })
+    };
+    let nobody = || wait::until("all are closed", Duration::from_secs(10), || noted() == [0, 0]);
+    nobody().unwrap();
+    let [vip, ..] = vips(1);
+    let callers = (
+        Caller::connect(&cluster, "node1", &vip, 8080),
+        Caller::connect(&cluster, "node1", "::1", 8081),
+    );
+    assert_eq!(noted(), [2, 0]);
+    let mut datagrams = Caller::start(&cluster, "node1", &["127.0.0.1", "8081", "udp"]);
+    datagrams.ask();
+    datagrams.ask();
+    assert_eq!(noted(), [3, 1]);
+    drop((callers, datagrams));
+    nobody().unwrap();
+}
+
+#[test]
 fn sockets_that_lead_to_nobody_end_when_an_agent_comes_back() {
     let Some(mut cluster) = stage("nobody") else {
         return;
