@@ -370,7 +370,8 @@ fn localhost_refuses_at_once_where_nothing_leads_to_the_vip_of_the_node() {
     };
     cluster.kill_agent("node1").unwrap();
     ip(&cluster, &["link", "del", "portico0"]);
-    ip(&cluster, &["link", "add", "portico0", "type", "dummy"]);
+    // A bridge cannot be what the agent wants of that name.
+    ip(&cluster, &["link", "add", "portico0", "type", "bridge"]);
     cluster.start_agent("node1").unwrap();
     cluster.wait_agents().unwrap();
     cluster.settle().unwrap();
@@ -410,8 +411,12 @@ fn on_a_flat_network_a_containers_connection_leads_to_a_task_and_ends_with_it() 
         assert_eq!(leads_to, own);
         // The node's own addresses may be others' in a container's namespace.
         let node = cluster.state.nodes["node1"].address(0).v4.to_string();
-        let caller = Caller::connect(&cluster, "near.3", &node, 8080);
-        assert_eq!(caller.leads_to(&cluster, "near.3"), format!("{node}:8080"));
+        let caller = wait::until_some("a task answers by packets", Duration::from_secs(60), || {
+            let caller = Caller::connect(&cluster, "near.3", &node, 8081);
+            Ok::<_, String>(caller.first["own"].is_u64().then_some(caller))
+        });
+        let (caller, _) = caller.unwrap();
+        assert_eq!(caller.leads_to(&cluster, "near.3"), format!("{node}:8081"));
         cluster.unplug_task(name).unwrap();
         doomed.tell("end");
         cluster.forget_task(name).unwrap();
