@@ -91,6 +91,13 @@ fn plane_text(plane: &Plane, format: Format) -> String {
             ]]),
     );
     text += &sockets(&report.sockets);
+    if !report.unhooked.is_empty() {
+        let tasks: Vec<String> = report.unhooked.iter().map(ToString::to_string).collect();
+        text += &format!(
+            "without connections until they answer: the tasks at {}\n",
+            tasks.join(", ")
+        );
+    }
     let met = report
         .counters
         .iter()

@@ -25,6 +25,9 @@ pub struct PlaneReport {
     /// Networks whose clients are seen as they are, wherever they are.
     #[serde(default)]
     pub flat: Vec<IpNet>,
+    /// Tasks of this node, by address, whose device is not found yet: they get no connections so far.
+    #[serde(default)]
+    pub unhooked: Vec<IpAddr>,
     /// One for each verdict, in the order of [`lb_common::Verdict::ALL`].
     pub counters: Vec<CounterReport>,
     pub flows: FlowReport,

@@ -37,6 +37,25 @@ impl Cluster {
         Ok(())
     }
 
+    /// Waits until every agent has found all the tasks of its node, which must live. Until then it sends what asks for them
+    /// to others.
+    pub fn wait_hooked(&self) -> Result<()> {
+        for node in self.agents() {
+            wait::until_some(&format!("{node} finds its tasks"), PATIENCE, || {
+                let status = self.portico_json(&node, &["status"])?;
+                for plane in status["planes"].as_array().context("no planes")? {
+                    let missing = &plane["report"]["unhooked"];
+                    ensure!(
+                        missing.as_array().is_none_or(Vec::is_empty),
+                        "{missing} are missing"
+                    );
+                }
+                Ok::<_, anyhow::Error>(Some(()))
+            })?;
+        }
+        Ok(())
+    }
+
     /// Waits until every agent knows the tasks that its own services file names, however old that is: then views lag
     /// behind as far as the files do, and no further.
     pub fn keep_up(&self) -> Result<()> {

@@ -99,6 +99,7 @@ impl Builder {
         let turn = turn(self.prefix())?;
         let settled = self.build().and_then(|cluster| -> Result<Cluster> {
             cluster.settle()?;
+            cluster.wait_hooked()?;
             Ok(cluster)
         });
         match settled {

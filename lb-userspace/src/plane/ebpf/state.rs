@@ -372,11 +372,18 @@ impl State {
             portico0: self.portico0_report(),
             masks: self.masks(),
             flat: self.tables.flat().to_vec(),
+            unhooked: self.unhooked(),
             counters: counters::read(&self.tables.maps.counter),
             flows: self.expiry.counted().clone(),
             sockets: self.steering.report(self.cgroup.report()),
             problems,
         }
+    }
+
+    fn unhooked(&self) -> Vec<IpAddr> {
+        let mut tasks = self.tables.task_addresses();
+        tasks.retain(|task| !self.tables.hooks().contains_key(task));
+        tasks.into_iter().collect()
     }
 
     /// What stands for clients whose address a task cannot answer, by family; nothing before there are programs.
