@@ -116,7 +116,11 @@ async fn agent(config: Config) -> Result<(), Problem> {
     if let NamesState::Running(names) = &names {
         tasks.spawn(Arc::clone(names.names()).follow(writer.view(), applied));
     }
-    let reports = Reports { file, health, peers };
+    let reports = Reports {
+        sources: vec![file],
+        health,
+        peers,
+    };
     let handle = Arc::new(Handle::new(
         &config,
         keys.seed,

@@ -18,12 +18,12 @@ pub mod writer;
 
 pub use agreed::Agreed;
 pub use compose::Past;
-pub use desired::{Desired, DesiredBackend, DesiredNode, DesiredService, Stamps};
+pub use desired::{Desired, DesiredBackend, DesiredNode, DesiredService, Readiness, Stamps};
 pub use diff::{Change, Diff};
 pub use identity::Identity;
 pub use marks::{DrainMark, DrainObject, Drains};
 pub use snapshot::{
-    Affinity, Backend, Endpoint, Exposed, Family, Frontend, HealthCheck, Member, Naming, Node, Pool, Probe,
-    Protocol, Service, Shape, Snapshot, Standing, is_served,
+    Affinity, Attachment, Backend, Endpoint, Exposed, Family, Frontend, HealthCheck, Member, Naming, Node,
+    Pool, Probe, Protocol, Service, Shape, Snapshot, Standing, is_served,
 };
 pub use writer::{View, Writer};

@@ -1,8 +1,9 @@
 //! Where the desired state comes from.
 
-use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::SystemTime;
 
+pub mod engine;
 pub mod file;
 
 /// How a source is doing, for `status`.
@@ -10,7 +11,8 @@ pub mod file;
 pub struct SourceReport {
     /// As in `[sources.NAME]`.
     pub name: &'static str,
-    pub path: PathBuf,
+    /// Where it reads, for people.
+    pub place: String,
     /// When what is served now was loaded; none before the first success.
     pub loaded: Option<SystemTime>,
     /// What it held then.
@@ -19,4 +21,18 @@ pub struct SourceReport {
     pub nodes: usize,
     /// Why the latest change was refused: reason, consequence and remedy, several lines.
     pub error: Option<String>,
+    /// What is wrong with single objects: the rest of the picture is served.
+    pub notes: Vec<Note>,
+}
+
+/// Something that a source could not take as it is written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Note {
+    /// The service that lacks it, where there is one.
+    pub service: Option<Arc<str>>,
+    /// What is wrong with what, and where it is written.
+    pub what: String,
+    /// What happens instead.
+    pub consequence: String,
+    pub fix: String,
 }

@@ -80,6 +80,7 @@ fn reason(facts: &Facts, backend: &Backend) -> Option<String> {
             Some(format!("{} is draining", backend.node))
         }
         Standing::Draining => Some("taken out by the source or an operator".into()),
+        Standing::Unhealthy if backend.unready.is_some() => backend.unready.as_deref().map(str::to_owned),
         Standing::Unhealthy => Some(
             facts
                 .health

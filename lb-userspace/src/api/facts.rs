@@ -81,6 +81,17 @@ pub struct Source {
     pub age_ms: Option<u64>,
     /// Why its latest picture was refused. The last good one goes on.
     pub error: Option<String>,
+    /// What is wrong with single objects of its picture.
+    #[serde(default)]
+    pub notes: Vec<Note>,
+}
+
+/// Something that a source could not take as it is written.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Note {
+    /// The service that lacks it, where there is one.
+    pub service: Option<String>,
+    pub problem: Problem,
 }
 
 /// Another node's agent, as this one hears it.

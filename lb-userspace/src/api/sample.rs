@@ -42,6 +42,7 @@ pub fn facts() -> Facts {
             place: "/etc/portico/services.yaml".into(),
             age_ms: Some(1500),
             error: None,
+            notes: Vec::new(),
         }],
         peers: ["node2", "node3"].map(peer).into(),
         names: None,
@@ -65,6 +66,7 @@ pub fn snapshot(identity: &Identity, tasks: usize) -> Snapshot {
         name: "web".into(),
         naming: Naming::default(),
         vips: Vec::new(),
+        assigned: Vec::new(),
         missed_vips: Vec::new(),
         exposed: Vec::new(),
         frontends: vec![frontend],
@@ -100,6 +102,7 @@ pub fn snapshot(identity: &Identity, tasks: usize) -> Snapshot {
             .collect(),
         services: [(Arc::from("web"), Arc::new(service))].into(),
         pools: vec![Arc::new(pool)],
+        guests: Default::default(),
     }
 }
 
@@ -154,8 +157,10 @@ fn backend_of(identity: &Identity, task: &Arc<str>, node: &Arc<str>) -> Backend 
         names: Vec::new(),
         node: Arc::clone(node),
         addresses: vec![TASK],
+        attachments: Vec::new(),
         weight: 1,
         standing: Standing::Active,
+        unready: None,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::api::facts::{Peer, Plane, Source};
+use crate::api::facts::{Note, Peer, Plane, Source};
 use crate::api::{Agent, Facts, Problem};
 use crate::config::Config;
 use crate::health::HealthReport;
@@ -15,7 +15,7 @@ use crate::names::NameServer;
 use crate::names::report::{DnsAnswer, DnsQuestion, NamesReport};
 use crate::peer::{PeerReport, PeerReports, Presence};
 use crate::plane::{self, Difference, EbpfPlane, PlaneReport, Question, TraceReport};
-use crate::source::SourceReport;
+use crate::source::{self, SourceReport};
 
 /// The agent's parts, as far as the control socket needs them.
 pub struct Handle {
@@ -31,7 +31,8 @@ pub struct Handle {
 
 /// The latest word of each part that reports.
 pub struct Reports {
-    pub file: watch::Receiver<SourceReport>,
+    /// In the order of the configuration.
+    pub sources: Vec<watch::Receiver<SourceReport>>,
     pub health: watch::Receiver<Arc<HealthReport>>,
     pub peers: watch::Receiver<PeerReports>,
 }
@@ -97,7 +98,12 @@ impl Agent for Handle {
                 problem,
                 report,
             }],
-            sources: vec![source(&self.reports.file.borrow())],
+            sources: self
+                .reports
+                .sources
+                .iter()
+                .map(|report| source(&report.borrow()))
+                .collect(),
             peers: self.reports.peers.borrow().iter().map(peer).collect(),
             names: self.names.report(),
             health: failing(&self.reports.health.borrow()),
@@ -171,8 +177,16 @@ fn source(report: &SourceReport) -> Source {
     let age = report.loaded.and_then(|loaded| loaded.elapsed().ok());
     Source {
         name: report.name.into(),
-        place: report.path.display().to_string(),
+        place: report.place.clone(),
         age_ms: report.loaded.map(|_| age.map_or(0, |age| age.as_millis() as u64)),
         error: report.error.clone(),
+        notes: report.notes.iter().map(note).collect(),
+    }
+}
+
+fn note(note: &source::Note) -> Note {
+    Note {
+        service: note.service.as_deref().map(str::to_owned),
+        problem: Problem::new(&note.what).traffic(&note.consequence).fix(&note.fix),
     }
 }

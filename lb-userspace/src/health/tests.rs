@@ -10,7 +10,7 @@ use super::*;
 use crate::model::desired::DEFAULT_SLOTS;
 use crate::model::{
     Affinity, Desired, DesiredBackend, DesiredNode, DesiredService, Drains, Frontend, HealthCheck, Identity,
-    Naming, Probe, Protocol, Stamps, Standing,
+    Naming, Probe, Protocol, Readiness, Stamps, Standing,
 };
 
 /// A task that answers with a status that can be changed.
@@ -50,8 +50,9 @@ fn cluster(task: &Task, interval: Duration) -> Desired {
         names: Vec::new(),
         node: "node1".into(),
         addresses: vec![task.address.ip()],
+        attachments: Vec::new(),
         weight: 1,
-        draining: false,
+        readiness: Readiness::Ready,
         stamps: Stamps::UNKNOWN,
     };
     let elsewhere = DesiredBackend {
@@ -64,6 +65,7 @@ fn cluster(task: &Task, interval: Duration) -> Desired {
     let service = DesiredService {
         naming: Naming::default(),
         vips: Vec::new(),
+        assigned: Vec::new(),
         exposed: Vec::new(),
         frontends: vec![Frontend {
             address: None,
@@ -93,7 +95,7 @@ fn cluster(task: &Task, interval: Duration) -> Desired {
     Desired {
         nodes: [("node1".into(), node(1)), ("node2".into(), node(2))].into(),
         services: [("web".into(), Arc::new(service))].into(),
-        order: Vec::new(),
+        ..Desired::default()
     }
 }
 

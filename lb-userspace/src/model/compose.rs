@@ -90,6 +90,7 @@ struct Stale {
     /// Who takes which VIP.
     vips: bool,
     all: bool,
+    guests: bool,
     services: BTreeSet<Arc<str>>,
 }
 
@@ -167,6 +168,7 @@ impl Composer {
         let before = mem::replace(&mut self.merged, merged);
         self.conflicts = conflicts;
         self.stale.nodes |= before.nodes != self.merged.nodes;
+        self.stale.guests |= before.guests != self.merged.guests;
         self.stale.vips |= before.nodes != self.merged.nodes || before.order != self.merged.order;
         for (name, service) in &self.merged.services {
             let former = before.services.get(name);
@@ -224,9 +226,9 @@ impl Composer {
                 .services
                 .extend(self.vips.renew(&self.identity, &self.merged));
         }
-        let mut changed = self.generation == 0;
-        let mut all = stale.all || changed;
-        if stale.nodes || changed {
+        let mut changed = self.generation == 0 || stale.guests;
+        let mut all = stale.all || self.generation == 0;
+        if stale.nodes || self.generation == 0 {
             let next = nodes::stand(&self.identity, &self.merged.nodes, &self.marks);
             changed |= next.nodes != self.nodes.nodes;
             all |= !next.same_for_backends(&self.nodes);
@@ -306,6 +308,7 @@ impl Composer {
             nodes: self.nodes.nodes.clone(),
             services,
             pools,
+            guests: self.merged.guests.clone(),
         }
     }
 

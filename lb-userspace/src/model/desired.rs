@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::{Affinity, Exposed, Frontend, HealthCheck, Naming};
+use super::{Affinity, Attachment, Exposed, Frontend, HealthCheck, Naming};
 
 /// The whole of one source's wishes; the next one replaces it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -15,6 +15,9 @@ pub struct Desired {
     /// The services in the order they were created, as far as the source knows it: VIPs are taken in this order, so that
     /// a new service displaces nobody. Those that are missing come last, by name.
     pub order: Vec<Arc<str>>,
+    /// Containers on this node that are tasks of no service, by address: the networks they are on, and so what names they are
+    /// told. Never told to other nodes.
+    pub guests: BTreeMap<IpAddr, Arc<[Arc<str>]>>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +32,9 @@ pub struct DesiredService {
     /// Addresses of its own; one is taken from the pools for each family that has none here, unless the endpoint is
     /// [`Endpoint::Dnsrr`](super::Endpoint::Dnsrr) or the source wants others.
     pub vips: Vec<IpAddr>,
+    /// Addresses that the orchestrator's own mesh has for it, inside the networks of its containers, where this node's
+    /// programs see no packet. What a container connects to one of these is led to `vips`, or to those from the pools.
+    pub assigned: Vec<Ipv4Addr>,
     /// Ports at the VIPs.
     pub exposed: Vec<Exposed>,
     /// Published ports, and what answers at `vips` beside `exposed`.
@@ -47,12 +53,25 @@ pub struct DesiredBackend {
     /// What its container is called, beside the task; the first is the one it is shown by.
     pub names: Vec<Arc<str>>,
     pub node: Arc<str>,
-    /// At most one of each family, at least one.
+    /// Where its own node delivers to it: at most one of each family, at least one. Means nothing on any other node.
     pub addresses: Vec<IpAddr>,
+    /// Where it is found by who is on a network with it. Where there are none its name leads to `addresses`.
+    pub attachments: Vec<Attachment>,
     /// 1 to 256.
     pub weight: u16,
-    pub draining: bool,
+    pub readiness: Readiness,
     pub stamps: Stamps,
+}
+
+/// What its source says of a backend.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Readiness {
+    #[default]
+    Ready,
+    /// On its way out: its connections finish.
+    Draining,
+    /// There, and not to be given work: why, in a few words. Connections that it has go on.
+    Unready(Arc<str>),
 }
 
 /// When a task was activated, in the source's own order.

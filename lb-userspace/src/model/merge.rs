@@ -47,6 +47,12 @@ pub fn merge<'d>(sources: impl IntoIterator<Item = (&'d Arc<str>, &'d Desired)>)
     }
     let mut taken = HashSet::new();
     for (source, desired) in sources {
+        for (address, networks) in &desired.guests {
+            merged
+                .guests
+                .entry(*address)
+                .or_insert_with(|| Arc::clone(networks));
+        }
         let mut belongs = HashSet::new();
         for (name, service) in &desired.services {
             let mut refuse = |claim| {

@@ -140,8 +140,10 @@ mod tests {
             names: Vec::new(),
             node: "node1".into(),
             addresses,
+            attachments: Vec::new(),
             weight: 1,
             standing,
+            unready: None,
         }
     }
 
@@ -153,6 +155,7 @@ mod tests {
             naming: Naming::default(),
             vips: Vec::new(),
             missed_vips: Vec::new(),
+            assigned: Vec::new(),
             exposed: Vec::new(),
             frontends,
             slots,

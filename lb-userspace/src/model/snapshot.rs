@@ -18,6 +18,8 @@ pub struct Snapshot {
     /// What the tables are made from: every service's backends by target port and family. Sorted by
     /// service, target port, family; shared as the services are.
     pub pools: Vec<Arc<Pool>>,
+    /// Containers on this node that are tasks of no service: the networks they are on, by address.
+    pub guests: BTreeMap<IpAddr, Arc<[Arc<str>]>>,
 }
 
 /// A machine that runs an agent.
@@ -44,6 +46,8 @@ pub struct Service {
     pub vips: Vec<IpAddr>,
     /// Families in which the pools had no address left for it.
     pub missed_vips: Vec<Family>,
+    /// Addresses of the orchestrator's own mesh that containers are led to `vips` from.
+    pub assigned: Vec<Ipv4Addr>,
     /// What answers at the VIPs.
     pub exposed: Vec<Exposed>,
     /// Everything it answers at, the VIPs included.
@@ -273,11 +277,22 @@ pub struct Backend {
     pub names: Vec<Arc<str>>,
     /// Name of the node that runs it.
     pub node: Arc<str>,
-    /// At most one of each family.
+    /// At most one of each family: where its node delivers.
     pub addresses: Vec<IpAddr>,
+    /// Where it is found by who is on a network with it; none: at `addresses`.
+    pub attachments: Vec<Attachment>,
     /// 1 to 256.
     pub weight: u16,
     pub standing: Standing,
+    /// Why its source wants it to get no new connections.
+    pub unready: Option<Arc<str>>,
+}
+
+/// A task's place on a network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    pub network: Arc<str>,
+    pub address: IpAddr,
 }
 
 /// Whether a backend gets new connections, and if not, why.
@@ -288,7 +303,7 @@ pub enum Standing {
     Active,
     /// Taken out by source or operator, or its node is draining.
     Draining,
-    /// Its owner's health check fails.
+    /// Its owner's health check fails, or its source says that it is not ready.
     Unhealthy,
 }
 

@@ -1,6 +1,6 @@
 //! Small clusters for tests, and a generator of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use proptest::prelude::*;
 use super::desired::DEFAULT_SLOTS;
 use super::{
     Affinity, Desired, DesiredBackend, DesiredNode, DesiredService, Frontend, HealthCheck, Naming, Probe,
-    Protocol, Stamps,
+    Protocol, Readiness, Stamps,
 };
 
 pub fn node(last: u8) -> DesiredNode {
@@ -25,8 +25,9 @@ pub fn backend(task: &str, node: &str) -> DesiredBackend {
         names: Vec::new(),
         node: node.into(),
         addresses: vec!["172.18.0.2".parse().unwrap()],
+        attachments: Vec::new(),
         weight: 1,
-        draining: false,
+        readiness: Readiness::Ready,
         stamps: Stamps::UNKNOWN,
     }
 }
@@ -37,6 +38,7 @@ pub fn service(port: u16, backends: Vec<DesiredBackend>) -> DesiredService {
     DesiredService {
         naming: Naming::default(),
         vips: Vec::new(),
+        assigned: Vec::new(),
         exposed: Vec::new(),
         frontends: vec![Frontend {
             address: None,
@@ -67,6 +69,7 @@ pub fn web(backends: Vec<DesiredBackend>) -> Desired {
             .collect(),
         services: [("web".into(), Arc::new(service(8080, backends)))].into(),
         order: Vec::new(),
+        guests: BTreeMap::new(),
     }
 }
 
@@ -85,6 +88,7 @@ pub fn any_desired() -> impl Strategy<Value = Desired> {
             nodes: nodes.collect(),
             services: services.collect(),
             order: Vec::new(),
+            guests: BTreeMap::new(),
         }
     })
 }
@@ -121,7 +125,11 @@ fn any_backend() -> impl Strategy<Value = DesiredBackend> {
         };
         DesiredBackend {
             weight,
-            draining,
+            readiness: if draining {
+                Readiness::Draining
+            } else {
+                Readiness::Ready
+            },
             addresses,
             ..backend("", &format!("node{node}"))
         }

@@ -30,8 +30,10 @@ pub fn backend(task: &str, node: &str, addresses: &[&str], standing: Standing) -
         names: Vec::new(),
         node: node.into(),
         addresses: addresses.iter().map(|address| ip(address)).collect(),
+        attachments: Vec::new(),
         weight: 1,
         standing,
+        unready: None,
     }
 }
 
@@ -44,6 +46,7 @@ pub fn service(name: &str, networks: &[&str], backends: Vec<Backend>) -> Service
         },
         vips: Vec::new(),
         missed_vips: Vec::new(),
+        assigned: Vec::new(),
         exposed: Vec::new(),
         frontends: Vec::new(),
         slots: 64,

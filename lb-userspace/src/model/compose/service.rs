@@ -9,7 +9,7 @@ use super::super::pools::{Placing, pools};
 use super::super::vips::Vips;
 use super::super::warming::{Phase, Track, WARM, WARM_DISPLACED};
 use super::super::{
-    Backend, DesiredBackend, DesiredService, Family, Identity, Pool, Service, Shape, Standing,
+    Backend, DesiredBackend, DesiredService, Family, Identity, Pool, Readiness, Service, Shape, Standing,
 };
 use super::front;
 use super::nodes::Nodes;
@@ -79,6 +79,7 @@ impl Surroundings<'_> {
             naming: desired.naming.clone(),
             vips: front.vips,
             missed_vips: front.missed_vips,
+            assigned: desired.assigned.clone(),
             exposed: desired.exposed.clone(),
             frontends: front.frontends,
             slots: shape.slots,
@@ -106,15 +107,19 @@ impl Surroundings<'_> {
             task: Arc::clone(&backend.task),
         };
         let drained = self.marks.drains.is_drained(&object);
-        let draining = backend.draining || node.draining || drained;
-        let unhealthy = desired.health.is_some() && self.marks.is_unhealthy(&backend.node, tag);
+        let draining = backend.readiness == Readiness::Draining || node.draining || drained;
+        let unready = match &backend.readiness {
+            Readiness::Unready(why) => Some(Arc::clone(why)),
+            Readiness::Ready | Readiness::Draining => None,
+        };
+        let failing = desired.health.is_some() && self.marks.is_unhealthy(&backend.node, tag);
         let warm = match self.nodes.tags.get(&backend.node) {
             _ if self.was_active(service, desired, backend) => Duration::ZERO,
             Some(tag) if tag.displaced => WARM_DISPLACED,
             _ => WARM,
         };
         let track = past.step(
-            !draining && !unhealthy,
+            !draining && !failing && unready.is_none(),
             backend.weight,
             self.now,
             warm,
@@ -132,8 +137,10 @@ impl Surroundings<'_> {
             names: backend.names.clone(),
             node: Arc::clone(&backend.node),
             addresses: backend.addresses.clone(),
+            attachments: backend.attachments.clone(),
             weight: backend.weight,
             standing,
+            unready,
         };
         Some((
             stood,

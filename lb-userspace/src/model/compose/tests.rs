@@ -4,7 +4,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::super::testing::{any_desired, backend, service, tags, web};
-use super::super::{Affinity, DesiredBackend, DesiredService, Exposed, Protocol, Standing};
+use super::super::{Affinity, DesiredBackend, DesiredService, Exposed, Protocol, Readiness, Standing};
 use super::*;
 
 const ID: [u8; 32] = [0; 32];
@@ -271,7 +271,7 @@ fn what_is_published_at_a_vip_goes_before_what_is_exposed_there() {
 #[test]
 fn a_draining_backend_stays_a_member_and_one_that_is_gone_does_not() {
     let mut draining = two();
-    draining[1].draining = true;
+    draining[1].readiness = Readiness::Draining;
     let mut bench = Bench::new(web(two()));
     let snapshot = bench.show(web(draining)).unwrap();
     assert_eq!(snapshot.pools[0].members.len(), 2);

@@ -133,6 +133,7 @@ fn service(
         DesiredService {
             naming,
             vips,
+            assigned: Vec::new(),
             exposed,
             frontends,
             slots,

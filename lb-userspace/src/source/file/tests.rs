@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::model::{Affinity, Endpoint, Naming, Probe, Protocol, Stamps};
+use crate::model::{Affinity, Endpoint, Naming, Probe, Protocol, Readiness, Stamps};
 
 const EXAMPLE: &str = r#"
 nodes:
@@ -83,7 +83,7 @@ fn the_documented_example_means_what_it_says() {
     );
     assert_eq!(&*web.backends[0].task, "node1/172.18.0.2");
     assert_eq!((&*web.backends[1].task, web.backends[1].weight), ("web.2", 2));
-    assert!(web.backends[1].draining);
+    assert_eq!(web.backends[1].readiness, Readiness::Draining);
     assert_eq!(web.backends[1].stamps, Stamps::UNKNOWN);
     let db = &desired.services["db"];
     assert_eq!(db.frontends.len(), 2);

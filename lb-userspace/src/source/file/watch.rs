@@ -49,12 +49,13 @@ pub(super) fn start_reading(
 ) -> (watch::Receiver<SourceReport>, JoinHandle<()>) {
     let report = SourceReport {
         name: NAME,
-        path: path.clone(),
+        place: path.display().to_string(),
         loaded: None,
         services: 0,
         backends: 0,
         nodes: 0,
         error: None,
+        notes: Vec::new(),
     };
     let (report, reports) = watch::channel(report);
     let follower = Follower {

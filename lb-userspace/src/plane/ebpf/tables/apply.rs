@@ -216,4 +216,5 @@ static NOTHING: Snapshot = Snapshot {
     nodes: BTreeMap::new(),
     services: BTreeMap::new(),
     pools: Vec::new(),
+    guests: BTreeMap::new(),
 };

@@ -9,7 +9,7 @@ use super::super::addresses::Written;
 use super::super::fault::Fault;
 use super::super::raw;
 use super::naming;
-use crate::model::{DesiredBackend, Stamps};
+use crate::model::{DesiredBackend, Readiness, Stamps};
 
 /// The backend, unless something of it cannot be read.
 pub fn backend(written: Spanned<raw::Backend>, faults: &mut Vec<Fault>) -> Option<DesiredBackend> {
@@ -82,8 +82,12 @@ pub fn backend(written: Spanned<raw::Backend>, faults: &mut Vec<Fault>) -> Optio
         names,
         node: node.value.into(),
         addresses,
+        attachments: Vec::new(),
         weight,
-        draining: written.state == raw::State::Draining,
+        readiness: match written.state {
+            raw::State::Active => Readiness::Ready,
+            raw::State::Draining => Readiness::Draining,
+        },
         stamps: Stamps::UNKNOWN,
     })
 }
