@@ -1,66 +1,22 @@
 //! connect() leads a process of the node straight to a task, where all of a service's tasks can be reached so; packets do the
-//! rest. Processes here run in their node's cgroup, as everything on a real machine does.
+//! rest.
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
 #[path = "support/caller.rs"]
 mod caller;
+#[path = "support/near_and_far.rs"]
+mod near_and_far;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::path::{Path, PathBuf};
+use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
 use caller::Caller;
+use near_and_far::{both_answer, far, hooked, stage, stage_with};
 use netns::testing::Stage;
-use netns::{Service, address, cgroup, names, testing, tool, wait};
-
-/// Ports of the service `near`, whose tasks all run on the first node.
-const NEAR: [&str; 2] = ["8080:80", "8080:80/udp"];
-
-/// Of `far`, published on every node.
-const FAR: [&str; 2] = ["8081:80", "8081:80/udp"];
-
-/// Two nodes; all tasks of `near` run on the first, one of `far` on each.
-fn stage(name: &str) -> Option<Stage> {
-    stage_with(name, "")
-}
-
-/// The same with more lines of configuration.
-fn stage_with(name: &str, lines: &str) -> Option<Stage> {
-    let mut cluster = testing::cluster(name)
-        .nodes(2)
-        .configuration(lines)
-        .service("near", Service::new(&NEAR).vip(1), 0)
-        .service("far", Service::new(&FAR), 2)
-        .stage()?;
-    if cgroup::of(&cluster.state.prefix, "node1").is_none() {
-        assert!(
-            std::env::var("CI").is_err(),
-            "{name} needs cgroup2, and CI has it"
-        );
-        eprintln!("{name} SKIPPED: this machine has no cgroup2");
-        return None;
-    }
-    for _ in 0..3 {
-        cluster.add_task("near", Some("node1")).unwrap();
-    }
-    cluster.publish().unwrap();
-    cluster.settle().unwrap();
-    hooked(&cluster);
-    Some(cluster)
-}
-
-/// Tasks are found a moment after they are known; until then connections are left to the packets.
-fn hooked(cluster: &Stage) {
-    let vip = address::vip(1).v4.to_string();
-    wait::until("connect() leads to tasks", Duration::from_secs(10), || {
-        let caller = Caller::connect(cluster, "node1", &vip, 8080);
-        caller.first["peer"].is_string() && caller.leads_to(cluster, "node1").starts_with("172.18.0.")
-    })
-    .unwrap();
-}
+use netns::{Service, address, cgroup, testing, tool, wait};
 
 /// The addresses of a VIP, and the IPv4 one as an IPv6 socket may ask for it.
 fn vips(number: u8) -> [String; 3] {
@@ -242,30 +198,6 @@ fn sockets_that_lead_to_nobody_end_when_an_agent_comes_back() {
     hooked(&cluster);
 }
 
-/// The IPv4 VIP that `far` was given, with the port of its tasks.
-fn far(cluster: &Stage) -> SocketAddr {
-    let far = cluster
-        .portico_json("node1", &["service", "show", "far"])
-        .unwrap();
-    let vips = far["vips"]
-        .as_array()
-        .or_else(|| far["naming"]["vips"].as_array());
-    let addresses = vips.unwrap_or_else(|| panic!("{far}")).iter();
-    let mut addresses = addresses.filter_map(|vip| vip.as_str()?.parse::<IpAddr>().ok());
-    SocketAddr::new(addresses.find(IpAddr::is_ipv4).unwrap(), 80)
-}
-
-/// Asks until both tasks of `far` have answered.
-fn both_answer(cluster: &Stage, host: &str, port: u16) {
-    let mut tasks = BTreeSet::new();
-    for _ in 0..40 {
-        let mut caller = Caller::connect(cluster, "node1", host, port);
-        assert_eq!(caller.peer(), (host, port.into()));
-        tasks.insert(caller.task());
-    }
-    assert_eq!(tasks.len(), 2, "{host} is answered by {tasks:?}");
-}
-
 #[test]
 fn a_service_with_a_task_elsewhere_is_left_to_the_packets() {
     let Some(cluster) = stage("elsewhere") else { return };
@@ -273,117 +205,6 @@ fn a_service_with_a_task_elsewhere_is_left_to_the_packets() {
     let caller = Caller::connect(&cluster, "node1", &vip.ip().to_string(), vip.port());
     assert_eq!(caller.leads_to(&cluster, "node1"), vip.to_string());
     both_answer(&cluster, &vip.ip().to_string(), vip.port());
-}
-
-#[test]
-fn localhost_answers_for_every_published_port_and_shows_itself() {
-    let Some(cluster) = stage("localhost") else { return };
-    let own = cluster.state.nodes["node1"].address(0);
-    let hosts = ["127.0.0.1", "::1", "::ffff:127.0.0.1"].map(str::to_owned);
-    for host in hosts.into_iter().chain(own.both().map(|ip| ip.to_string())) {
-        both_answer(&cluster, &host, 8081);
-        let mut socket = Caller::start(&cluster, "node1", &[&host, "8081", "udp"]);
-        let mut tasks = BTreeSet::new();
-        for _ in 0..3 {
-            let said = socket.ask();
-            assert_eq!(
-                (said["peer"].as_str(), said["port"].as_u64()),
-                (Some(host.as_str()), Some(8081)),
-                "{said}"
-            );
-            tasks.insert(said["text"].as_str().unwrap().to_owned());
-        }
-        assert!(!tasks.is_empty());
-    }
-    // The agent's end changes nothing.
-    let mut cluster = cluster;
-    cluster.kill_agent("node1").unwrap();
-    both_answer(&cluster, "127.0.0.1", 8081);
-}
-
-#[test]
-fn whoever_listens_on_the_node_itself_is_meant_by_localhost() {
-    let Some(cluster) = stage("listens") else { return };
-    let node = cluster.place("node1");
-    for (bind, host) in [
-        ("127.0.0.1:8081", "127.0.0.1"),
-        ("[::]:8081", "::1"),
-        ("[::]:8081", "127.0.0.1"),
-    ] {
-        let listener = node.run(|| TcpListener::bind(bind).unwrap()).unwrap();
-        let caller = Caller::connect(&cluster, "node1", host, 8081);
-        let (_, peer) = listener.accept().unwrap();
-        assert_eq!(peer.port(), caller.first["own"].as_u64().unwrap() as u16);
-    }
-    let socket = node.run(|| UdpSocket::bind("127.0.0.1:8081").unwrap()).unwrap();
-    let mut caller = Caller::start(&cluster, "node1", &["127.0.0.1", "8081", "udp"]);
-    caller.tell("ask");
-    let mut text = [0; 16];
-    let (length, from) = socket.recv_from(&mut text).unwrap();
-    assert_eq!(&text[..length], b"hello");
-    socket.send_to(b"mine", from).unwrap();
-    assert_eq!(caller.hear()["text"], "mine");
-    drop(socket);
-    // Nobody's port is nobody's; and who was bound to a loopback address cannot leave it.
-    let nobody = Caller::connect(&cluster, "node1", "127.0.0.1", 8099);
-    assert_eq!(nobody.first["error"], "ECONNREFUSED");
-    let bound = Caller::start(&cluster, "node1", &["127.0.0.1", "8081", "tcp", "127.0.0.1"]);
-    assert_eq!(bound.first["error"], "ECONNREFUSED");
-    for own in cluster.state.nodes["node1"].address(0).both() {
-        let own = own.to_string();
-        let bound = Caller::start(&cluster, "node1", &[&own, "8081", "tcp", &own]);
-        assert_eq!(bound.peer(), (own.as_str(), 8081));
-    }
-    // Other addresses of 127.0.0.0/8 are nobody's but their listeners'.
-    let other = Caller::connect(&cluster, "node1", "127.8.8.8", 8081);
-    assert_eq!(other.first["error"], "ECONNREFUSED");
-    // As systemd-resolved listens.
-    let listener = node
-        .run(|| {
-            let listener = TcpListener::bind("127.0.0.1:8081").unwrap();
-            socket2::SockRef::from(&listener)
-                .bind_device(Some(b"lo"))
-                .unwrap();
-            listener
-        })
-        .unwrap();
-    wait::until("the listener on lo is seen", Duration::from_secs(10), || {
-        let caller = Caller::connect(&cluster, "node1", "127.0.0.1", 8081);
-        caller.leads_to(&cluster, "node1") == "127.0.0.1:8081"
-    })
-    .unwrap();
-    drop(listener);
-    // A container's localhost is its own.
-    let inside = Caller::connect(&cluster, "near.1", "127.0.0.1", 8081);
-    assert_eq!(inside.first["error"], "ECONNREFUSED");
-}
-
-/// As where IPv6 is off, or somebody else's device has the name: nothing may leave by the default route.
-#[test]
-fn localhost_refuses_at_once_where_nothing_leads_to_the_vip_of_the_node() {
-    let Some(mut cluster) = stage("unrouted") else {
-        return;
-    };
-    let ip = |cluster: &Stage, arguments: &[&str]| {
-        let mut ip = cluster.command("node1", "ip").unwrap();
-        tool::run(ip.args(arguments)).unwrap()
-    };
-    cluster.kill_agent("node1").unwrap();
-    ip(&cluster, &["link", "del", "portico0"]);
-    // A bridge cannot be what the agent wants of that name.
-    ip(&cluster, &["link", "add", "portico0", "type", "bridge"]);
-    cluster.start_agent("node1").unwrap();
-    cluster.wait_agents().unwrap();
-    cluster.settle().unwrap();
-    for host in ["127.0.0.1", "::1"] {
-        let caller = Caller::connect(&cluster, "node1", host, 8081);
-        assert_eq!(caller.first["error"], "ECONNREFUSED", "{host}");
-    }
-    ip(&cluster, &["link", "del", "portico0"]);
-    wait::until("localhost answers", Duration::from_secs(10), || {
-        Caller::connect(&cluster, "node1", "127.0.0.1", 8081).first["peer"].is_string()
-    })
-    .unwrap();
 }
 
 /// The lab's bridges are no flat network, but as long as all tasks are on one node nobody sees the difference.
@@ -430,83 +251,6 @@ fn on_a_flat_network_a_containers_connection_leads_to_a_task_and_ends_with_it() 
         );
         cluster.settle().unwrap();
     }
-}
-
-/// As in a container whose names lead to Docker's own resolver, and in one that has the machine's.
-#[test]
-fn names_of_containers_are_answered_whichever_resolver_they_ask() {
-    let dns = "[dns]\nlisten = [\"169.254.20.10:53\"]\nupstreams = [\"192.0.2.1\"]\nintercept = true";
-    let Some(mut cluster) = stage_with("intercept", dns) else {
-        return;
-    };
-    let vip = far(&cluster).ip().to_string();
-    let name = "far.portico.internal";
-    let dig = |cluster: &Stage, place: &str, arguments: &[&str]| {
-        let mut dig = cluster.command(place, "dig").unwrap();
-        let output = dig
-            .args(["+short", "+tries=1", "+time=2"])
-            .args(arguments)
-            .output()
-            .unwrap();
-        String::from_utf8(output.stdout).unwrap().trim().to_owned()
-    };
-    for server in ["@127.0.0.11", "@192.0.2.1"] {
-        // dig believes nobody but whom it asked.
-        assert_eq!(dig(&cluster, "near.1", &[server, name, "A"]), vip, "{server}");
-        assert_eq!(
-            dig(&cluster, "near.1", &[server, name, "A", "+tcp"]),
-            vip,
-            "{server} by TCP"
-        );
-        assert_eq!(
-            dig(&cluster, "near.1", &[server, names::OUTSIDE, "A"]),
-            address::CLIENT.v4.to_string()
-        );
-    }
-    // The node's own processes are never steered, and neither is anything but names.
-    for server in ["@127.0.0.11", "@192.0.2.1"] {
-        let answer = dig(&cluster, "node1", &[server, name, "A"]);
-        assert!(!answer.contains(&vip), "{server}: {answer}");
-    }
-    let elsewhere = dig(&cluster, "near.1", &["@192.0.2.1", "-p", "5353", name, "A"]);
-    assert!(!elsewhere.contains(&vip), "{elsewhere}");
-
-    let directory = cluster.state.node_directory("node1");
-    for (library, compiler, extra) in [("glibc", "cc", &[][..]), ("musl", "musl-gcc", &["-static"][..])] {
-        let program = resolver(&directory, library, compiler, extra);
-        for server in ["127.0.0.11", "192.0.2.1"] {
-            // musl asks all of them at once from one socket, and hears only whom it asked.
-            fs::write(
-                directory.join("task.resolv.conf"),
-                format!("nameserver {server}\n"),
-            )
-            .unwrap();
-            let mut command = cluster.command("near.1", &program).unwrap();
-            let text = tool::run(command.arg(name)).unwrap();
-            assert!(
-                text.lines().any(|line| line == vip),
-                "{library} asks {server}: {text}"
-            );
-        }
-    }
-
-    // Without an agent containers ask their own resolvers again; their way there is Docker's.
-    cluster.masquerade().unwrap();
-    cluster.kill_agent("node1").unwrap();
-    wait::until("containers ask for themselves", Duration::from_secs(15), || {
-        dig(&cluster, "near.1", &["@192.0.2.1", names::OUTSIDE, "A"]) == address::CLIENT.v4.to_string()
-    })
-    .unwrap();
-}
-
-/// A program that prints the addresses of a name.
-fn resolver(directory: &Path, library: &str, compiler: &str, extra: &[&str]) -> PathBuf {
-    let source = directory.join("resolve.c");
-    fs::write(&source, include_str!("support/resolve.c")).unwrap();
-    let program = directory.join(format!("resolve-{library}"));
-    let mut command = std::process::Command::new(compiler);
-    tool::run(command.arg(&source).arg("-o").arg(&program).args(extra)).unwrap();
-    program
 }
 
 #[test]

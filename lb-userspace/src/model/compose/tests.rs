@@ -7,6 +7,11 @@ use super::super::testing::{any_desired, backend, service, tags, web};
 use super::super::{Affinity, DesiredBackend, DesiredService, Exposed, Protocol, Readiness, Standing};
 use super::*;
 
+mod sources;
+mod vips;
+
+use vips::{agreed, exposed};
+
 const ID: [u8; 32] = [0; 32];
 
 /// A composer with a hand-driven clock.
@@ -172,102 +177,6 @@ fn a_service_keeps_its_slots_over_a_restart_of_the_agent() {
     assert_eq!(web.wanted.map(|wanted| wanted.slots), Some(4096));
 }
 
-fn exposed(port: u16) -> Exposed {
-    Exposed {
-        port,
-        protocol: Protocol::Tcp,
-        name: None,
-    }
-}
-
-/// With pools of both families.
-fn agreed() -> Agreed {
-    Agreed {
-        identity: Identity::new(ID),
-        pools: ["10.254.0.0/16", "fdfe:706f:7274::/112"]
-            .map(|net| net.parse().unwrap())
-            .into(),
-    }
-}
-
-/// `web` on node1 and node2, its port 80 exposed, with pools of both families.
-fn pooled(change: impl FnOnce(&mut DesiredService)) -> Snapshot {
-    let mut service = service(8080, two());
-    service.exposed = vec![exposed(80)];
-    change(&mut service);
-    let mut desired = web(vec![]);
-    desired.services.insert("web".into(), Arc::new(service));
-    let mut bench = Bench {
-        composer: Composer::new(agreed(), ["file".into()], Drains::default()),
-        now: Instant::now(),
-    };
-    bench.show(desired).unwrap()
-}
-
-fn frontends(snapshot: &Snapshot) -> Vec<String> {
-    let frontends = snapshot.services["web"].frontends.iter();
-    frontends.map(ToString::to_string).collect()
-}
-
-#[test]
-fn a_service_answers_at_its_vip_by_the_ports_of_its_tasks() {
-    let snapshot = pooled(|service| service.exposed.push(exposed(81)));
-    let vip = snapshot.services["web"].vips[0];
-    assert_eq!(
-        frontends(&snapshot),
-        [
-            "*:8080/tcp".into(),
-            format!("{vip}:80/tcp"),
-            format!("{vip}:81/tcp")
-        ]
-    );
-    let ports: Vec<_> = snapshot
-        .pools
-        .iter()
-        .map(|pool| (pool.target_port, pool.members.len()))
-        .collect();
-    assert_eq!(ports, [(80, 2), (81, 2)]);
-}
-
-#[test]
-fn only_a_vip_from_the_pools_is_for_clients_inside_alone() {
-    let own: IpAddr = "10.254.3.4".parse().unwrap();
-    let snapshot = pooled(|service| {
-        service.vips = vec![own];
-        service.backends[0].addresses.push("2001:db8::2".parse().unwrap());
-    });
-    for front in &snapshot.services["web"].frontends {
-        let inside = front.address.is_some_and(|address| address.is_ipv6());
-        assert_eq!(front.inside, inside, "{front}");
-    }
-}
-
-#[test]
-fn a_vip_is_not_in_use_in_a_family_that_only_the_other_has_tasks_in() {
-    let v4 = pooled(|_| ());
-    assert!(v4.services["web"].vips.iter().all(|vip| vip.is_ipv4()));
-    let both = pooled(|service| service.backends[0].addresses.push("2001:db8::2".parse().unwrap()));
-    assert_eq!(both.services["web"].vips.len(), 2);
-    assert_eq!(both.services["web"].vips[0], v4.services["web"].vips[0]);
-    let nobody = pooled(|service| service.backends.clear());
-    assert_eq!(nobody.services["web"].vips, both.services["web"].vips);
-}
-
-#[test]
-fn what_is_published_at_a_vip_goes_before_what_is_exposed_there() {
-    let vip = IpAddr::from([198, 51, 100, 80]);
-    let snapshot = pooled(|service| {
-        service.vips = vec![vip];
-        service.exposed.push(exposed(8080));
-        service.frontends[0].address = Some(vip);
-    });
-    assert_eq!(
-        frontends(&snapshot),
-        [format!("{vip}:8080/tcp"), format!("{vip}:80/tcp")]
-    );
-    assert_eq!(snapshot.services["web"].frontends[0].target_port, 80);
-}
-
 #[test]
 fn a_draining_backend_stays_a_member_and_one_that_is_gone_does_not() {
     let mut draining = two();
@@ -403,66 +312,6 @@ fn a_change_of_one_service_leaves_the_others_shared() {
     let after = bench.show(desired).unwrap();
     assert!(Arc::ptr_eq(&before.services["web"], &after.services["web"]));
     assert!(!Arc::ptr_eq(&before.services["api"], &after.services["api"]));
-}
-
-#[test]
-fn no_snapshot_is_made_before_every_source_has_spoken() {
-    let mut composer = Composer::new(
-        Identity::new(ID),
-        ["file".into(), "docker".into()],
-        Drains::default(),
-    );
-    composer.absorb(Event::Source {
-        source: "file".into(),
-        desired: Arc::default(),
-    });
-    assert!(composer.compose(Instant::now()).is_none());
-    composer.absorb(Event::Source {
-        source: "docker".into(),
-        desired: Arc::default(),
-    });
-    assert_eq!(composer.compose(Instant::now()).unwrap().generation, 1);
-}
-
-#[test]
-fn what_two_sources_claim_goes_to_the_first() {
-    let mut composer = Composer::new(
-        Identity::new(ID),
-        ["file".into(), "docker".into()],
-        Drains::default(),
-    );
-    composer.absorb(Event::Source {
-        source: "docker".into(),
-        desired: Arc::new(web(vec![])),
-    });
-    composer.absorb(Event::Source {
-        source: "file".into(),
-        desired: Arc::new(web(two())),
-    });
-    let snapshot = composer.compose(Instant::now()).unwrap();
-    assert_eq!(snapshot.services["web"].backends.len(), 2);
-    assert_eq!(composer.conflicts().len(), 1);
-    assert_eq!(
-        composer.conflicts()[0].to_string(),
-        "source docker: service web belongs to an earlier source"
-    );
-}
-
-#[test]
-fn a_later_sources_services_take_their_vips_after_all_of_the_firsts() {
-    let wanting = |names: &[&str]| {
-        let mut desired = web(vec![]);
-        let services = names
-            .iter()
-            .map(|name| (Arc::from(*name), Arc::new(service(8080, vec![]))));
-        desired.services = services.collect();
-        desired
-    };
-    let (mut first, later) = (wanting(&["c", "b"]), wanting(&["a", "b"]));
-    first.order = vec!["c".into(), "b".into()];
-    let sources = [(&Arc::from("file"), &first), (&Arc::from("docker"), &later)];
-    let (merged, _) = merge(sources);
-    assert_eq!(merged.order, ["c", "b", "a"].map(Arc::<str>::from));
 }
 
 /// 10,000 services of ten backends each: what one change costs must not depend on the others.

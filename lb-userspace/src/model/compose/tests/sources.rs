@@ -1,0 +1,90 @@
+//! What sources say, several of them together, and of tasks that are not ready.
+
+use super::*;
+
+#[test]
+fn no_snapshot_is_made_before_every_source_has_spoken() {
+    let mut composer = Composer::new(
+        Identity::new(ID),
+        ["file".into(), "docker".into()],
+        Drains::default(),
+    );
+    composer.absorb(Event::Source {
+        source: "file".into(),
+        desired: Arc::default(),
+    });
+    assert!(composer.compose(Instant::now()).is_none());
+    composer.absorb(Event::Source {
+        source: "docker".into(),
+        desired: Arc::default(),
+    });
+    assert_eq!(composer.compose(Instant::now()).unwrap().generation, 1);
+}
+
+#[test]
+fn what_two_sources_claim_goes_to_the_first() {
+    let mut composer = Composer::new(
+        Identity::new(ID),
+        ["file".into(), "docker".into()],
+        Drains::default(),
+    );
+    composer.absorb(Event::Source {
+        source: "docker".into(),
+        desired: Arc::new(web(vec![])),
+    });
+    composer.absorb(Event::Source {
+        source: "file".into(),
+        desired: Arc::new(web(two())),
+    });
+    let snapshot = composer.compose(Instant::now()).unwrap();
+    assert_eq!(snapshot.services["web"].backends.len(), 2);
+    assert_eq!(composer.conflicts().len(), 1);
+    assert_eq!(
+        composer.conflicts()[0].to_string(),
+        "source docker: service web belongs to an earlier source"
+    );
+}
+
+#[test]
+fn a_later_sources_services_take_their_vips_after_all_of_the_firsts() {
+    let wanting = |names: &[&str]| {
+        let mut desired = web(vec![]);
+        let services = names
+            .iter()
+            .map(|name| (Arc::from(*name), Arc::new(service(8080, vec![]))));
+        desired.services = services.collect();
+        desired
+    };
+    let (mut first, later) = (wanting(&["c", "b"]), wanting(&["a", "b"]));
+    first.order = vec!["c".into(), "b".into()];
+    let sources = [(&Arc::from("file"), &first), (&Arc::from("docker"), &later)];
+    let (merged, _) = merge(sources);
+    assert_eq!(merged.order, ["c", "b", "a"].map(Arc::<str>::from));
+}
+
+#[test]
+fn a_task_that_is_not_ready_gets_nothing_new_and_says_why() {
+    let mut bench = Bench::new(web(two()));
+    let mut starting = two();
+    starting[1].readiness = Readiness::Unready("starting".into());
+    let snapshot = bench.show(web(starting)).unwrap();
+    assert_eq!(bench.standing("web.2"), Standing::Unhealthy);
+    let backends = &snapshot.services["web"].backends;
+    assert_eq!(backends[1].unready.as_deref(), Some("starting"));
+    // Ready again, it is as good as new: the others have to hear of it first.
+    bench.show(web(two())).unwrap();
+    assert_eq!(bench.standing("web.2"), Standing::Warming);
+}
+
+#[test]
+fn a_guest_makes_a_snapshot_and_touches_no_service() {
+    let mut bench = Bench::new(web(two()));
+    let before = bench.composer.services["web"].service.clone();
+    let mut desired = web(two());
+    let networks: Arc<[Arc<str>]> = ["front".into()].into();
+    desired.guests.insert([172, 19, 0, 9].into(), networks);
+    let snapshot = bench.show(desired.clone()).unwrap();
+    assert_eq!(snapshot.guests.len(), 1);
+    assert!(Arc::ptr_eq(&snapshot.services["web"], &before));
+    assert!(bench.show(desired).is_none());
+}
