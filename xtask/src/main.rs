@@ -1,8 +1,10 @@
-//! Portico's automation: `cargo xtask setup | test | lab | bench`.
+//! Portico's automation: `cargo xtask setup | test | lab | bench | dist`.
 //!
 //! Every command first brings what is missing, so that a clean clone needs nothing else.
 
 mod bench;
+mod dist;
+mod fixed;
 mod lab;
 mod run;
 mod setup;
@@ -46,6 +48,11 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Sets up and builds what is given to others.
+    Dist {
+        #[command(subcommand)]
+        thing: dist::Thing,
+    },
 }
 
 fn main() -> anyhow::Result<()> {
@@ -54,6 +61,7 @@ fn main() -> anyhow::Result<()> {
         Command::Test { parts, arguments } => test::test(&parts, &arguments),
         Command::Lab { arguments } => lab::lab(&arguments),
         Command::Bench { subject, arguments } => bench::bench(subject, &arguments),
+        Command::Dist { thing } => dist::dist(&thing),
     }
 }
 
