@@ -72,7 +72,8 @@ pub fn host() -> Result<String> {
     Ok(host.context("rustc does not say what it runs on")?.to_owned())
 }
 
-fn target() -> PathBuf {
+/// Cargo's target directory.
+pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |given| root().join(given))
 }
 
