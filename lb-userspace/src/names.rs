@@ -14,6 +14,7 @@ mod claims;
 mod index;
 mod lookup;
 mod part;
+mod place;
 pub mod report;
 mod resolv_conf;
 mod reverse;
@@ -34,7 +35,8 @@ use tokio::time::timeout;
 
 use crate::model::{Snapshot, View};
 pub use ask::{Unaskable, record_type};
-use index::{Frame, Index};
+use index::Index;
+use place::Frame;
 pub use serve::{NameServer, has_address, try_address, upstreams};
 use visibility::{Sight, own_addresses};
 
@@ -45,7 +47,7 @@ const LATE: Duration = Duration::from_millis(50);
 
 /// The directory of a name server.
 pub struct Names {
-    frame: Frame,
+    frame: Arc<Frame>,
     index: ArcSwap<Index>,
     own: ArcSwap<HashSet<IpAddr>>,
     /// Where names are asked for: this node's own whenever somebody has them, however recently they came.
@@ -63,10 +65,10 @@ impl Names {
     pub fn new(node: &str, listen: impl IntoIterator<Item = IpAddr>, cluster: bool) -> Self {
         let since = SystemTime::now().duration_since(UNIX_EPOCH);
         let names = Self {
-            frame: Frame {
+            frame: Arc::new(Frame {
                 node: node.into(),
                 cluster,
-            },
+            }),
             index: ArcSwap::default(),
             own: ArcSwap::default(),
             listen: listen.into_iter().collect(),
@@ -141,7 +143,7 @@ impl Directory for Names {
         let sight = Sight::of(client, &index, &own);
         let finding = index.find(sight, subject);
         trace::note(client, sight, subject, &finding);
-        lookup::answer(finding, subject)
+        lookup::answer(finding, sight, subject)
     }
 
     fn reverse(&self, client: IpAddr, address: IpAddr) -> Reverse {

@@ -1,11 +1,12 @@
 //! The picture that is asked: made once for each snapshot, and only what has changed since the one before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::claims::Claims;
-use super::part::{Kind, Part};
+use super::part::{Kind, Part, lower};
+use super::place::{Frame, all};
 use crate::model::{Service, Snapshot};
 
 /// What exists. Everything in it is found by hash, and nothing is kept of services that are gone.
@@ -19,9 +20,13 @@ pub struct Index {
     /// often.
     pub enclosing: Claims<Arc<str>, (Arc<str>, usize)>,
     pub addresses: Claims<IpAddr, Owner>,
-    /// Services with a task on this node, by the task's address.
+    /// Services with a task on this node, by each of the task's addresses.
     pub clients: Claims<IpAddr, Arc<Part>>,
+    /// Networks, in lower case, of containers on this node that are tasks of none.
+    pub guests: Arc<Guests>,
 }
+
+type Guests = HashMap<IpAddr, Arc<[Arc<str>]>>;
 
 /// Somebody who is called so.
 #[derive(Clone)]
@@ -40,17 +45,9 @@ pub struct Owner {
     pub here: bool,
 }
 
-/// What the index needs to know beside the snapshot.
-pub struct Frame {
-    /// This node's name.
-    pub node: Arc<str>,
-    /// Whether there is a Kubernetes zone.
-    pub cluster: bool,
-}
-
 impl Index {
     /// The picture of another snapshot. Services that both share cost a comparison of addresses.
-    pub fn next(&self, snapshot: &Arc<Snapshot>, frame: &Frame) -> Self {
+    pub fn next(&self, snapshot: &Arc<Snapshot>, frame: &Arc<Frame>) -> Self {
         let mut next = self.clone();
         let mut before = self.snapshot.services.iter().peekable();
         for (name, service) in &snapshot.services {
@@ -59,6 +56,7 @@ impl Index {
             }
             match before.next_if(|(old, _)| *old == name) {
                 Some((_, old)) if Arc::ptr_eq(old, service) => {}
+                Some(_) if next.change(service) => {}
                 Some(_) => {
                     next.remove(name, frame);
                     next.add(service, frame);
@@ -69,12 +67,27 @@ impl Index {
         for (gone, _) in before {
             next.remove(gone, frame);
         }
+        if self.snapshot.guests != snapshot.guests {
+            let guests = snapshot.guests.iter();
+            let lower = |networks: &Arc<[Arc<str>]>| networks.iter().map(|name| lower(name)).collect();
+            next.guests = Arc::new(
+                guests
+                    .map(|(address, networks)| (*address, lower(networks)))
+                    .collect(),
+            );
+        }
         next.snapshot = Arc::clone(snapshot);
         next
     }
 
-    fn add(&mut self, service: &Arc<Service>, frame: &Frame) {
-        let part = Arc::new(Part::new(service, frame.cluster));
+    /// The part is shared with the picture before: that says the same from now on.
+    fn change(&self, service: &Arc<Service>) -> bool {
+        let part = self.parts.get(&service.name).first();
+        part.is_some_and(|part| part.change(service))
+    }
+
+    fn add(&mut self, service: &Arc<Service>, frame: &Arc<Frame>) {
+        let part = Arc::new(Part::new(service, frame));
         for (name, kind) in &part.claims {
             let claim = Claim {
                 part: Arc::clone(&part),
@@ -99,7 +112,7 @@ impl Index {
         self.parts.add(Arc::clone(&service.name), part);
     }
 
-    fn remove(&mut self, service: &Arc<str>, frame: &Frame) {
+    fn remove(&mut self, service: &Arc<str>, frame: &Arc<Frame>) {
         let Some(part) = self.parts.get(service).first().cloned() else {
             return;
         };
@@ -128,18 +141,27 @@ impl Index {
     }
 }
 
-fn owners(part: &Arc<Part>, frame: &Frame) -> Vec<(IpAddr, Owner)> {
+fn owners(part: &Arc<Part>, frame: &Arc<Frame>) -> Vec<(IpAddr, Owner)> {
     let owner = |task, here| Owner {
         part: Arc::clone(part),
         task,
         here,
     };
-    let vips = part.service.vips.iter().map(|vip| (*vip, owner(None, false)));
-    let backends = part.service.backends.iter().enumerate();
+    let service = &part.now().service;
+    // Who was led from an assigned address is shown it as his peer's.
+    let assigned = service.assigned.iter().map(|vip| IpAddr::V4(*vip));
+    let vips = service
+        .vips
+        .iter()
+        .copied()
+        .chain(assigned)
+        .collect::<BTreeSet<_>>();
+    let vips = vips.into_iter().map(|vip| (vip, owner(None, false)));
+    let backends = service.backends.iter().enumerate();
     let tasks = backends.flat_map(|(place, backend)| {
         let here = backend.node == frame.node;
-        let addresses = backend.addresses.iter();
-        addresses.map(move |address| (*address, owner(Some(place), here)))
+        let addresses = all(backend).into_iter();
+        addresses.map(move |address| (address, owner(Some(place), here)))
     });
     vips.chain(tasks).collect()
 }

@@ -7,6 +7,7 @@ use dns::{Entry, Lookup, Port, Subject, Target};
 
 use super::index::{Claim, Index};
 use super::part::{Forms, Kind, Part};
+use super::place::Place;
 use super::visibility::Sight;
 
 /// Who has a name, as far as a client may know.
@@ -113,10 +114,10 @@ impl Index {
 }
 
 /// What is said about what was found.
-pub fn answer(finding: Finding<'_>, subject: Subject<'_>) -> Lookup {
+pub fn answer(finding: Finding<'_>, sight: Sight<'_>, subject: Subject<'_>) -> Lookup {
     match finding {
         Finding::Found(claims) => {
-            let entries: Vec<_> = claims.iter().map(|claim| entry(claim, subject)).collect();
+            let entries: Vec<_> = claims.iter().map(|claim| entry(claim, sight, subject)).collect();
             join(&entries)
         }
         Finding::Hidden(_) => Lookup::Hidden,
@@ -138,16 +139,33 @@ fn rank(kind: Kind) -> u8 {
     }
 }
 
-fn entry(claim: &Claim, subject: Subject<'_>) -> Arc<Entry> {
+fn entry(claim: &Claim, sight: Sight<'_>, subject: Subject<'_>) -> Arc<Entry> {
+    let part = &claim.part;
+    let networks = asked_from(claim, sight, subject);
+    let place = networks.as_deref().map_or(Place::Node, Place::On);
     let Forms { domain, cluster } = match (claim.kind, subject) {
-        (Kind::Task(place), _) => claim.part.task(place),
-        (_, Subject::Tasks { .. }) => claim.part.tasks.clone(),
-        _ => claim.part.whole.clone(),
+        (Kind::Task(task), _) => part.task(task, place),
+        (_, Subject::Tasks { .. }) => part.tasks(place),
+        _ => part.whole(place),
     };
     match subject {
         Subject::Kubernetes { .. } => cluster.unwrap_or(domain),
         _ => domain,
     }
+}
+
+/// The networks on which whoever sees this claim meets its tasks; none for this node itself, and where it makes no difference.
+pub fn asked_from<'a>(claim: &Claim, sight: Sight<'a>, subject: Subject<'a>) -> Option<Vec<&'a str>> {
+    let part = &claim.part;
+    let networks = sight.networks().filter(|_| part.now().attached)?;
+    let scope = match subject {
+        Subject::Name { scope, .. } | Subject::Tasks { scope, .. } => scope,
+        Subject::Kubernetes { .. } => None,
+    };
+    // Where a stack is called so as well, that is the wider meaning.
+    let scope = scope.filter(|scope| within(part, scope) == (true, false));
+    let is_meant = |network: &&str| part.has(network) && scope.is_none_or(|scope| scope == *network);
+    Some(networks.into_iter().filter(is_meant).collect())
 }
 
 /// What several services answer together.

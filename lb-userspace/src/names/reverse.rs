@@ -39,5 +39,5 @@ impl Index {
 }
 
 fn key<'i>(owner: &&'i Owner) -> (&'i str, Option<usize>) {
-    (&owner.part.service.name, owner.task)
+    (&owner.part.name, owner.task)
 }

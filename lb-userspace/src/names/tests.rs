@@ -2,6 +2,7 @@
 
 mod many;
 mod naive;
+mod networks;
 mod ports;
 mod reverse;
 

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use dns::Subject;
 
 use super::index::{Claim, Index, Owner};
-use super::lookup::Finding;
+use super::lookup::{Finding, asked_from};
 use super::part::{Kind, Part};
 use super::visibility::Sight;
 use crate::model::{Endpoint, Standing};
@@ -45,16 +45,17 @@ pub fn note(client: IpAddr, sight: Sight<'_>, subject: Subject<'_>, finding: &Fi
             Finding::Hidden(claims) => (claims, true),
             Finding::Unknown => return,
         };
-        let told: Vec<_> = claims.iter().map(|claim| what(claim, subject)).collect();
+        let told = claims.iter().map(|claim| match hidden {
+            true => what(claim, subject),
+            false => what(claim, subject) + &from(claim, sight, subject),
+        });
+        let told: Vec<_> = told.collect();
         let mut words = told.join("; ");
         if hidden {
             words += "; not told to this client";
         }
         notes.borrow_mut().push(Note {
-            services: claims
-                .iter()
-                .map(|claim| claim.part.service.name.to_string())
-                .collect(),
+            services: claims.iter().map(|claim| claim.part.name.to_string()).collect(),
             words: format!("{words}; {}", whom(client, sight)),
             hidden,
         });
@@ -73,7 +74,7 @@ pub fn note_address(client: IpAddr, sight: Sight<'_>, address: IpAddr, index: &I
                 hidden: true,
             },
             Some(Owner { part, task, .. }) => {
-                let service = &part.service;
+                let service = &part.now().service;
                 let of = format!("{} (on {})", service.name, service.naming.networks.join(", "));
                 let whose = match task {
                     None => format!("a VIP of the service {of}"),
@@ -97,7 +98,7 @@ pub fn note_address(client: IpAddr, sight: Sight<'_>, address: IpAddr, index: &I
 }
 
 fn what(claim: &Claim, subject: Subject<'_>) -> String {
-    let service = &claim.part.service;
+    let service = &claim.part.now().service;
     let networks = service.naming.networks.join(", ");
     let of = |what: &str| format!("{what} {} (on {networks})", service.name);
     match (claim.kind, subject) {
@@ -121,8 +122,24 @@ fn what(claim: &Claim, subject: Subject<'_>) -> String {
     }
 }
 
+/// Which of its tasks' addresses are told, where that depends on who asks.
+fn from(claim: &Claim, sight: Sight<'_>, subject: Subject<'_>) -> String {
+    let now = claim.part.now();
+    let is_whole = !matches!(claim.kind, Kind::Task(_)) && !matches!(subject, Subject::Tasks { .. });
+    if !now.attached || is_whole && now.leads_to_vips() {
+        return String::new();
+    }
+    let Some(networks) = asked_from(claim, sight, subject) else {
+        return ", here where this node delivers, elsewhere on their networks".into();
+    };
+    match networks[..] {
+        [] => ", on no network with this client".into(),
+        ref shared => format!(", at their addresses on {}", shared.join(", ")),
+    }
+}
+
 fn whole(part: &Part) -> String {
-    let service = &part.service;
+    let service = &part.now().service;
     match (service.naming.endpoint, service.named_vips().count()) {
         (Endpoint::Dnsrr, _) => format!("endpoint dnsrr, {}", tasks(part)),
         (Endpoint::Vip, 0) if service.vips.is_empty() => format!("it has no VIP, {}", tasks(part)),
@@ -133,7 +150,7 @@ fn whole(part: &Part) -> String {
 }
 
 fn tasks(part: &Part) -> String {
-    let backends = &part.service.backends;
+    let backends = &part.now().service.backends;
     let count = |standing| backends.iter().filter(|task| task.standing == standing).count();
     match (count(Standing::Active), count(Standing::Warming)) {
         (0, 0) => format!("none of {} tasks takes connections", backends.len()),
@@ -143,14 +160,24 @@ fn tasks(part: &Part) -> String {
 }
 
 fn whom(client: IpAddr, sight: Sight<'_>) -> String {
-    let parts = match sight {
+    let (tasks, guest) = match sight {
         Sight::All => return format!("{client} is this node itself, which sees everything"),
-        Sight::Tasks([]) => return format!("{client} is no task on this node and sees default only"),
-        Sight::Tasks(parts) => parts,
+        Sight::Some { tasks: [], guest: [] } => {
+            return format!("{client} is no task on this node and sees default only");
+        }
+        Sight::Some { tasks: [], guest } => {
+            let networks = guest.join(", ");
+            return format!("{client} is a container on this node and no service's task (on {networks})");
+        }
+        Sight::Some { tasks, guest } => (tasks, guest),
     };
-    let of = parts.iter().map(|part| {
-        let naming = &part.service.naming;
-        format!("{} (on {})", part.service.name, naming.networks.join(", "))
+    let of = tasks.iter().map(|part| {
+        let networks = part.now().service.naming.networks.join(", ");
+        format!("{} (on {networks})", part.name)
     });
-    format!("{client} is a task of {}", of.collect::<Vec<_>>().join(" and "))
+    let of = of.collect::<Vec<_>>().join(" and ");
+    match guest {
+        [] => format!("{client} is a task of {of}"),
+        guest => format!("{client} is a task of {of}, and on {}", guest.join(", ")),
+    }
 }

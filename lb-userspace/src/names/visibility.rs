@@ -13,8 +13,13 @@ use crate::model::Naming;
 pub enum Sight<'i> {
     /// This node itself.
     All,
-    /// The networks of the services that the client is a task of, and the one that everybody sees.
-    Tasks(&'i [Arc<Part>]),
+    /// A container, or anybody: the network that everybody sees, and those it is on.
+    Some {
+        /// The services that it is a task of, with their networks.
+        tasks: &'i [Arc<Part>],
+        /// Networks of its own, where it is nobody's task.
+        guest: &'i [Arc<str>],
+    },
 }
 
 impl<'i> Sight<'i> {
@@ -24,17 +29,32 @@ impl<'i> Sight<'i> {
         if client.is_loopback() || own.contains(&client) {
             return Self::All;
         }
-        Self::Tasks(index.clients.get(&client))
+        Self::Some {
+            tasks: index.clients.get(&client),
+            guest: index.guests.get(&client).map_or(&[], |networks| networks),
+        }
     }
 
     pub fn network(self, network: &str) -> bool {
         match self {
             Self::All => true,
-            Self::Tasks(parts) => {
-                let mut on = parts.iter().flat_map(|part| &part.networks);
+            Self::Some { tasks, guest } => {
+                let mut on = tasks.iter().flat_map(|part| &part.networks).chain(guest);
                 network == Naming::PUBLIC || on.any(|known| **known == *network)
             }
         }
+    }
+
+    /// All that it is on, in lower case and without repeats; `None`: it is this node itself.
+    pub fn networks(self) -> Option<Vec<&'i str>> {
+        let Self::Some { tasks, guest } = self else {
+            return None;
+        };
+        let on = tasks.iter().flat_map(|part| &part.networks).chain(guest);
+        let mut on: Vec<&str> = on.map(|network| &**network).chain([Naming::PUBLIC]).collect();
+        on.sort_unstable();
+        on.dedup();
+        Some(on)
     }
 
     pub fn part(self, part: &Part) -> bool {

@@ -1,6 +1,6 @@
 //! The index against the snapshot itself, read from end to end for every question.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
 use dns::{Directory, Lookup, Reverse, Subject, Zone};
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::{select, subsequence};
 
 use super::{HERE, backend, ip, service, snapshot};
-use crate::model::{Backend, Endpoint, Naming, Service, Snapshot, Standing};
+use crate::model::{Attachment, Backend, Endpoint, Naming, Service, Snapshot, Standing};
 use crate::names::Names;
 
 const NETWORKS: [&str; 4] = [Naming::PUBLIC, "back", "front", "n.m"];
@@ -42,15 +42,23 @@ fn any_backend() -> impl Strategy<Value = Backend> {
     );
     let names = subsequence(&NAMES[..], 0..3);
     let addresses = subsequence(&ADDRESSES[..], 1..3);
+    let places = proptest::collection::vec((select(&NETWORKS[..]), select(&ADDRESSES[..])), 0..3);
     (
         select(&NAMES[..]),
         select(&[HERE, "node2"][..]),
-        addresses,
+        (addresses, places),
         names,
         standing,
     )
-        .prop_map(|(task, node, addresses, names, standing)| Backend {
+        .prop_map(|(task, node, (addresses, places), names, standing)| Backend {
             names: names.into_iter().map(Into::into).collect(),
+            attachments: places
+                .into_iter()
+                .map(|(network, address)| Attachment {
+                    network: network.into(),
+                    address: ip(address),
+                })
+                .collect(),
             ..backend(task, node, &addresses, standing)
         })
 }
@@ -76,8 +84,20 @@ fn any_service() -> impl Strategy<Value = Service> {
     )
 }
 
+fn any_guests() -> impl Strategy<Value = BTreeMap<IpAddr, std::sync::Arc<[std::sync::Arc<str>]>>> {
+    let networks = subsequence(&NETWORKS[..], 0..3);
+    let networks = networks.prop_map(|networks| networks.into_iter().map(Into::into).collect());
+    let clients = select(&CLIENTS[..]).prop_map(ip);
+    proptest::collection::btree_map(clients, networks, 0..3)
+}
+
 fn same(one: &str, other: &str) -> bool {
     one.eq_ignore_ascii_case(other)
+}
+
+fn known_by(backend: &Backend) -> BTreeSet<IpAddr> {
+    let places = backend.attachments.iter().map(|place| place.address);
+    backend.addresses.iter().copied().chain(places).collect()
 }
 
 /// What a client sees, found by reading everything.
@@ -92,10 +112,12 @@ impl<'s> Naive<'s> {
         let mut networks = BTreeSet::from([Naming::PUBLIC]);
         for service in snapshot.services.values() {
             let mut here = service.backends.iter().filter(|backend| &*backend.node == HERE);
-            if here.any(|backend| backend.addresses.contains(&client)) {
+            if here.any(|backend| known_by(backend).contains(&client)) {
                 networks.extend(service.naming.networks.iter().map(|network| &**network));
             }
         }
+        let guest = snapshot.guests.get(&client).into_iter();
+        networks.extend(guest.flat_map(|of| of.iter()).map(|network| &**network));
         Self {
             snapshot,
             all: client.is_loopback() || client == own,
@@ -123,25 +145,50 @@ impl<'s> Naive<'s> {
         (network || stack).then(|| on_network || stack && self.sees(service))
     }
 
-    fn tasks(service: &Service) -> BTreeSet<IpAddr> {
+    /// Where a task is found by this client, who asked within a scope.
+    fn places(&self, service: &Service, backend: &Backend, scope: Option<&str>) -> Vec<IpAddr> {
+        let on = |network: &str| {
+            let stack = service.naming.stack.as_deref();
+            let narrow = scope.is_some_and(|scope| {
+                service.naming.networks.iter().any(|network| &**network == scope)
+                    && !stack.is_some_and(|stack| same(stack, scope))
+            });
+            let of_service = service.naming.networks.iter().any(|known| **known == *network);
+            of_service && self.networks.contains(network) && (!narrow || scope == Some(network))
+        };
+        let places = backend.attachments.iter();
+        match backend.attachments.is_empty() || self.all && &*backend.node == HERE {
+            true => backend.addresses.clone(),
+            false => places
+                .filter(|place| self.all || on(&place.network))
+                .map(|place| place.address)
+                .collect(),
+        }
+    }
+
+    fn tasks(&self, service: &Service, scope: Option<&str>) -> BTreeSet<IpAddr> {
         let of = |standing| {
             let backends = service
                 .backends
                 .iter()
                 .filter(move |backend| backend.standing == standing);
             backends
-                .flat_map(|backend| backend.addresses.iter().copied())
+                .flat_map(|backend| self.places(service, backend, scope))
                 .collect::<BTreeSet<_>>()
         };
         let active = of(Standing::Active);
-        if active.is_empty() {
+        if service
+            .backends
+            .iter()
+            .all(|backend| backend.standing != Standing::Active)
+        {
             of(Standing::Warming)
         } else {
             active
         }
     }
 
-    fn whole(service: &Service) -> BTreeSet<IpAddr> {
+    fn whole(&self, service: &Service, scope: Option<&str>) -> BTreeSet<IpAddr> {
         let mut addresses = service.backends.iter().flat_map(|backend| &backend.addresses);
         let families: BTreeSet<_> = addresses.by_ref().map(IpAddr::is_ipv4).collect();
         let vips = service.vips.iter().copied();
@@ -149,7 +196,7 @@ impl<'s> Naive<'s> {
             .filter(|vip| service.backends.is_empty() || families.contains(&vip.is_ipv4()))
             .collect();
         match service.naming.endpoint == Endpoint::Dnsrr || vips.is_empty() {
-            true => Self::tasks(service),
+            true => self.tasks(service, scope),
             false => vips,
         }
     }
@@ -162,7 +209,7 @@ impl<'s> Naive<'s> {
                 owners.push((true, self.sees(service)));
             }
             for backend in &service.backends {
-                if backend.addresses.contains(&address) {
+                if known_by(backend).contains(&address) {
                     owners.push((&*backend.node == HERE, self.sees(service)));
                 }
             }
@@ -185,10 +232,10 @@ impl<'s> Naive<'s> {
             };
             let mut claims = Vec::new();
             if same(&service.name, name) {
-                claims.push((0, Self::whole(service)));
+                claims.push((0, self.whole(service, scope)));
             }
             if service.naming.aliases.iter().any(|alias| same(alias, name)) {
-                claims.push((1, Self::whole(service)));
+                claims.push((1, self.whole(service, scope)));
             }
             for backend in &service.backends {
                 if backend
@@ -198,8 +245,8 @@ impl<'s> Naive<'s> {
                     .any(|known| same(known, name))
                 {
                     let shown = matches!(backend.standing, Standing::Active | Standing::Warming);
-                    let addresses = backend.addresses.iter().copied().filter(|_| shown);
-                    claims.push((2, addresses.collect()));
+                    let addresses = self.places(service, backend, scope).into_iter();
+                    claims.push((2, addresses.filter(|_| shown).collect()));
                 }
             }
             hidden |= !seen && !claims.is_empty();
@@ -233,13 +280,15 @@ proptest! {
     /// Over several snapshots, each made of the index before it.
     #[test]
     fn the_index_says_what_the_snapshot_does(
-        pictures in proptest::collection::vec(proptest::collection::vec(any_service(), 0..4), 1..4)
+        pictures in proptest::collection::vec((proptest::collection::vec(any_service(), 0..4), any_guests()), 1..4)
     ) {
         let names = Names::new(HERE, [], false);
         let own = ip("192.0.2.11");
         names.own.store(std::sync::Arc::new([own].into()));
-        for (services, generation) in pictures.into_iter().zip(1..) {
-            let snapshot = snapshot(generation, services);
+        for ((services, guests), generation) in pictures.into_iter().zip(1..) {
+            let mut snapshot = Snapshot::clone(&snapshot(generation, services));
+            snapshot.guests = guests;
+            let snapshot = std::sync::Arc::new(snapshot);
             names.show(&snapshot);
             for client in CLIENTS {
                 let naive = Naive::new(&snapshot, ip(client), own);
