@@ -1,0 +1,315 @@
+//! What is known of the engine, kept between its answers, and the picture that is made of it.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::mem;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State, NetworkInspect, SystemInfo};
+use tokio::time::Instant;
+
+use super::events::TASK;
+use super::local::{Container, Health, Joined, Local, Membership, Run};
+use super::stopping;
+use super::translate::{self, Inspected, Networks};
+
+/// The bridge that tasks of a swarm have beside their overlay networks, for what leads out of these.
+pub const GATEWAY: &str = "docker_gwbridge";
+
+#[derive(Default)]
+pub struct Book {
+    swarm: Option<Membership>,
+    root: PathBuf,
+    entries: BTreeMap<Arc<str>, Entry>,
+    /// Places on [`GATEWAY`], by container.
+    gateways: BTreeMap<Arc<str>, Joined>,
+    /// Containers on the network of another one, whose picture changes with that one's.
+    borrowers: BTreeSet<Arc<str>>,
+    /// What the next picture has anew.
+    stale: BTreeSet<Arc<str>>,
+    picture: Arc<Local>,
+}
+
+struct Entry {
+    inspected: Inspected,
+    /// Told to end, and granted time until then.
+    stop: Option<Instant>,
+}
+
+impl Book {
+    /// What the engine says of itself.
+    pub fn identify(&mut self, info: &SystemInfo) {
+        self.swarm = translate::membership(info);
+        if let Some(root) = info.docker_root_dir.as_deref().filter(|root| !root.is_empty()) {
+            self.root = root.into();
+        }
+    }
+
+    pub fn is_in_swarm(&self) -> bool {
+        self.swarm.is_some()
+    }
+
+    pub fn is_task(&self, id: &str) -> bool {
+        self.entries.get(id).is_some_and(Entry::is_task)
+    }
+
+    pub fn knows(&self, id: &str) -> bool {
+        self.entries.contains_key(id)
+    }
+
+    /// A container as it is now.
+    pub fn learn(&mut self, inspected: Inspected) {
+        let id = Arc::clone(&inspected.container.id);
+        let before = self.entries.remove(&id);
+        // One that was started again has not been told to end, and one that does not run needs no telling.
+        let runs = matches!(inspected.container.run, Run::Running | Run::Paused);
+        let stop = before
+            .filter(|before| runs && before.inspected.started == inspected.started)
+            .and_then(|before| before.stop);
+        if inspected.borrows.is_some() {
+            self.borrowers.insert(Arc::clone(&id));
+        } else {
+            self.borrowers.remove(&id);
+        }
+        self.stale.insert(Arc::clone(&id));
+        self.entries.insert(id, Entry { inspected, stop });
+    }
+
+    /// A container that the engine has no more.
+    pub fn forget(&mut self, id: &str) {
+        if let Some((id, _)) = self.entries.remove_entry(id) {
+            self.borrowers.remove(&id);
+            self.gateways.remove(&id);
+            self.stale.insert(id);
+        }
+    }
+
+    /// A container has been sent a signal.
+    pub fn signal(&mut self, id: &str, signal: &str, now: Instant) {
+        let Some((id, entry)) = self
+            .entries
+            .get_key_value(id)
+            .map(|(id, _)| Arc::clone(id))
+            .and_then(|id| {
+                let entry = self.entries.get_mut(&id)?;
+                Some((id, entry))
+            })
+        else {
+            return;
+        };
+        if stopping::ends(signal, entry.inspected.stop_signal.as_deref()) {
+            let granted = entry.inspected.stop_timeout.min(Duration::from_secs(24 * 3600));
+            entry.stop = Some(now + granted + stopping::GRACE);
+            self.stale.insert(id);
+        }
+    }
+
+    /// Who still runs although its time is over has made nothing of the signal.
+    pub fn expire(&mut self, now: Instant) {
+        for (id, entry) in &mut self.entries {
+            if entry.stop.is_some_and(|until| until <= now) {
+                entry.stop = None;
+                self.stale.insert(Arc::clone(id));
+            }
+        }
+    }
+
+    pub fn next_expiry(&self) -> Option<Instant> {
+        self.entries.values().filter_map(|entry| entry.stop).min()
+    }
+
+    /// Who is on [`GATEWAY`], and where.
+    pub fn bridge(&mut self, network: Option<NetworkInspect>) {
+        let containers = network.and_then(|network| network.containers).unwrap_or_default();
+        let place = |(id, place): (String, bollard::models::EndpointResource)| {
+            let addresses = [place.ipv4_address, place.ipv6_address].into_iter().flatten();
+            let joined = Joined {
+                addresses: addresses
+                    .filter_map(|address| translate::bare(&address))
+                    .collect(),
+                aliases: Vec::new(),
+                gateway: true,
+                priority: 0,
+            };
+            (Arc::from(id), joined)
+        };
+        let gateways: BTreeMap<Arc<str>, Joined> = containers.into_iter().map(place).collect();
+        let before = mem::replace(&mut self.gateways, gateways);
+        let changed = self
+            .entries
+            .keys()
+            .filter(|id| before.get(*id) != self.gateways.get(*id));
+        self.stale.extend(changed.cloned());
+    }
+
+    /// Whether a running task has no place on [`GATEWAY`] yet although it may need one.
+    pub fn lacks_gateway(&self) -> bool {
+        let lacks = |(id, entry): (&Arc<str>, &Entry)| {
+            let container = &entry.inspected.container;
+            entry.is_task()
+                && container.run == Run::Running
+                && !container.host
+                && !self.gateways.contains_key(id)
+        };
+        self.entries.iter().any(lacks)
+    }
+
+    /// Whether the engine's list says of a container what is known of it.
+    pub fn agrees(&self, listed: &ContainerSummary) -> bool {
+        let Some(entry) = listed.id.as_deref().and_then(|id| self.entries.get(id)) else {
+            return false;
+        };
+        let Inspected {
+            container, borrows, ..
+        } = &entry.inspected;
+        let named = |name: &String| name.trim_start_matches('/') == &*container.name;
+        let networks = listed
+            .network_settings
+            .as_ref()
+            .and_then(|settings| settings.networks.as_ref());
+        let listed_networks = networks.map(translate::addresses).unwrap_or_default();
+        let known: Networks = container
+            .networks
+            .iter()
+            .map(|(name, joined)| (Arc::clone(name), joined.addresses.clone()))
+            .collect();
+        listed
+            .names
+            .as_ref()
+            .is_none_or(|names| names.is_empty() || names.iter().any(named))
+            && same_run(listed.state, container.run)
+            && same_health(
+                listed.status.as_deref().unwrap_or_default(),
+                container.health.as_ref(),
+            )
+            && (borrows.is_some() || listed_networks == known)
+    }
+
+    /// What is not in a complete list is gone.
+    pub fn keep_only(&mut self, listed: &HashSet<&str>) {
+        let gone: Vec<Arc<str>> = self
+            .entries
+            .keys()
+            .filter(|id| !listed.contains(&***id))
+            .cloned()
+            .collect();
+        for id in gone {
+            self.forget(&id);
+        }
+    }
+
+    /// The next picture, where it differs from the one before. It shares with that what is the same.
+    pub fn picture(&mut self) -> Option<Arc<Local>> {
+        let stale = mem::take(&mut self.stale);
+        let mut containers = None;
+        let borrowers: Vec<Arc<str>> = if stale.is_empty() {
+            Vec::new()
+        } else {
+            self.borrowers.iter().cloned().collect()
+        };
+        for id in stale.into_iter().chain(borrowers) {
+            let next = self.entries.get(&id).map(|entry| self.shown(entry));
+            let before = self.picture.containers.get(&id);
+            if next.as_ref() == before.map(Arc::as_ref) {
+                continue;
+            }
+            let containers = containers.get_or_insert_with(|| self.picture.containers.clone());
+            match next {
+                Some(next) => containers.insert(id, Arc::new(next)),
+                None => containers.remove(&id),
+            };
+        }
+        let same = containers.is_none() && self.picture.swarm == self.swarm && self.picture.root == self.root;
+        if same {
+            return None;
+        }
+        self.picture = Arc::new(Local {
+            swarm: self.swarm.clone(),
+            root: self.root.clone(),
+            containers: containers.unwrap_or_else(|| self.picture.containers.clone()),
+        });
+        Some(Arc::clone(&self.picture))
+    }
+
+    /// A container with what others know of it.
+    fn shown(&self, entry: &Entry) -> Container {
+        let mut container = entry.inspected.container.clone();
+        container.stopping |= entry.stop.is_some();
+        if let Some(joined) = self.gateways.get(&container.id) {
+            container
+                .networks
+                .entry(GATEWAY.into())
+                .or_insert_with(|| joined.clone());
+        }
+        if let Some(lender) = entry
+            .inspected
+            .borrows
+            .as_deref()
+            .and_then(|lender| self.find(lender))
+        {
+            let lent = self
+                .gateways
+                .get(&lender.id)
+                .map(|joined| (Arc::from(GATEWAY), joined));
+            let networks = lender
+                .networks
+                .iter()
+                .map(|(name, joined)| (Arc::clone(name), joined));
+            // Its aliases are the lender's own.
+            let networks = networks.chain(lent).map(|(name, joined)| {
+                (
+                    name,
+                    Joined {
+                        aliases: Vec::new(),
+                        ..joined.clone()
+                    },
+                )
+            });
+            container.networks = networks.collect();
+            container.host = lender.host;
+        }
+        container
+    }
+
+    /// By id, or by name as it is written in a configuration.
+    fn find(&self, lender: &str) -> Option<&Container> {
+        let by_id = self.entries.get(lender);
+        let entry = by_id.or_else(|| {
+            self.entries
+                .values()
+                .find(|entry| &*entry.inspected.container.name == lender)
+        })?;
+        Some(&entry.inspected.container)
+    }
+}
+
+impl Entry {
+    fn is_task(&self) -> bool {
+        self.inspected.container.labels.contains_key(TASK)
+    }
+}
+
+fn same_run(state: Option<State>, run: Run) -> bool {
+    match state {
+        Some(State::RUNNING | State::STOPPING) => run == Run::Running,
+        Some(State::PAUSED) => run == Run::Paused,
+        Some(State::RESTARTING) => run == Run::Restarting,
+        Some(State::CREATED) => run == Run::Created,
+        Some(State::EXITED | State::REMOVING | State::DEAD) => run == Run::Ended,
+        Some(State::EMPTY) | None => true,
+    }
+}
+
+/// Engines write health into the words for people: `Up 3 seconds (health: starting)`.
+fn same_health(status: &str, health: Option<&Health>) -> bool {
+    if status.ends_with("(healthy)") {
+        health == Some(&Health::Healthy)
+    } else if status.ends_with("(unhealthy)") {
+        matches!(health, Some(Health::Unhealthy(_)))
+    } else if status.ends_with("(health: starting)") {
+        health == Some(&Health::Starting)
+    } else {
+        true
+    }
+}
