@@ -1,10 +1,32 @@
-//! Builds the packet programs (crate `lb-ebpf`) for the BPF machine, to be embedded by `plane::ebpf`.
+//! Builds the packet programs (crate `lb-ebpf`) for the BPF machine, to be embedded by `plane::ebpf`, and the messages of
+//! `proto/` for `source::stream`.
 
 fn main() -> anyhow::Result<()> {
     println!("cargo:rerun-if-changed=build.rs");
+    messages::build()?;
     #[cfg(feature = "ebpf")]
     programs::build()?;
     Ok(())
+}
+
+mod messages {
+    use anyhow::Result;
+
+    const FILE: &str = "mesh.proto";
+    const DIRECTORY: &str = "proto";
+
+    /// A compiler of its own reads the file: no machine needs protoc.
+    pub fn build() -> Result<()> {
+        println!("cargo:rerun-if-changed={DIRECTORY}");
+        let files = protox::compile([FILE], [DIRECTORY])?;
+        tonic_prost_build::configure()
+            // Connections are made and taken by `source::stream`, with certificates that change.
+            .build_transport(false)
+            // Bodies of updates are shared by all followers.
+            .bytes(".portico.mesh.v1.Update")
+            .compile_fds(files)?;
+        Ok(())
+    }
 }
 
 #[cfg(feature = "ebpf")]

@@ -5,6 +5,8 @@ use std::time::SystemTime;
 
 pub mod engine;
 pub mod file;
+pub mod kept;
+pub mod stream;
 
 /// How a source is doing, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq)]

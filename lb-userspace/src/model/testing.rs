@@ -1,4 +1,6 @@
-//! Small clusters for tests, and a generator of them.
+//! Small clusters for tests, and generators of them.
+
+mod rich;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -11,6 +13,8 @@ use super::{
     Affinity, Desired, DesiredBackend, DesiredNode, DesiredService, Frontend, HealthCheck, Naming, Probe,
     Protocol, Readiness, Stamps,
 };
+
+pub use rich::any_rich_desired;
 
 pub fn node(last: u8) -> DesiredNode {
     DesiredNode {
