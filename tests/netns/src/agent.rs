@@ -112,6 +112,9 @@ impl Cluster {
                 "---- {node}'s agent, the end of its log:\n{}",
                 self.log_end(&node)
             );
+            if self.state.engines {
+                eprintln!("---- its engine's:\n{}", self.engine_log_end(&node));
+            }
             if let Ok(status) = self.portico(&node, &["status"]) {
                 eprintln!("---- its status:\n{status}");
             }
@@ -146,14 +149,17 @@ impl Cluster {
             let given = self.state.configuration.lines().any(|line| line.trim() == table);
             if given { String::new() } else { text }
         };
+        let source = if self.state.engines {
+            format!("[sources.docker]\nsocket = {:?}\n", self.engine_socket(node))
+        } else {
+            format!("[sources.file]\npath = {:?}\n", self.services_file(node))
+        };
         format!(
             r#"node = "{node}"
 mode = "{mode}"
 interfaces = [{uplinks}]
 
-[sources.file]
-path = {services:?}
-
+{source}
 [cluster]
 secret = {secret:?}
 
@@ -166,11 +172,11 @@ runtime = {directory:?}
 {more}"#,
             mode = self.state.mode.as_deref().unwrap_or("auto"),
             uplinks = uplinks.join(", "),
-            services = self.services_file(node),
+            source = own("[sources.docker]", source),
             prefix = self.state.prefix,
             secret = self.secret(),
             cgroup = own("[cgroup]", cgroup),
-            names = own("[dns]", names::configuration()),
+            names = own("[dns]", names::configuration(&self.state)),
             more = self.state.configuration,
         )
     }

@@ -78,6 +78,18 @@ impl Builder {
         self
     }
 
+    /// A container engine on every node, started before its agent: what it runs is what the agents serve.
+    pub fn engines(mut self) -> Self {
+        self.state.engines = true;
+        self
+    }
+
+    /// Sets a key of every engine's `daemon.json`, as `("live-restore", true)`.
+    pub fn engine(mut self, key: &str, value: impl Into<serde_json::Value>) -> Self {
+        self.state.engine.insert(key.to_owned(), value.into());
+        self.engines()
+    }
+
     /// Adds lines to every agent's configuration. Tables only: top-level keys are the lab's.
     pub fn configuration(mut self, lines: &str) -> Self {
         self.state.configuration.push_str(lines);
@@ -119,6 +131,7 @@ impl Builder {
                 draining: false,
                 dead: false,
                 agent: None,
+                engine: None,
             };
             state.nodes.insert(format!("node{index}"), node);
         }
@@ -158,6 +171,9 @@ impl Cluster {
             }
         }
         self.publish()?;
+        if self.state.engines {
+            self.start_engines()?;
+        }
         if self.state.mode.is_some() {
             for node in self.nodes() {
                 self.start_agent(&node)?;

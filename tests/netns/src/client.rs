@@ -1,11 +1,13 @@
 //! Clients, run inside the client's namespace (or any other): they count what a person would complain about.
 
+pub mod asker;
 pub mod geneve;
 pub mod http;
 pub mod idle;
 pub mod load;
 pub mod raw;
 pub mod report;
+pub mod resolver;
 pub mod udp;
 
 use std::net::{IpAddr, SocketAddr};

@@ -9,6 +9,7 @@ pub mod builder;
 pub mod cgroup;
 pub mod client;
 pub mod cluster;
+pub mod engine;
 pub mod lag;
 pub mod names;
 pub mod namespace;

@@ -37,11 +37,15 @@ pub fn server(state: &State, place: &str) -> Option<Ipv4Addr> {
 }
 
 /// What an agent is told about names; `upstreams` is the router.
-pub(crate) fn configuration() -> String {
+pub(crate) fn configuration(state: &State) -> String {
+    let upstream = address::router(0).v4;
+    if state.engines {
+        // An engine makes bridges as it likes. What its containers ask its own resolver goes to the agent.
+        return format!("[dns]\nlisten = [\"{LOCAL}:53\"]\nupstreams = [\"{upstream}\"]\nintercept = true\n");
+    }
     format!(
-        "[dns]\nlisten = [\"{LOCAL}:53\", \"{}:53\"]\nupstreams = [\"{}\"]\n",
+        "[dns]\nlisten = [\"{LOCAL}:53\", \"{}:53\"]\nupstreams = [\"{upstream}\"]\n",
         address::BRIDGE.v4,
-        address::router(0).v4
     )
 }
 

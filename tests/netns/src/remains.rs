@@ -105,7 +105,7 @@ impl Traces {
         left.extend(mounts.filter(own).map(|line| format!("mount {line}")));
         let pins = now.pins.difference(&self.machine.pins);
         left.extend(pins.map(|name| format!("pin {BPFFS}/{name}")));
-        let cgroups = cgroup::directory(&self.prefix).filter(|path| path.exists());
+        let cgroups = cgroup::directories(&self.prefix).into_iter();
         left.extend(cgroups.map(|path| format!("cgroup {}", path.display())));
         if directory.exists() {
             left.push(format!("files in {}", directory.display()));

@@ -86,6 +86,7 @@ mod tests {
                 draining: true,
                 dead: false,
                 agent: None,
+                engine: None,
             },
         );
         state

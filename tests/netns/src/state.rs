@@ -30,6 +30,12 @@ pub struct State {
     pub tasks: BTreeMap<String, Task>,
     /// A services file given by a person, in place of the one made from the above.
     pub file: Option<String>,
+    /// Container engines on the nodes: their tasks are what the agents serve, in place of a services file.
+    #[serde(default)]
+    pub engines: bool,
+    /// Keys added to every engine's `daemon.json`.
+    #[serde(default)]
+    pub engine: serde_json::Map<String, serde_json::Value>,
     /// How many tasks of each name there were: a new one is never taken for an old one.
     pub instances: BTreeMap<String, u32>,
 }
@@ -42,6 +48,8 @@ pub struct Node {
     /// Its wires are cut and its processes dead.
     pub dead: bool,
     pub agent: Option<Process>,
+    #[serde(default)]
+    pub engine: Option<Process>,
 }
 
 impl Node {

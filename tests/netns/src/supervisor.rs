@@ -20,7 +20,7 @@ use nix::unistd::{Pid, setsid};
 
 use crate::namespace::Namespace;
 use crate::state::{HOME, directory};
-use crate::{cgroup, tool, wait};
+use crate::{cgroup, engine, tool, wait};
 
 /// Where agents find bpffs.
 pub const BPFFS: &str = "/sys/fs/bpf";
@@ -124,12 +124,15 @@ pub fn sweep(prefix: &str) -> Result<()> {
         return Ok(());
     }
     remove(&names(prefix))?;
+    cgroup::end(prefix)?;
     cgroup::remove(prefix)?;
     fs::remove_dir_all(directory(prefix))
         .with_context(|| format!("cannot remove {}", directory(prefix).display()))?;
     names::release();
     // Only where it is empty.
-    let _ = fs::remove_dir(HOME);
+    if fs::remove_dir(HOME).is_ok() {
+        engine::uncover();
+    }
     Ok(())
 }
 

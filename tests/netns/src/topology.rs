@@ -86,8 +86,11 @@ pub fn build(state: &State) -> Result<()> {
             // As on a machine with two DHCP leases: both lead everywhere, the first is preferred.
             lines.extend(default_route(address::router(number), 100 * (number + 1)));
         }
-        lines.push("link add docker0 type bridge mcast_snooping 0".into());
-        lines.extend(device_lines("docker0", address::BRIDGE, [16, 64]));
+        // An engine makes its own.
+        if !state.engines {
+            lines.push("link add docker0 type bridge mcast_snooping 0".into());
+            lines.extend(device_lines("docker0", address::BRIDGE, [16, 64]));
+        }
         tool::ip(Some(namespace.name()), &lines)?;
     }
     if !state.offloads {

@@ -254,6 +254,7 @@ fn the_agents_file_source_understands_the_labs_file() {
                 draining: index == 2,
                 dead: false,
                 agent: None,
+                engine: None,
             },
         );
     }

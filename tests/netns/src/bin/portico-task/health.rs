@@ -1,4 +1,6 @@
-//! Health, switched by a file from outside.
+//! Health, switched by a file from outside, or by the program itself inside a container.
+
+use std::path::Path;
 
 use http_body_util::Full;
 use hyper::body::Bytes;
@@ -6,8 +8,12 @@ use hyper::{Response, StatusCode};
 
 use crate::Identity;
 
+/// Where a container keeps that it is sick.
+pub const SICK: &str = "/sick";
+
 pub fn answer(identity: &Identity) -> Response<Full<Bytes>> {
-    let sick = identity.health_file.as_ref().is_some_and(|file| file.exists());
+    let file = identity.health_file.as_deref().unwrap_or(Path::new(SICK));
+    let sick = file.exists();
     let (status, words) = if sick {
         (StatusCode::SERVICE_UNAVAILABLE, "sick\n")
     } else {

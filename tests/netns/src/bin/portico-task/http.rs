@@ -72,9 +72,9 @@ async fn answer(
         tokio::time::sleep(Duration::from_millis(milliseconds as u64)).await;
     }
     let said = serde_json::json!({
-        "service": identity.service,
-        "task": identity.task,
-        "node": identity.node,
+        "service": identity.service.as_deref().unwrap_or_default(),
+        "task": identity.task(),
+        "node": identity.node.as_deref().unwrap_or_default(),
         "client": client.ip().to_string(),
         "port": client.port(),
         "received": body.len(),

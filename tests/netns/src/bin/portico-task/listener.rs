@@ -4,11 +4,13 @@ use std::net::{Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use anyhow::Result;
 use socket2::{Domain, Protocol, SockFilter, SockRef, Socket, Type};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, timeout};
 
 /// A listener for both families.
 pub fn bind(port: u16) -> Result<TcpListener> {
@@ -23,9 +25,11 @@ pub fn bind(port: u16) -> Result<TcpListener> {
 
 /// Serves connections until told to stop, then closes the listener and waits for the connections to end. Gives the
 /// number of connections that closing cost, exactly: those that waited to be accepted, and handshakes under way, whose
-/// clients have been promised a connection. Both kinds of client are reset.
+/// clients have been promised a connection. Both kinds of client are reset, unless the listener is polite and waits for
+/// them.
 pub async fn serve<F>(
     listener: TcpListener,
+    polite: bool,
     mut stopping: watch::Receiver<bool>,
     handle: impl Fn(TcpStream, SocketAddr) -> F,
 ) -> u32
@@ -53,7 +57,18 @@ where
             _ = async { drop(stopping.wait_for(|stop| *stop).await) } => break,
         }
     }
-    freeze(&listener);
+    if polite {
+        filter(&listener, &NO_SYN);
+        let end = Instant::now() + POLITENESS;
+        while waiting(&listener) + promised(&listener) > 0 && Instant::now() < end {
+            if let Ok(Ok((stream, client))) = timeout(Duration::from_millis(5), listener.accept()).await {
+                start(stream, client);
+            }
+        }
+    }
+    // From here on the kernel drops what comes for the listener, so that what is counted stays what it is until it closes.
+    // Clients send again after a second at the earliest.
+    filter(&listener, &NOTHING);
     let lost = waiting(&listener) + promised(&listener);
     drop(listener);
     while open.0.load(Ordering::Relaxed) > 0 {
@@ -62,12 +77,28 @@ where
     lost
 }
 
-/// From here on the kernel drops what comes for the listener, so that what is counted stays what it is until it closes.
-/// Clients send again after a second at the earliest.
-fn freeze(listener: &TcpListener) {
-    // Classic BPF (socket(7), SO_ATTACH_FILTER): return 0, which keeps no byte of any packet.
-    let nothing = SockFilter::new((libc::BPF_RET | libc::BPF_K) as u16, 0, 0, 0);
-    if let Err(error) = SockRef::from(listener).attach_filter(&[nothing]) {
+const fn instruction(code: u32, jumps: [u8; 2], value: u32) -> SockFilter {
+    SockFilter::new(code as u16, jumps[0], jumps[1], value)
+}
+
+/// Classic BPF (socket(7), SO_ATTACH_FILTER): keeps no byte of any packet.
+const NOTHING: [SockFilter; 1] = [instruction(libc::BPF_RET, [0, 0], 0)];
+
+/// Keeps every segment but those with SYN and without ACK: byte 13 of the TCP header has the flags. Nobody begins, whoever
+/// has begun may go on.
+const NO_SYN: [SockFilter; 5] = [
+    instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, [0, 0], 13),
+    instruction(libc::BPF_ALU | libc::BPF_AND, [0, 0], 0x12),
+    instruction(libc::BPF_JMP | libc::BPF_JEQ, [0, 1], 0x02),
+    instruction(libc::BPF_RET, [0, 0], 0),
+    instruction(libc::BPF_RET, [0, 0], u32::MAX),
+];
+
+/// How long a polite listener waits for clients in the middle of a handshake.
+const POLITENESS: Duration = Duration::from_secs(3);
+
+fn filter(listener: &TcpListener, program: &[SockFilter]) {
+    if let Err(error) = SockRef::from(listener).attach_filter(program) {
         eprintln!("the listener goes on while it is counted: {error}");
     }
 }

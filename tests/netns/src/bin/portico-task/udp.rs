@@ -26,7 +26,7 @@ pub async fn serve(identity: Arc<Identity>, socket: UdpSocket) {
         let Ok((length, client)) = socket.recv_from(&mut buffer).await else {
             continue;
         };
-        let mut said = format!("task={} client={} ", identity.task, plain(client).ip()).into_bytes();
+        let mut said = format!("task={} client={} ", identity.task(), plain(client).ip()).into_bytes();
         said.extend_from_slice(&buffer[..length]);
         let _ = socket.send_to(&said, client).await;
     }
