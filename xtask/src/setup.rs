@@ -43,6 +43,21 @@ const TOOLS: &[(&str, &str)] = &[
     ("unbound", "another one"),
 ];
 
+/// Packages that only the tests with container engines run.
+const ENGINES: &[(&str, &str)] = &[
+    (
+        "docker.io",
+        "the container engine; where systemd runs, installing it starts one for the whole machine, which no test uses",
+    ),
+    ("iptables", "what the engine writes its rules with"),
+    ("docker-compose", "projects of several containers"),
+];
+
+/// Installs what the tests with container engines need: nobody else needs an engine on the machine.
+pub fn engines() -> Result<()> {
+    packages::install(ENGINES)
+}
+
 /// Installs what is missing and says what and why before it does.
 pub fn setup(talk: Talk) -> Result<()> {
     packages::install(TOOLS)?;

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::Result;
 use clap::ValueEnum;
 
+use crate::fixed::{self, Profile};
 use crate::run::{cargo, line, run};
-use crate::setup::{Talk, setup};
+use crate::setup::{Talk, engines, setup};
 
 /// A part of the tests that can be run alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -24,6 +25,8 @@ pub enum Part {
     Netns,
     /// The lab's guided run, as `cargo xtask lab` has it: every claim must hold.
     Lab,
+    /// Real container engines on the nodes of the virtual cluster.
+    Docker,
 }
 
 /// Sets up and runs the parts given, or all of them; stops at the first failure, and says how long each step took.
@@ -39,10 +42,13 @@ pub fn test(parts: &[Part], arguments: &[String]) -> Result<()> {
     for (number, &part) in parts.iter().enumerate() {
         let built = parts[..number].contains(&Part::Unit);
         steps.extend(
-            part.commands(arguments, built)
+            part.commands(arguments, built)?
                 .into_iter()
                 .map(|step| (part, step)),
         );
+    }
+    if parts.contains(&Part::Docker) {
+        engines()?;
     }
     let count = steps.len();
     let mut done = Vec::new();
@@ -77,7 +83,7 @@ fn summary(done: &[(Duration, String)], all: Duration, outcome: &str) -> String 
 
 impl Part {
     /// `built`: the agent has been built for an earlier part.
-    fn commands(self, arguments: &[String], built: bool) -> Vec<Command> {
+    fn commands(self, arguments: &[String], built: bool) -> Result<Vec<Command>> {
         let tests = |what: &[&str]| {
             let mut command = cargo(&[&["test"], what].concat());
             if !arguments.is_empty() {
@@ -85,7 +91,7 @@ impl Part {
             }
             command
         };
-        match self {
+        Ok(match self {
             Self::Fmt => vec![cargo(&["fmt", "--all", "--check"])],
             Self::Clippy => {
                 let deny = ["--", "-D", "warnings"];
@@ -101,7 +107,9 @@ impl Part {
                     &deny,
                 ]
                 .concat();
-                vec![cargo(&all), cargo(&bare)]
+                // Not among "all targets": it is no part of `cargo test`.
+                let engines = [&["clippy", "--package", "netns", "--test", "docker"][..], &deny].concat();
+                vec![cargo(&all), cargo(&bare), cargo(&engines)]
             }
             Self::Doc => {
                 let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
@@ -129,7 +137,14 @@ impl Part {
                 let guided = ["--", "--prefix", "portico-guided"];
                 vec![cargo(&build), cargo(&[&run[..], &guided].concat())]
             }
-        }
+            Self::Docker => {
+                // Containers have nothing but the program itself.
+                let task = fixed::builder(&fixed::host()?, &[("netns", "portico-task")], Profile::Dev);
+                let agent = (!built).then(|| cargo(&["build", "--package", "lb-userspace"]));
+                let tests = tests(&["--package", "netns", "--test", "docker", "--no-fail-fast"]);
+                [task].into_iter().chain(agent).chain([tests]).collect()
+            }
+        })
     }
 
     fn name(self) -> String {
@@ -164,7 +179,14 @@ mod tests {
 
     #[test]
     fn the_agent_is_built_once() {
-        let lines = |built| -> Vec<String> { Part::Netns.commands(&[], built).iter().map(line).collect() };
+        let lines = |built| -> Vec<String> {
+            Part::Netns
+                .commands(&[], built)
+                .unwrap()
+                .iter()
+                .map(line)
+                .collect()
+        };
         let tests = "cargo test --package netns --no-fail-fast";
         assert_eq!(lines(true), [tests]);
         assert_eq!(lines(false), ["cargo build --package lb-userspace", tests]);

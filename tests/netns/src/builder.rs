@@ -43,6 +43,10 @@ impl Builder {
         &self.state.prefix
     }
 
+    pub(crate) fn needs_engines(&self) -> bool {
+        self.state.engines
+    }
+
     pub fn nodes(mut self, count: u8) -> Self {
         self.count = count;
         self

@@ -42,6 +42,26 @@ pub fn turn(test: &str) -> Option<Turn> {
     })
 }
 
+/// Whether there are engines to start. Without any the test says SKIPPED, and fails in CI.
+fn engines(test: &str) -> bool {
+    let paths = std::env::var_os("PATH").unwrap_or_default();
+    let there = |name: &str| std::env::split_paths(&paths).any(|path| path.join(name).is_file());
+    let missing: Vec<_> = ["dockerd", "docker", "docker-compose"]
+        .into_iter()
+        .filter(|name| !there(name))
+        .collect();
+    if !missing.is_empty() {
+        assert!(
+            std::env::var("CI").is_err(),
+            "{test} needs {missing:?}, and CI has them"
+        );
+        say(&format!(
+            "{test} SKIPPED: {missing:?} are missing (cargo xtask test docker installs them)"
+        ));
+    }
+    missing.is_empty()
+}
+
 /// Another run of the same tests, from another directory say, would take this one's cluster for its own.
 fn machine(test: &str) -> Option<Flock<File>> {
     let file = File::create(std::env::temp_dir().join("portico-netns-tests.lock")).ok()?;
@@ -96,6 +116,9 @@ impl Builder {
     /// # Panics
     /// With the reason, when there is no such cluster.
     pub fn stage(self) -> Option<Stage> {
+        if self.needs_engines() && !engines(self.prefix()) {
+            return None;
+        }
         let turn = turn(self.prefix())?;
         let settled = self.build().and_then(|cluster| -> Result<Cluster> {
             cluster.settle()?;

@@ -91,8 +91,11 @@ impl Cluster {
         if let Some(engine) = self.node_mut(node)?.engine.take() {
             engine.kill()?;
         }
-        // One that is killed leaves its number behind; the next would take whoever has it now for the engine.
-        let _ = fs::remove_file(self.engine_directory(node).join("engine.pid"));
+        // Their numbers stay behind. Where nobody reaps orphans, the next engine would wait for its predecessor's containerd,
+        // which died with that.
+        for file in ["engine.pid", "exec/containerd/containerd.pid"] {
+            let _ = fs::remove_file(self.engine_directory(node).join(file));
+        }
         self.save()
     }
 

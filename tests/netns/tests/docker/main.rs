@@ -1,0 +1,5 @@
+//! Portico beside real container engines: `cargo xtask test docker`.
+
+#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
+
+mod harness;
