@@ -140,11 +140,7 @@ impl Cluster {
     /// The machine dies: wires cut, processes gone. Its tasks stay in the services file; nobody told the source yet.
     pub fn kill_node(&mut self, node: &str) -> Result<()> {
         self.node_mut(node)?.dead = true;
-        let router = self.place("router");
-        let cut: Vec<String> = (0..self.state.uplinks)
-            .map(|number| format!("link set {} down", topology::wire(node, number)))
-            .collect();
-        tool::ip(Some(router.name()), &cut)?;
+        self.set_wires(node, "down")?;
         self.kill_agent(node)?;
         for task in self.state.tasks.values().filter(|task| task.node == node) {
             if let Some(process) = &task.process {
@@ -152,6 +148,23 @@ impl Cluster {
             }
         }
         self.save()
+    }
+
+    /// Takes a node off all underlays; everything on it runs on.
+    pub fn cut_node(&self, node: &str) -> Result<()> {
+        self.set_wires(node, "down")
+    }
+
+    /// Puts a node that was cut off back on its underlays.
+    pub fn mend_node(&self, node: &str) -> Result<()> {
+        self.set_wires(node, "up")
+    }
+
+    fn set_wires(&self, node: &str, state: &str) -> Result<()> {
+        let lines: Vec<String> = (0..self.state.uplinks)
+            .map(|number| format!("link set {} {state}", topology::wire(node, number)))
+            .collect();
+        tool::ip(Some(self.place("router").name()), &lines)
     }
 
     pub(crate) fn node_mut(&mut self, node: &str) -> Result<&mut Node> {

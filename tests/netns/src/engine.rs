@@ -7,6 +7,7 @@
 mod daemon;
 mod image;
 mod question;
+mod swarm;
 
 use std::path::{Path, PathBuf};
 

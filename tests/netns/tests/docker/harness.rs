@@ -81,3 +81,41 @@ fn engines_answer_run_tasks_and_leave_nothing_behind() {
     drop(cluster);
     assert_eq!(traces.left(), Vec::<String>::new());
 }
+
+#[test]
+fn three_engines_make_a_swarm() {
+    let cluster = testing::cluster("engines").engines().without_agents().stage();
+    let Some(cluster) = cluster else { return };
+    cluster.make_swarm(2).unwrap();
+    let create = [
+        "service",
+        "create",
+        "--detach",
+        "--name",
+        "web",
+        "--replicas",
+        "3",
+        "--no-resolve-image",
+        "--env",
+        "NODE={{.Node.Hostname}}",
+        "--network",
+    ];
+    cluster
+        .docker("node1", &["network", "create", "--driver", "overlay", "inner"])
+        .unwrap();
+    cluster
+        .docker("node1", &[&create[..], &["inner", IMAGE]].concat())
+        .unwrap();
+    let roles = cluster
+        .docker(
+            "node2",
+            &["node", "ls", "--format", "{{.Hostname}} {{.ManagerStatus}}"],
+        )
+        .unwrap();
+    assert_eq!(roles, "node1 Leader\nnode2 Reachable\nnode3");
+    wait::until("all tasks run", Duration::from_secs(40), || {
+        let said = cluster.docker("node1", &["service", "ls", "--format", "{{.Replicas}}"]);
+        said.is_ok_and(|said| said == "3/3")
+    })
+    .unwrap();
+}
