@@ -7,6 +7,7 @@ pub mod engine;
 pub mod file;
 pub mod kept;
 pub mod stream;
+pub mod swarm;
 
 /// How a source is doing, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq)]

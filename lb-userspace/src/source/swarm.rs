@@ -1,0 +1,17 @@
+//! The services of a Docker swarm: managers' lists of services, tasks, nodes and networks, and what this node's engine knows
+//! of its own tasks.
+//!
+//! ```text
+//! manager: lists ─> picture ─┬─> localize ─> writer
+//!                            └─> stream to the others
+//! others:  stream ─────────────> localize ─> writer
+//! ```
+
+pub mod lists;
+pub mod localize;
+pub mod picture;
+#[cfg(test)]
+mod recorded;
+
+/// What this source is called.
+pub const NAME: &str = "swarm";
