@@ -7,11 +7,14 @@
 //! others:  stream ─────────────> localize ─> writer
 //! ```
 
+pub mod fetch;
 pub mod lists;
 pub mod localize;
 pub mod picture;
+pub mod poll;
 #[cfg(test)]
 mod recorded;
+pub mod trouble;
 
 /// What this source is called.
 pub const NAME: &str = "swarm";
