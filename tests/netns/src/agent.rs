@@ -18,19 +18,26 @@ const START: Duration = Duration::from_secs(30);
 impl Cluster {
     /// Starts the agent of a node; it adopts what an earlier one left pinned.
     pub fn start_agent(&mut self, node: &str) -> Result<()> {
-        self.start_agent_ahead(node, Duration::ZERO)
+        self.start_agent_by(node, &[])
     }
 
     /// The same, in a time namespace: for this agent everything that the programs noted so far is longer ago.
     pub fn start_agent_ahead(&mut self, node: &str, ahead: Duration) -> Result<()> {
+        let ahead = ahead.as_secs().to_string();
+        self.start_agent_by(node, &["unshare", "--time", "--monotonic", &ahead])
+    }
+
+    /// The same, by a program that changes something about itself and then becomes the agent.
+    pub fn start_agent_by(&mut self, node: &str, by: &[&str]) -> Result<()> {
         services::replace(&self.configuration_file(node), &self.configuration(node))?;
-        let (program, ahead) = (tool::program("portico")?, ahead.as_secs().to_string());
-        let mut command = if ahead == "0" {
-            self.place(node).command(program)?
-        } else {
-            let mut command = self.place(node).command("unshare")?;
-            command.args(["--time", "--monotonic", &ahead]).arg(program);
-            command
+        let program = tool::program("portico")?;
+        let mut command = match by {
+            [] => self.place(node).command(program)?,
+            [first, more @ ..] => {
+                let mut command = self.place(node).command(first)?;
+                command.args(more).arg(program);
+                command
+            }
         };
         self.count_among(&mut command, node)?;
         command

@@ -99,9 +99,13 @@ impl Cluster {
         self.save()
     }
 
-    /// Sets a key of `daemon.json` for engines that are started from now on, as `("live-restore", true)`.
+    /// Sets a key of `daemon.json` for engines that are started from now on, as `("live-restore", true)`; `null` takes it
+    /// back.
     pub fn configure_engines(&mut self, key: &str, value: impl Into<Value>) {
-        self.state.engine.insert(key.to_owned(), value.into());
+        match value.into() {
+            Value::Null => self.state.engine.remove(key),
+            value => self.state.engine.insert(key.to_owned(), value),
+        };
     }
 
     pub(crate) fn engine_log_end(&self, node: &str) -> String {

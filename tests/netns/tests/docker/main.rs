@@ -2,4 +2,9 @@
 
 #![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
 
+mod asker;
+mod compose;
 mod harness;
+mod refusals;
+mod restarts;
+mod shop;
