@@ -8,12 +8,14 @@
 //! ```
 
 pub mod fetch;
+pub mod follow;
 pub mod lists;
 pub mod localize;
 pub mod picture;
 pub mod poll;
 #[cfg(test)]
 mod recorded;
+pub mod role;
 pub mod trouble;
 
 /// What this source is called.

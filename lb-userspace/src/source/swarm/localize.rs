@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::model::{Desired, DesiredBackend, DesiredService, Readiness};
 use crate::source::engine::local::Joined;
-use crate::source::engine::{Container, Health, Local, Run};
+use crate::source::engine::{Container, Health, Local, Membership, Run};
 
 /// Has the id of the task that a container is.
 const TASK: &str = "com.docker.swarm.task.id";
@@ -34,6 +34,19 @@ pub fn localize(desired: &Desired, local: &Local, own: &str, before: &Desired) -
         order: desired.order.clone(),
         guests: here.guests(desired),
     }
+}
+
+/// What the swarm calls this node: by its address, which the engine knows, or else as it is configured.
+pub fn own_name(desired: &Desired, member: Option<&Membership>, configured: &Arc<str>) -> Arc<str> {
+    let address = member.and_then(|member| member.address);
+    let at = |address| {
+        desired
+            .nodes
+            .iter()
+            .find(move |(_, node)| node.address == address)
+    };
+    let own = address.and_then(at).map(|(name, _)| Arc::clone(name));
+    own.unwrap_or_else(|| Arc::clone(configured))
 }
 
 /// This node and its tasks' containers.

@@ -1,0 +1,93 @@
+//! How the source is doing, for people.
+
+use super::super::NAME;
+use super::super::role::{Kind, Role};
+use super::super::trouble;
+use crate::model::Desired;
+use crate::source::SourceReport;
+use crate::source::engine::Membership;
+
+/// Before anything is known.
+pub fn blank() -> SourceReport {
+    SourceReport {
+        name: NAME,
+        place: place(&Kind::Unknown).to_owned(),
+        loaded: None,
+        services: 0,
+        backends: 0,
+        nodes: 0,
+        error: None,
+        notes: Vec::new(),
+    }
+}
+
+const fn place(kind: &Kind) -> &'static str {
+    match kind {
+        Kind::Unknown => "waiting for the container engine",
+        Kind::Outside => "in no swarm",
+        Kind::Manager(_) => "manager of the swarm",
+        Kind::Follower(_) => "worker of the swarm, no manager's agent reached",
+    }
+}
+
+/// Where the wishes come from, and what hinders that.
+pub fn of_role(role: &Role, served: bool, required: bool) -> (String, Option<String>) {
+    let kind = role.kind();
+    match role {
+        Role::Idle(Kind::Outside) if required => (
+            place(kind).to_owned(),
+            Some(
+                "this node's engine is in no swarm\n  traffic: the other sources are served\n  fix: docker swarm init or \
+                 join, or sources.swarm.enabled = \"auto\""
+                    .to_owned(),
+            ),
+        ),
+        Role::Idle(_) => (place(kind).to_owned(), None),
+        Role::Manager(_, polled, _) => {
+            let polled = polled.borrow();
+            let place = match &polled.leader {
+                Some(leader) => format!("{}, leader {leader}", place(kind)),
+                None => place(kind).to_owned(),
+            };
+            let told = polled.trouble.as_ref().map(|trouble| {
+                let told = trouble::Told { trouble, served };
+                told.to_string()
+            });
+            (place, told)
+        }
+        Role::Follower(_, told, _) => {
+            let told = told.borrow();
+            let place = match &told.from {
+                Some(from) => format!("stream from {from}"),
+                None => place(kind).to_owned(),
+            };
+            (place, told.problem.clone())
+        }
+    }
+}
+
+/// Why this node gets nothing: the swarm calls it otherwise than it is configured, or does not know it.
+pub fn stranger(desired: &Desired, own: &str, node: &str, member: &Membership) -> Option<String> {
+    let id = &member.node;
+    if own != node {
+        return Some(format!(
+            "the swarm calls this node {own}, and its agent is called {node}\n  traffic: other nodes serve the swarm's \
+             services; tasks on this one get nothing from Portico\n  fix: set node = \"{own}\" in this node's \
+             portico.toml and restart the agent, or docker node update --label-add portico.node={node} {id}"
+        ));
+    }
+    // It may have joined just now.
+    if desired.nodes.is_empty() || desired.nodes.contains_key(own) {
+        return None;
+    }
+    Some(format!(
+        "the swarm has no address of this node ({id}) that others could reach\n  traffic: other nodes serve the swarm's \
+         services; tasks on this one get nothing from Portico\n  fix: see docker node inspect {id}; let it join with \
+         --advertise-addr and its IPv4 address"
+    ))
+}
+
+pub fn backends(desired: &Desired) -> usize {
+    let services = desired.services.values();
+    services.map(|service| service.backends.len()).sum()
+}
