@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::outside;
+
 pub use cgroup::Cgroup;
 pub use cluster::{Cluster, ClusterConfig, Secret};
 pub use dns::Dns;
@@ -109,7 +111,11 @@ impl Config {
             Err(error) if path.is_none() && error.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(error) => return Err(ConfigError::unreadable(file, error)),
         };
-        Self::parse(file, &text)
+        let mut config = Self::parse(file, &text)?;
+        let fix = "let it be a file with the secret, as a container engine makes of a secret, or set cluster.secret instead";
+        let read = config.cluster.read_secret();
+        read.map_err(|reason| ConfigError::contradictory(file, reason, fix))?;
+        Ok(config)
     }
 
     /// Reads `text`; `file` is for messages only.
@@ -189,7 +195,7 @@ impl Default for FileSource {
 impl Default for Paths {
     fn default() -> Self {
         Self {
-            pins: "/sys/fs/bpf/portico".into(),
+            pins: outside::place("/sys/fs/bpf").join("portico"),
             runtime: "/run/portico".into(),
             socket: None,
         }

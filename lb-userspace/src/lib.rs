@@ -10,6 +10,7 @@ pub mod config;
 pub mod health;
 pub mod model;
 pub mod names;
+pub mod outside;
 pub mod peer;
 pub mod plane;
 pub mod source;

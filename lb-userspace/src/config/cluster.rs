@@ -1,6 +1,7 @@
 //! What the nodes of one cluster share: everything is derived from one secret.
 
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 
@@ -12,6 +13,8 @@ pub struct ClusterConfig {
     pub name: String,
     /// Without it the cluster's keys are public knowledge: fit for a single node or a lab.
     pub secret: Secret,
+    /// Where the secret is read from, once; blanks and line ends around it do not count.
+    pub secret_file: Option<PathBuf>,
 }
 
 /// A secret that does not show up in a log.
@@ -33,6 +36,25 @@ pub struct Cluster {
 }
 
 impl ClusterConfig {
+    /// Takes the secret from its file, where one is named. The error says why it cannot be had.
+    pub(super) fn read_secret(&mut self) -> Result<(), String> {
+        let Some(path) = &self.secret_file else {
+            return Ok(());
+        };
+        let told = |reason: &str| Err(format!("cluster.secret_file: {} {reason}", path.display()));
+        if !self.secret.is_empty() {
+            return told("is named beside cluster.secret: which of the two?");
+        }
+        match std::fs::read_to_string(path) {
+            Ok(text) if text.trim().is_empty() => told("is empty"),
+            Ok(text) => {
+                self.secret = Secret(text.trim().to_owned());
+                Ok(())
+            }
+            Err(error) => told(&format!("cannot be read: {error}")),
+        }
+    }
+
     pub fn keys(&self) -> Cluster {
         let mut material = Vec::with_capacity(self.name.len() + self.secret.0.len() + 8);
         material.extend((self.name.len() as u64).to_le_bytes());
@@ -83,6 +105,7 @@ mod tests {
         ClusterConfig {
             name: name.into(),
             secret: secret.into(),
+            secret_file: None,
         }
         .keys()
     }
@@ -103,6 +126,26 @@ mod tests {
         let keys = keys("", "");
         assert_ne!(keys.cookie, keys.seed);
         assert_ne!(keys.mac, keys.identity);
+    }
+
+    #[test]
+    fn a_secret_is_read_from_its_file() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("secret");
+        let read = |secret: &str| {
+            let mut config = ClusterConfig {
+                secret: secret.into(),
+                secret_file: Some(file.clone()),
+                ..ClusterConfig::default()
+            };
+            config.read_secret().map(|()| config.keys())
+        };
+        assert!(read("").err().unwrap().contains("cannot be read: No such file"));
+        std::fs::write(&file, " \n").unwrap();
+        assert!(read("").err().unwrap().ends_with("is empty"));
+        std::fs::write(&file, "s\n").unwrap();
+        assert_eq!(read("").unwrap(), keys("", "s"));
+        assert!(read("t").err().unwrap().contains("which of the two"));
     }
 
     #[test]

@@ -8,8 +8,12 @@ pub enum EbpfError {
         "this agent was built without the eBPF plane\n  fix: build it with the feature \"ebpf\" (cargo xtask setup brings the toolchain)"
     )]
     NotBuilt,
-    #[error("cannot mount a bpf file system at {path}: {reason}\n  fix: mount -t bpf bpf {path}, or set paths.pins to a directory inside one", path = path.display())]
-    Bpffs { path: PathBuf, reason: std::io::Error },
+    #[error("cannot mount a bpf file system at {path}: {reason}\n  fix: {fix}", path = path.display())]
+    Bpffs {
+        path: PathBuf,
+        reason: std::io::Error,
+        fix: String,
+    },
     #[error("cannot use the pin directory {path}: {reason}\n  fix: check its permissions, or set paths.pins to another directory on a bpf file system", path = path.display())]
     Pins { path: PathBuf, reason: std::io::Error },
     #[error("cannot {action} the map {map}: {reason}\n  traffic: what was programmed before goes on")]

@@ -1,9 +1,10 @@
 //! bpffs for the pins, and cgroup2.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use super::finding::Finding;
 use crate::config::{Cgroup, Config};
+use crate::outside::{self, of_type};
 
 pub fn check(config: &Config) -> Vec<Finding> {
     let mounts = std::fs::read_to_string("/proc/mounts").unwrap_or_default();
@@ -29,7 +30,11 @@ fn bpffs(mounts: &str, pins: &Path) -> Finding {
                 "{} is on no bpf file system yet; the agent mounts one there when it starts",
                 pins.display()
             ),
-            "to have it from boot on: mount -t bpf bpf /sys/fs/bpf, by /etc/fstab or systemd",
+            if outside::is_contained() {
+                "it would end with this container: mount -t bpf bpf /sys/fs/bpf on the machine, and that at /host/sys/fs/bpf in the container"
+            } else {
+                "to have it from boot on: mount -t bpf bpf /sys/fs/bpf, by /etc/fstab or systemd"
+            },
         ),
     }
 }
@@ -41,7 +46,7 @@ fn cgroup2(mounts: &str, config: &Cgroup) -> Finding {
         return Finding::ok("cgroup2", "not used: cgroup.attach = false");
     }
     let places = of_type(mounts, "cgroup2");
-    let Some(path) = config.path.as_ref().or(places.first()) else {
+    let Some(path) = config.path.clone().or_else(|| outside::cgroup2(mounts)) else {
         return Finding::warning(
             "cgroup2",
             format!("not mounted: {wanted}"),
@@ -62,21 +67,19 @@ fn cgroup2(mounts: &str, config: &Cgroup) -> Finding {
             format!("mkdir {}, or leave [cgroup] path out", path.display()),
         );
     }
-    let below = if places.contains(path) {
+    if config.path.is_none() && outside::is_containers_own(&path) {
+        return Finding::warning(
+            "cgroup2",
+            format!("{} is this container's own: {wanted}", path.display()),
+            "mount the machine's /sys/fs/cgroup at /host/sys/fs/cgroup in the container",
+        );
+    }
+    let below = if places.contains(&path) {
         ""
     } else {
         "; only processes below it are served"
     };
     Finding::ok("cgroup2", format!("{}{below}", path.display()))
-}
-
-/// Places where file systems of a type are mounted. The kernel writes blanks in them as \040.
-fn of_type(mounts: &str, wanted: &str) -> Vec<PathBuf> {
-    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    fields
-        .filter(|fields| fields.get(2) == Some(&wanted))
-        .map(|fields| fields[1].replace("\\040", " ").into())
-        .collect()
 }
 
 #[cfg(test)]

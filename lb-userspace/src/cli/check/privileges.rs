@@ -1,6 +1,7 @@
 //! What this process may do, and so an agent started the same way.
 
 use super::finding::Finding;
+use crate::outside;
 
 /// Bits of the capability sets (linux/capability.h).
 const NET_ADMIN: u32 = 12;
@@ -47,7 +48,11 @@ fn capabilities(effective: Option<u64>) -> Finding {
             "{} missing: programs cannot be loaded or attached",
             missing.join(", ")
         ),
-        "run as root, or give the agent's unit AmbientCapabilities= with these",
+        if outside::is_contained() {
+            "give the container NET_ADMIN and SYS_ADMIN (cap_add)"
+        } else {
+            "run as root, or give the agent's unit AmbientCapabilities= with these"
+        },
     )
 }
 

@@ -17,8 +17,8 @@ use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
 use super::loader::Programs;
 use super::maps::with_causes;
-use crate::config;
 use crate::plane::{Difference, Problem, SocketReport};
+use crate::{config, outside};
 
 /// What the programs, and the places in the kernel where they belong, are called.
 pub const HOOKS: [&str; 9] = [
@@ -172,7 +172,7 @@ impl Cgroup {
         let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
         let path = match &self.config.path {
             Some(path) => path.clone(),
-            None => mounted(&mounts).ok_or_else(|| {
+            None => outside::cgroup2(&mounts).ok_or_else(|| {
                 Some(Problem {
                     error: "no cgroup2 file system is mounted, and programs at sockets belong to one".into(),
                     traffic: TRAFFIC.into(),
@@ -180,6 +180,16 @@ impl Cgroup {
                 })
             })?,
         };
+        if self.config.path.is_none() && outside::is_containers_own(&path) {
+            return Err(Some(Problem {
+                error: format!(
+                    "{} is the cgroup of this container alone, and programs at sockets belong to the machine's",
+                    path.display()
+                ),
+                traffic: TRAFFIC.into(),
+                fix: "mount the machine's /sys/fs/cgroup at /host/sys/fs/cgroup in the container, or set cgroup.attach = false to silence this".into(),
+            }));
+        }
         let number = number(&path).map_err(|reason| {
             Some(Problem {
                 error: format!("cannot use the cgroup {}: {reason}", path.display()),
@@ -306,13 +316,6 @@ fn number(path: &Path) -> Result<u64, String> {
     Ok(metadata.ino())
 }
 
-/// Where the first cgroup2 file system is mounted. The kernel writes blanks in paths as \040.
-pub fn mounted(mounts: &str) -> Option<PathBuf> {
-    let fields = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
-    let mut places = fields.filter(|fields| fields.get(2) == Some(&"cgroup2"));
-    places.next().map(|fields| fields[1].replace("\\040", " ").into())
-}
-
 fn pin(name: &str, number: u64) -> String {
     format!("cgroup-{name}-{number}")
 }
@@ -330,14 +333,6 @@ mod tests {
     fn an_attachment_is_found_again_by_its_pin() {
         assert_eq!(parse(&pin("connect4", 71)), Some(("connect4", 71)));
         assert_eq!(parse("task-3"), None);
-    }
-
-    #[test]
-    fn a_hybrid_hierarchys_cgroup2_is_found() {
-        let mounts =
-            "cgroup /sys/fs/cgroup/cpu cgroup rw 0 0\ncgroup2 /sys/fs/cgroup/unified cgroup2 rw 0 0\n";
-        assert_eq!(mounted(mounts), Some("/sys/fs/cgroup/unified".into()));
-        assert_eq!(mounted("bpf /sys/fs/bpf bpf rw 0 0\n"), None);
     }
 
     #[test]

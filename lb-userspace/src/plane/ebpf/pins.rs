@@ -11,38 +11,50 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aya::maps::MapData;
+use aya::maps::{MapData, MapError};
 use nix::mount::{MsFlags, mount};
 use nix::sys::statfs::{BPF_FS_MAGIC, statfs};
 
 use super::layout::{Kind, Wanted};
+use crate::outside;
 use crate::plane::{EbpfError, Problem};
 
 /// Where bpffs is mounted on every system that has one.
 const USUAL: &str = "/sys/fs/bpf";
 
+/// What somebody does about a file system that a container has mounted, or may not mount.
+const ON_THE_MACHINE: &str = "on the machine itself, from boot on: mount -t bpf bpf /sys/fs/bpf; mount that at /host/sys/fs/bpf in the container, and start it anew";
+
 /// The pin directory of this layout.
 #[derive(Clone, Debug)]
 pub struct Pins {
     directory: PathBuf,
+    /// The file system was mounted just now, by a container, and ends with it.
+    passing: bool,
 }
 
 impl Pins {
     /// Makes the directories, and mounts a bpffs where there is none.
     pub fn prepare(root: &Path) -> Result<Self, EbpfError> {
-        if !is_bpffs(root) {
-            let point = if root.starts_with(USUAL) {
-                Path::new(USUAL)
-            } else {
-                root
-            };
+        let missing = !is_bpffs(root);
+        if missing {
+            let usual = [PathBuf::from(USUAL), outside::place(USUAL)];
+            let usual = usual.iter().find(|usual| root.starts_with(usual));
+            let point = usual.map_or(root, PathBuf::as_path);
             mount_bpffs(point).map_err(|reason| EbpfError::Bpffs {
                 path: point.into(),
                 reason,
+                fix: if outside::is_contained() {
+                    ON_THE_MACHINE.into()
+                } else {
+                    let point = point.display();
+                    format!("mount -t bpf bpf {point}, or set paths.pins to a directory inside one")
+                },
             })?;
         }
+        let passing = missing && outside::is_contained();
         let directory = root.join(format!("v{}", lb_common::table::LAYOUT));
-        let pins = Self { directory };
+        let pins = Self { directory, passing };
         let links = pins.links();
         fs::create_dir_all(&links).map_err(|reason| EbpfError::Pins { path: links, reason })?;
         Ok(pins)
@@ -64,7 +76,12 @@ impl Pins {
     /// What agents of other versions left pinned.
     pub fn problems(&self) -> Vec<Problem> {
         let left = self.directory.parent().map(others).unwrap_or_default();
-        left.iter()
+        let passing = self.passing.then(|| Problem {
+            error: "this container had to mount a bpf file system of its own".into(),
+            traffic: "all are served; when the container ends, programs, tables and the connections in them end with it".into(),
+            fix: ON_THE_MACHINE.into(),
+        });
+        let left = left.iter()
             .map(|path| Problem {
                 error: format!("{} holds tables and programs of another version of Portico", path.display()),
                 traffic: "its programs are still attached beside these and go by tables that nobody keeps up to date".into(),
@@ -73,14 +90,19 @@ impl Pins {
                     path.display(),
                     self.directory.display()
                 ),
-            })
-            .collect()
+            });
+        passing.into_iter().chain(left).collect()
     }
 
     /// Puts maps aside that are not of the size wanted. What is put aside goes on serving the programs that use it.
     /// Returns the names of those whose entries are to be copied.
     pub fn put_aside(&self, wanted: &[Wanted]) -> Result<Vec<&'static str>, EbpfError> {
-        let unfit: Vec<&Wanted> = wanted.iter().filter(|map| !self.fits(map)).collect();
+        let mut unfit: Vec<&Wanted> = Vec::new();
+        for map in wanted {
+            if !self.fits(map)? {
+                unfit.push(map);
+            }
+        }
         let derived = unfit.iter().any(|map| map.kind == Kind::Derived);
         for map in wanted {
             let path = self.map(map.name);
@@ -105,19 +127,22 @@ impl Pins {
             .collect())
     }
 
-    /// Whether the pinned map can be used as it is; so can one that does not exist yet.
-    fn fits(&self, wanted: &Wanted) -> bool {
+    /// Whether the pinned map can be used as it is; so can one that does not exist yet. One that this process may not
+    /// look at is somebody's who may.
+    fn fits(&self, wanted: &Wanted) -> Result<bool, EbpfError> {
         let path = self.map(wanted.name);
         if !path.exists() {
-            return true;
+            return Ok(true);
         }
-        MapData::from_pin(&path)
-            .and_then(|map| map.info())
-            .is_ok_and(|info| {
-                info.key_size() == wanted.key
-                    && info.value_size() == wanted.value
-                    && wanted.entries.is_none_or(|entries| entries == info.max_entries())
-            })
+        match MapData::from_pin(&path).and_then(|map| map.info()) {
+            Ok(info) => Ok(info.key_size() == wanted.key
+                && info.value_size() == wanted.value
+                && wanted.entries.is_none_or(|entries| entries == info.max_entries())),
+            Err(error) => match refusal(&error) {
+                Some(reason) => Err(EbpfError::Pins { path, reason }),
+                None => Ok(false),
+            },
+        }
     }
 }
 
@@ -135,6 +160,16 @@ fn others(root: &Path) -> Vec<PathBuf> {
         .collect();
     found.sort();
     found
+}
+
+/// The kernel's refusal to somebody without the capability, if that is what this is.
+fn refusal(error: &MapError) -> Option<io::Error> {
+    let mut causes = std::iter::successors(Some(error as &dyn std::error::Error), |error| error.source());
+    causes.find_map(|cause| {
+        let reason = cause.downcast_ref::<io::Error>()?;
+        let is_refusal = reason.kind() == io::ErrorKind::PermissionDenied;
+        is_refusal.then(|| reason.raw_os_error().map(io::Error::from_raw_os_error))?
+    })
 }
 
 fn is_bpffs(path: &Path) -> bool {
@@ -170,6 +205,7 @@ mod tests {
         }
         let pins = Pins {
             directory: root.path().join(own),
+            passing: false,
         };
         let problems = pins.problems();
         assert_eq!(problems.len(), 1);

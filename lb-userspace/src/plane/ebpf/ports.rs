@@ -5,8 +5,10 @@ use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// Of this network namespace, for IPv4 and IPv6 alike.
-const SYSCTL: &str = "/proc/sys/net/ipv4/ip_local_reserved_ports";
+use crate::outside;
+
+/// Below the directory of sysctls, of this network namespace wherever it is mounted, for IPv4 and IPv6 alike.
+const SYSCTL: &str = "ipv4/ip_local_reserved_ports";
 
 /// The ports this agent has reserved, beside those of the operator, which are never touched.
 pub struct ReservedPorts {
@@ -18,7 +20,10 @@ pub struct ReservedPorts {
 
 impl ReservedPorts {
     pub fn new(runtime: &Path) -> Self {
-        Self::at(SYSCTL.into(), runtime.join("reserved-ports"))
+        Self::at(
+            outside::place("/proc/sys/net").join(SYSCTL),
+            runtime.join("reserved-ports"),
+        )
     }
 
     fn at(sysctl: PathBuf, memory: PathBuf) -> Self {

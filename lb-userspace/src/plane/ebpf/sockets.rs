@@ -57,7 +57,7 @@ impl Graves {
         refusal.as_ref().map(|reason| Problem {
             error: format!("cannot end the sockets of tasks that are gone: {reason}"),
             traffic: "processes connected to such a task wait for their own timeouts; all others are served".into(),
-            fix: "see whether the kernel has CONFIG_INET_DIAG_DESTROY and the agent CAP_NET_ADMIN; it is tried again when the next task goes".into(),
+            fix: "see whether the kernel has CONFIG_INET_DIAG_DESTROY and the agent CAP_NET_ADMIN and CAP_SYS_ADMIN, and in a container the machine's /run/docker/netns at /host/run/docker/netns; it is tried again when the next task goes".into(),
         })
     }
 

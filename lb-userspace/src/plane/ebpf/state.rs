@@ -22,6 +22,7 @@ use super::tables::{self, Tables};
 use super::{connected, counters, hooks, migrate, probe, trace};
 use crate::config::{Cluster, Config, Interfaces, Limits};
 use crate::model::{Shape, Snapshot};
+use crate::outside;
 use crate::plane::{Difference, EbpfError, InterfaceReport, PlaneReport, Problem, Question, TraceReport};
 
 /// Kernel objects, books, and the last look at the machine.
@@ -258,7 +259,11 @@ impl State {
         let problem = self.ports.set(&published(snapshot)).err().map(|error| Problem {
             error: format!("cannot reserve the published ports: {error}"),
             traffic: "a connection that this node itself opens could use one of them and break".into(),
-            fix: "add them to the sysctl net.ipv4.ip_local_reserved_ports".into(),
+            fix: if outside::is_contained() {
+                "mount the machine's /proc/sys/net at /host/proc/sys/net in the agent's container, or add them to its sysctl net.ipv4.ip_local_reserved_ports".into()
+            } else {
+                "add them to the sysctl net.ipv4.ip_local_reserved_ports".into()
+            },
         });
         self.problems.insert("ports", problem.into_iter().collect());
     }

@@ -1,15 +1,18 @@
 //! Network namespaces, told by the cookie that the programs see.
 
 use std::collections::{BTreeMap, HashSet};
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 use nix::sched::{CloneFlags, setns};
 use socket2::{Domain, Socket, Type};
 
 use super::{Doomed, diag};
+use crate::outside;
 
 /// Cookie of the network namespace of the calling thread.
 pub fn own_cookie() -> io::Result<u64> {
@@ -43,16 +46,8 @@ pub fn end(mut doomed: BTreeMap<u64, Doomed>) -> io::Result<()> {
     if doomed.is_empty() {
         return result;
     }
-    let mut seen = HashSet::new();
-    for process in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        if !process
-            .file_name()
-            .to_string_lossy()
-            .starts_with(|c: char| c.is_ascii_digit())
-        {
-            continue;
-        }
-        let path = process.path().join("ns/net");
+    let (mut seen, mut refusal) = (HashSet::new(), None);
+    for path in places() {
         // A process may have ended meanwhile.
         let Ok(number) = fs::metadata(&path).map(|metadata| metadata.ino()) else {
             continue;
@@ -60,8 +55,11 @@ pub fn end(mut doomed: BTreeMap<u64, Doomed>) -> io::Result<()> {
         if !seen.insert(number) {
             continue;
         }
-        let entered = File::open(&path).is_ok_and(|file| setns(file, CloneFlags::CLONE_NEWNET).is_ok());
-        if !entered {
+        let entered = File::open(&path).and_then(|file| Ok(setns(file, CloneFlags::CLONE_NEWNET)?));
+        if let Err(error) = entered {
+            if error.kind() == io::ErrorKind::PermissionDenied {
+                refusal = Some(error);
+            }
             continue;
         }
         if let Ok(cookie) = own_cookie()
@@ -70,10 +68,28 @@ pub fn end(mut doomed: BTreeMap<u64, Doomed>) -> io::Result<()> {
             result = result.and(told("a container's", diag::end(&sockets)));
         }
         if doomed.is_empty() {
-            break;
+            return result;
         }
     }
-    result
+    // Those that are left are gone, with their sockets; or they are behind what could not be entered.
+    if refusal.is_none() && outside::is_contained() && outside::namespaces().is_empty() {
+        let reason = "network namespaces of containers are not seen from this one";
+        refusal = Some(io::Error::other(reason));
+    }
+    result.and(refusal.map_or(Ok(()), Err))
+}
+
+/// Where namespaces can be entered: processes of containers, and what engines leave for those who do not see processes.
+fn places() -> impl Iterator<Item = PathBuf> {
+    let list = |directory: &Path| fs::read_dir(directory).into_iter().flatten().flatten();
+    let is_process = |name: &OsStr| name.to_string_lossy().starts_with(|c: char| c.is_ascii_digit());
+    let processes = list(Path::new("/proc")).filter(move |entry| is_process(&entry.file_name()));
+    let left = outside::namespaces()
+        .into_iter()
+        .flat_map(move |directory| list(&directory));
+    processes
+        .map(|process| process.path().join("ns/net"))
+        .chain(left.map(|file| file.path()))
 }
 
 fn told(whose: &str, ended: io::Result<usize>) -> io::Result<()> {
