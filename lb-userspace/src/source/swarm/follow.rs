@@ -40,6 +40,9 @@ pub trait Ways: Send + Sync + 'static {
 
     /// To the agents of the others. `None`: this node is no manager, and has nothing to tell.
     fn publish(&self, desired: Option<&Arc<Desired>>);
+
+    /// Why the others cannot be told.
+    fn hindrance(&self) -> Option<Note>;
 }
 
 /// What the source is started with.
@@ -237,14 +240,13 @@ impl<W: Ways> Follower<W> {
             backends: report::backends(&self.spoken),
             nodes: self.spoken.nodes.len(),
             error: stranger.or(problem),
-            notes: notes.to_vec(),
+            notes: notes.iter().cloned().chain(self.setup.ways.hindrance()).collect(),
         };
         self.report.send_if_modified(|report| {
             let news = *report != now;
-            if news && now.error != report.error {
-                if let Some(error) = &now.error {
-                    tracing::warn!("swarm: {error}");
-                }
+            let told = now.error.as_ref().filter(|_| now.error != report.error);
+            if let Some(error) = told {
+                tracing::warn!("swarm: {error}");
             }
             *report = now;
             news

@@ -37,6 +37,10 @@ impl Ways for World {
     fn publish(&self, desired: Option<&Arc<Desired>>) {
         self.published.lock().unwrap().push(desired.cloned());
     }
+
+    fn hindrance(&self) -> Option<Note> {
+        None
+    }
 }
 
 /// The agent of n1, where web's one task runs.
