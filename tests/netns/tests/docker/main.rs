@@ -5,6 +5,7 @@
 mod asker;
 mod compose;
 mod harness;
+mod podman;
 mod refusals;
 mod restarts;
 mod shop;
