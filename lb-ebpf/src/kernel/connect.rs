@@ -13,7 +13,7 @@ use super::call::{Call, OWN_NAMESPACE};
 use super::choose::head;
 use super::clock;
 use super::socket::Lookup;
-use super::steer::{DIRECT, KEPT, OWN, RESOLVER};
+use super::steer::{ASSIGNED, DIRECT, KEPT, OWN, RESOLVER};
 use super::tables::{self, MEMBER, POOL, Tables};
 use crate::parse::{Four, Six};
 
@@ -33,6 +33,10 @@ pub trait Side: Tables + Lookup {
 
     /// Whether the socket was bound to a loopback address, which it cannot leave.
     fn is_bound(call: Call) -> bool;
+
+    /// The VIP that other namespaces are led to from this address; the address itself where there is none. (Of an `Option` the
+    /// compiler would copy what is not there, and the verifier refuses that.)
+    fn assigned(address: Self::Address) -> Self::Address;
 
     /// As [`End`] has it.
     fn wide(address: Self::Address) -> V6;
@@ -54,6 +58,12 @@ impl Side for Four {
     fn is_bound(call: Call) -> bool {
         let [first, ..] = call.bound4();
         first == 127
+    }
+
+    #[inline(always)]
+    fn assigned(address: V4) -> V4 {
+        // SAFETY: the value is copied at once; the agent replaces whole values.
+        unsafe { ASSIGNED.get(&address) }.copied().unwrap_or(address)
     }
 
     #[inline(always)]
@@ -81,6 +91,12 @@ impl Side for Six {
         Self::is_localhost(call.bound6())
     }
 
+    /// Orchestrators assign none.
+    #[inline(always)]
+    fn assigned(address: V6) -> V6 {
+        address
+    }
+
     #[inline(always)]
     fn wide(address: V6) -> V6 {
         address
@@ -104,14 +120,20 @@ pub fn choose<V: Side>(call: Call, address: V::Address, asked: &End, protocol: u
         return Some((server, 0));
     }
     let localhost = V::is_localhost(address);
-    let front = Front::new(
-        if localhost { V::NODE_VIP } else { address },
-        asked.port,
-        protocol,
-    );
+    // On the node itself such an address is whosever it is there.
+    let vip = V::assigned(address);
+    let assigned = vip != address && !call.is_of_node();
+    let meant = if assigned {
+        vip
+    } else if localhost {
+        V::NODE_VIP
+    } else {
+        address
+    };
+    let front = Front::new(meant, asked.port, protocol);
     let number = tables::front::<V>(&front)?;
     let of_node = call.is_of_node();
-    let own = localhost || is_own(&asked.address);
+    let own = !assigned && (localhost || is_own(&asked.address));
     // The same address may be another's in another namespace, as 172.17.0.1 is; where it is not, packets find the port.
     if own && !of_node {
         return None;
@@ -128,6 +150,9 @@ pub fn choose<V: Side>(call: Call, address: V::Address, asked: &End, protocol: u
         && let Some(member) = direct::<V>(call, POOL.get(number)?, of_node)
     {
         return Some(member);
+    }
+    if assigned {
+        return Some((End::new(V::wide(vip), asked.port), 0));
     }
     // It answers where the port is published, and where packets for it have a way.
     let vip = Front::new(V::NODE_VIP, asked.port, protocol);
@@ -164,6 +189,12 @@ fn direct<V: Side>(call: Call, pool: &Pool, of_node: bool) -> Option<(End, u64)>
         return None;
     }
     Some((end, tag))
+}
+
+/// Whether sockets are led to this VIP from an assigned address.
+#[inline(always)]
+pub fn is_led_to(address: &V4) -> bool {
+    ASSIGNED.get_ptr(address).is_some()
 }
 
 #[inline(always)]

@@ -6,10 +6,10 @@
 use aya_ebpf::bindings::BPF_F_NO_PREALLOC;
 use aya_ebpf::btf_maps::{HashMap, LruHashMap};
 use aya_ebpf::macros::btf_map;
-use lb_common::V6;
 use lb_common::host::{NODE_VIP4, NODE_VIP6};
 use lb_common::key::{Front, TCP};
 use lb_common::socket::{End, SocketKey, Turned, map, unmap};
+use lb_common::{V4, V6};
 
 use super::call::Call;
 use super::connect::{self, Side};
@@ -22,6 +22,7 @@ const DATAGRAMS: usize = 16_384;
 const ADDRESSES: usize = 4_096;
 const KEPTS: usize = 1_024;
 const RESOLVERS: usize = 64;
+const ASSIGNEDS: usize = 65_536;
 
 /// Of a UDP socket that was led to more places, the oldest wait until younger ones need the room.
 const ENDS: usize = 8;
@@ -47,6 +48,11 @@ pub static KEPT: HashMap<Front<V6>, u8, KEPTS, NO_PREALLOC> = HashMap::new();
 /// Name servers that other namespaces ask, and which to ask instead; empty unless they are to be steered.
 #[btf_map]
 pub static RESOLVER: HashMap<V6, End, RESOLVERS, NO_PREALLOC> = HashMap::new();
+
+/// Addresses of an orchestrator's own mesh, and the service's VIP that other namespaces are led to from there. Such a VIP is in
+/// it too and leads to itself: what comes from it may be an answer to whoever asked elsewhere.
+#[btf_map]
+pub static ASSIGNED: HashMap<V4, V4, ASSIGNEDS, NO_PREALLOC> = HashMap::new();
 
 /// connect() or a datagram sent to an IPv4 address.
 #[inline(always)]
@@ -94,7 +100,8 @@ pub fn show6(call: Call) {
 /// nothing.
 #[inline(always)]
 pub fn receive4(call: Call) {
-    if call.port() == dns_port4() || call.address4() == NODE_VIP4 {
+    let address = call.address4();
+    if call.port() == dns_port4() || address == NODE_VIP4 || connect::is_led_to(&address) {
         show4(call);
     }
 }
@@ -106,7 +113,7 @@ pub fn receive6(call: Call) {
         return show6(call);
     }
     let address = call.address6();
-    if address == NODE_VIP6 || address == map(NODE_VIP4) {
+    if address == NODE_VIP6 || unmap(address).is_some_and(|of| of == NODE_VIP4 || connect::is_led_to(&of)) {
         show6(call);
     }
 }

@@ -54,6 +54,7 @@ pub fn wanted(limits: &Limits) -> Vec<Wanted> {
         map::<V6, u8>("OWN", None, Single),
         map::<Front<V6>, u8>("KEPT", None, Single),
         map::<V6, End>("RESOLVER", None, Single),
+        map::<V4, V4>("ASSIGNED", None, Single),
         map::<u32, Uplink>("UPLINK", None, Single),
         map::<u32, Settings>("SETTINGS", None, Single),
         map::<u32, Spent>("LIMIT", None, Single),

@@ -3,6 +3,7 @@
 
 mod adopt;
 mod apply;
+mod assigned;
 mod check;
 mod direct;
 mod fronts;
@@ -65,6 +66,10 @@ pub struct Tables {
     routed: BTreeSet<IpAddr>,
     /// Listeners in `KEPT`.
     kept: HashSet<Front<V6>>,
+    /// `ASSIGNED` as it is.
+    assigned: HashMap<V4, V4>,
+    /// Whether it is what `applied` says.
+    assigned_written: bool,
     /// Networks in which every task is reachable as it is.
     flat: Vec<IpNet>,
     left: Left,

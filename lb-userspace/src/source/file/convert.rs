@@ -95,6 +95,7 @@ fn service(
     let naming = naming::naming(&written, faults);
     let Front {
         vips,
+        assigned,
         exposed,
         frontends,
     } = front::front(&written, &mut places, faults);
@@ -133,7 +134,7 @@ fn service(
         DesiredService {
             naming,
             vips,
-            assigned: Vec::new(),
+            assigned,
             exposed,
             frontends,
             slots,

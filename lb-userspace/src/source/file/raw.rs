@@ -33,6 +33,8 @@ pub struct Service {
     pub ttl: Option<Spanned<String>>,
     #[serde(default)]
     pub vips: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub assigned: Vec<Spanned<String>>,
     pub algorithm: Option<Spanned<Algorithm>>,
     #[serde(default)]
     pub affinity: Affinity,

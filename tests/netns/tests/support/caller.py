@@ -16,7 +16,7 @@ def name(error):
 
 host, port, kind, *bound = sys.argv[1:]
 family = socket.AF_INET6 if ":" in host else socket.AF_INET
-made = socket.socket(family, socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+made = socket.socket(family, socket.SOCK_STREAM if kind == "tcp" else socket.SOCK_DGRAM)
 made.settimeout(5)
 target = (host, int(port))
 if bound:
@@ -33,8 +33,11 @@ except OSError as error:
 
 for line in sys.stdin:
     try:
-        if line == "ask\n" and kind == "udp":
-            made.sendto(b"hello", target)
+        if line == "ask\n" and kind != "tcp":
+            if kind == "udp":
+                made.sendto(b"hello", target)
+            else:
+                made.send(b"hello")
             text, sender = made.recvfrom(2000)
             say(text=text.decode(), peer=sender[0], port=sender[1])
         elif line == "ask\n":

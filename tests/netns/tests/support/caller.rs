@@ -76,14 +76,24 @@ impl Caller {
 
     /// Where its socket leads, as `ss` has it: address and port.
     pub fn leads_to(&self, cluster: &Cluster, place: &str) -> String {
+        self.leads(cluster, place, "-Htn", 4)
+    }
+
+    /// The same of a connected UDP socket.
+    #[allow(dead_code, reason = "each test program uses a part of it")]
+    pub fn leads_by(&self, cluster: &Cluster, place: &str) -> String {
+        self.leads(cluster, place, "-Hun", 3)
+    }
+
+    fn leads(&self, cluster: &Cluster, place: &str, kind: &str, column: usize) -> String {
         let own = self.first["own"].as_u64().unwrap();
         let mut ss = cluster.command(place, "ss").unwrap();
-        let text = tool::run(ss.args(["-Htn", "sport", "=", &format!(":{own}")])).unwrap();
+        let text = tool::run(ss.args([kind, "sport", "=", &format!(":{own}")])).unwrap();
         let line = text
             .lines()
             .next()
             .unwrap_or_else(|| panic!("no socket with port {own}"));
-        line.split_ascii_whitespace().nth(4).unwrap().to_owned()
+        line.split_ascii_whitespace().nth(column).unwrap().to_owned()
     }
 }
 

@@ -81,6 +81,8 @@ impl Tables {
             resolvers: BTreeSet::new(),
             routed: BTreeSet::new(),
             kept: maps.kept.all()?.into_iter().map(|(front, _)| front).collect(),
+            assigned: maps.assigned.all()?.into_iter().collect(),
+            assigned_written: false,
             flat,
             left: Left::default(),
             hooks: HashMap::new(),

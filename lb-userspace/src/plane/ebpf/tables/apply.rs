@@ -45,6 +45,7 @@ impl Tables {
         self.put_own()?;
 
         let wanted = self.show(&changed, now)?;
+        self.put_assigned(snapshot)?;
         self.remove_fronts(&old, &wanted)?;
         for id in gone {
             self.drop_pool(id, now)?;

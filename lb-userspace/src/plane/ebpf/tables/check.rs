@@ -30,6 +30,7 @@ impl Tables {
         check_table("OWN", &mut self.maps.own, &self.own, &mut found)?;
         let kept = self.kept.iter().map(|&front| (front, 1)).collect();
         check_table("KEPT", &mut self.maps.kept, &kept, &mut found)?;
+        check_table("ASSIGNED", &mut self.maps.assigned, &self.assigned, &mut found)?;
         check_table("RESOLVER", &mut self.maps.resolver, resolvers, &mut found)?;
         for (&tag, wanted) in &self.nodes {
             let node = self.maps.node.get(tag.into())?;

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use serde_saphyr::{Location, Spanned};
 
@@ -14,6 +14,7 @@ use crate::model::{Exposed, Frontend, Protocol};
 #[derive(Default)]
 pub struct Front {
     pub vips: Vec<IpAddr>,
+    pub assigned: Vec<Ipv4Addr>,
     pub exposed: Vec<Exposed>,
     pub frontends: Vec<Frontend>,
 }
@@ -29,6 +30,7 @@ pub fn front(written: &raw::Service, places: &mut ServicePlaces, faults: &mut Ve
     }
     let mut front = Front {
         vips: vips(&written.vips, places, faults),
+        assigned: assigned(&written.assigned, faults),
         ..Front::default()
     };
     let addresses = match &front.vips[..] {
@@ -98,6 +100,24 @@ fn vips(written: &[Spanned<String>], places: &mut ServicePlaces, faults: &mut Ve
         }
     }
     vips
+}
+
+fn assigned(written: &[Spanned<String>], faults: &mut Vec<Fault>) -> Vec<Ipv4Addr> {
+    let mut assigned = Vec::new();
+    for entry in written {
+        match entry.value.parse::<Ipv4Addr>() {
+            Ok(address) if !address.is_loopback() && !address.is_unspecified() => assigned.push(address),
+            _ => faults.push(Fault::at(
+                entry.referenced,
+                format!(
+                    "`{}` is not an IPv4 address that another mesh could have given",
+                    entry.value
+                ),
+                "write one like 10.0.1.2",
+            )),
+        }
+    }
+    assigned
 }
 
 fn read(
