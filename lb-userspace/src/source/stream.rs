@@ -1,12 +1,32 @@
 //! Between agents: those on the managers of a swarm tell the others what the swarm wants. `docs/stream.md` describes it.
+//!
+//! ```text
+//! swarm source on a manager ─> Publisher ─> serve ══ TLS ══> follow ─> swarm source on the others
+//! ```
 
+mod certificates;
 pub mod codec;
-pub mod held;
-pub mod publisher;
+mod complaints;
+mod figures;
+mod follow;
+mod held;
+mod identity;
+mod limits;
+mod link;
+mod peer;
+mod publisher;
+mod refusal;
+mod serve;
 mod step;
-pub mod wire;
+mod verify;
+mod wire;
 
 #[cfg(test)]
 mod tests;
 
+pub use certificates::Certificates;
+pub use figures::{Count, Figures, StreamReport};
+pub use follow::{Connection, Follow, FollowReport, Following, follow};
+pub use identity::Trouble;
 pub use publisher::{Publisher, bytes_of_change};
+pub use serve::{Serving, serve};

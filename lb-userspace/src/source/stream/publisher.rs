@@ -66,7 +66,7 @@ impl Publisher {
         });
     }
 
-    pub fn subscribe(&self) -> watch::Receiver<Option<Arc<Issue>>> {
+    pub(super) fn subscribe(&self) -> watch::Receiver<Option<Arc<Issue>>> {
         self.newest.subscribe()
     }
 }
@@ -103,8 +103,9 @@ impl Issue {
         }
     }
 
-    pub fn generation(&self) -> u64 {
-        self.generation
+    /// Epoch and generation.
+    pub fn place(&self) -> (u64, u64) {
+        (self.epoch, self.generation)
     }
 
     /// For a follower that has this generation of this epoch: what has changed since, in one message, or all of it.
@@ -152,7 +153,7 @@ pub fn bytes_of_change(before: &Arc<Desired>, after: &Arc<Desired>) -> usize {
 }
 
 /// As gRPC sends it: with a flag and a length in front.
-pub fn bytes_of(update: &Update) -> usize {
+pub(super) fn bytes_of(update: &Update) -> usize {
     const PREFIX: usize = 5;
     PREFIX + update.encoded_len()
 }

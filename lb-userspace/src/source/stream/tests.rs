@@ -1,1 +1,7 @@
+mod authority;
+mod cluster;
+mod damage;
+mod following;
+mod rotation;
 mod steps;
+mod trust;
