@@ -24,7 +24,8 @@ pub const LOCAL: Ipv4Addr = Ipv4Addr::new(169, 254, 20, 10);
 /// Below it everything has the client's addresses: what only the upstream knows.
 pub const OUTSIDE: &str = "outside.example";
 
-const RESOLV: &str = "/etc/resolv.conf";
+/// Which name servers the machine asks.
+pub(crate) const MACHINES: &str = "/etc/resolv.conf";
 
 /// The name server of a place: of nodes and tasks, where there are agents.
 pub fn server(state: &State, place: &str) -> Option<Ipv4Addr> {
@@ -111,7 +112,7 @@ pub(crate) fn direct(command: &mut Command, state: &State, place: &str) -> Resul
     };
     let own = state.node_directory(node).join(file);
     // It may be a link; where it leads nowhere, there is nothing to put another over.
-    let Ok(machines) = fs::canonicalize(RESOLV) else {
+    let Ok(machines) = fs::canonicalize(MACHINES) else {
         return Ok(());
     };
     let none: Option<&Path> = None;
