@@ -8,6 +8,7 @@
 
 mod agent;
 mod carry;
+mod sources;
 mod stop;
 
 use std::sync::Arc;
@@ -23,7 +24,6 @@ use crate::model::{Agreed, Identity, Past, Writer};
 use crate::names::{NameServer, upstreams};
 use crate::peer::{self, drains};
 use crate::plane::{EbpfError, EbpfPlane};
-use crate::source::file;
 use crate::telemetry;
 use agent::{Handle, NamesState, PlaneState, Reports};
 
@@ -80,13 +80,10 @@ async fn agent(config: Config) -> Result<(), Problem> {
         identity: identity.clone(),
         pools: config.vip.pool.clone(),
     };
-    let (writer, writing) = Writer::start(agreed, [file::NAME.into()], past);
+    let sources = sources::Chosen::of(&config);
+    let (writer, writing) = Writer::start(agreed, sources.names(), past);
     let keeping = drains::keep(&config.paths.runtime, writer.drains());
-    let (file, following) = file::start(
-        config.sources.file.path.clone(),
-        &config.paths.runtime,
-        writer.clone(),
-    );
+    let sources = sources.start(&config, &node, &writer);
     let (health, checking) = health::start(Arc::clone(&node), writer.clone());
     let heartbeats = peer::Setup {
         node,
@@ -117,7 +114,7 @@ async fn agent(config: Config) -> Result<(), Problem> {
         tasks.spawn(Arc::clone(names.names()).follow(writer.view(), applied));
     }
     let reports = Reports {
-        sources: vec![file],
+        sources: sources.reports,
         health,
         peers,
     };
@@ -154,7 +151,8 @@ async fn agent(config: Config) -> Result<(), Problem> {
         tracing::warn!("a request on the control socket was cut off");
     }
     tasks.shutdown().await;
-    for part in [beating, checking, following, keeping, writing] {
+    let parts = [beating, checking, keeping, writing];
+    for part in sources.tasks.into_iter().chain(parts) {
         part.abort();
     }
     Ok(())

@@ -8,9 +8,10 @@ mod error;
 mod interfaces;
 mod limits;
 mod networks;
+mod sources;
 pub mod suggest;
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -24,6 +25,7 @@ pub use error::ConfigError;
 pub use interfaces::{Interface, Interfaces, XdpMode};
 pub use limits::Limits;
 pub use networks::{Networks, Vip};
+pub use sources::{DockerSource, Enabled, FileSource, Sources};
 
 /// Where the configuration is looked for unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/portico/portico.toml";
@@ -34,6 +36,10 @@ pub const DEFAULT_PATH: &str = "/etc/portico/portico.toml";
 pub struct Config {
     /// This node's name in the services file: the host's name by default.
     pub node: String,
+    /// IPv4 address under which other nodes reach this one, for sources that are asked on this node alone: found out by
+    /// default.
+    #[serde(deserialize_with = "sources::address")]
+    pub address: Option<Ipv4Addr>,
     pub mode: Mode,
     /// The devices clients arrive at.
     pub interfaces: Interfaces,
@@ -58,19 +64,6 @@ pub enum Mode {
     Auto,
     Ebpf,
     Proxy,
-}
-
-/// Where the desired state comes from.
-#[derive(Clone, Debug, Default, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Sources {
-    pub file: FileSource,
-}
-
-#[derive(Clone, Debug, PartialEq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct FileSource {
-    pub path: PathBuf,
 }
 
 /// Directories and sockets. Several agents on one kernel need a set each.
@@ -168,6 +161,7 @@ impl Default for Config {
                 .ok()
                 .and_then(|name| name.into_string().ok())
                 .unwrap_or_default(),
+            address: None,
             mode: Mode::default(),
             interfaces: Interfaces::default(),
             sources: Sources::default(),
@@ -180,14 +174,6 @@ impl Default for Config {
             paths: Paths::default(),
             peer: Peer::default(),
             metrics: Metrics::default(),
-        }
-    }
-}
-
-impl Default for FileSource {
-    fn default() -> Self {
-        Self {
-            path: "/etc/portico/services.yaml".into(),
         }
     }
 }
@@ -211,7 +197,7 @@ impl Default for Peer {
 impl Default for Metrics {
     fn default() -> Self {
         Self {
-            listen: vec![(std::net::Ipv4Addr::LOCALHOST, 9180).into()],
+            listen: vec![(Ipv4Addr::LOCALHOST, 9180).into()],
         }
     }
 }

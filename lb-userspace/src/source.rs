@@ -3,11 +3,17 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+mod checks;
+pub mod docker;
 pub mod engine;
 pub mod file;
 pub mod kept;
+pub mod labels;
+pub mod ports;
+pub mod sift;
 pub mod stream;
 pub mod swarm;
+mod time;
 
 /// How a source is doing, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -17,7 +17,7 @@ fn an_empty_file_is_a_complete_configuration() {
     let config = parse("").unwrap();
     assert_eq!(config, Config::default());
     assert_eq!(config.paths.socket(), Path::new("/run/portico/portico.sock"));
-    assert_eq!(config.sources.file.path, Path::new("/etc/portico/services.yaml"));
+    assert_eq!(config.sources.file.path, None);
     assert_eq!(config.peer.port, 7950);
 }
 

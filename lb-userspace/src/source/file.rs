@@ -5,7 +5,6 @@ mod addresses;
 mod convert;
 mod fault;
 mod kept;
-mod ports;
 mod raw;
 mod watch;
 mod writers;

@@ -34,9 +34,12 @@ pub fn config(path: Option<&Path>) -> (Config, Vec<Finding>) {
     }
 }
 
-/// What the services file wants, if it can be read.
+/// What the services file wants, if it is used and can be read.
 pub fn services(config: &Config) -> (Option<Desired>, Vec<Finding>) {
-    let path = &config.sources.file.path;
+    let Some(path) = &config.sources.file() else {
+        let words = "no services file; containers are served as their engine has them";
+        return (None, vec![Finding::ok("services", words)]);
+    };
     let text = match std::fs::read_to_string(path) {
         Ok(text) => text,
         Err(error) => {
@@ -103,7 +106,7 @@ mod tests {
             node: "node1".into(),
             ..Config::default()
         };
-        config.sources.file.path = path;
+        config.sources.file.path = Some(path);
         (directory, config)
     }
 

@@ -5,7 +5,6 @@ mod front;
 mod health;
 mod naming;
 mod places;
-mod time;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;

@@ -7,9 +7,10 @@ use std::net::{IpAddr, Ipv4Addr};
 use serde_saphyr::{Location, Spanned};
 
 use super::super::fault::Fault;
-use super::super::{ports, raw};
+use super::super::raw;
 use super::places::ServicePlaces;
 use crate::model::{Exposed, Frontend, Protocol};
+use crate::source::ports;
 
 #[derive(Default)]
 pub struct Front {

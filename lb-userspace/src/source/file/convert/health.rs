@@ -6,18 +6,9 @@ use serde_saphyr::{Location, Spanned};
 
 use super::super::fault::Fault;
 use super::super::raw;
-use super::time;
 use crate::model::{Exposed, HealthCheck, Probe, Protocol};
-
-const INTERVAL: Duration = Duration::from_secs(2);
-const TIMEOUT: Duration = Duration::from_secs(1);
-const FAILURES: u32 = 3;
-const SUCCESSES: u32 = 2;
-/// Shortest and longest time that can be asked for.
-const BOUNDS: std::ops::RangeInclusive<Duration> = Duration::from_millis(10)..=Duration::from_secs(3600);
-const MAX_THRESHOLD: u64 = 1000;
-/// Longest path of a probe.
-const MAX_PATH: usize = 1024;
+use crate::source::checks::{BOUNDS, FAILURES, INTERVAL, MAX_THRESHOLD, SUCCESSES, TIMEOUT, is_path};
+use crate::source::time;
 
 /// The check, unless something of it cannot be read.
 pub fn check(
@@ -76,8 +67,7 @@ pub fn check(
 fn probe(health: &raw::Health, place: Location, faults: &mut Vec<Fault>) -> Option<Probe> {
     match (&health.http, health.tcp) {
         (Some(path), None) => {
-            let fits = path.value.len() <= MAX_PATH && path.value.bytes().all(|byte| byte.is_ascii_graphic());
-            if !fits || !path.value.starts_with('/') || path.value.contains('#') {
+            if !is_path(&path.value) {
                 let reason = format!("`{}` is not the path of a request", path.value);
                 faults.push(Fault::at(
                     path.referenced,

@@ -1,18 +1,15 @@
 //! What a service is called: `stack`, `networks`, `aliases`, `endpoint`, `ttl`.
 
-use std::ops::RangeInclusive;
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_saphyr::Spanned;
 
 use super::super::fault::Fault;
 use super::super::raw;
-use super::time;
 use crate::model::validate::is_host_name;
 use crate::model::{Endpoint, Naming};
-
-const TTL: RangeInclusive<Duration> = Duration::ZERO..=Duration::from_secs(3600);
+use crate::source::checks::TTL;
+use crate::source::time;
 
 /// Its names, with the defaults in place of what cannot be read.
 pub fn naming(written: &raw::Service, faults: &mut Vec<Fault>) -> Naming {

@@ -1,0 +1,66 @@
+//! Which sources there are, and their start. None holds another back: each speaks at once, if only what it kept.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+
+use crate::config::Config;
+use crate::model::Writer;
+use crate::source::engine::Engine;
+use crate::source::kept::Kept;
+use crate::source::{SourceReport, docker, file};
+
+/// What the configuration asks for, and what is there.
+pub struct Chosen {
+    file: Option<PathBuf>,
+    engine: Option<PathBuf>,
+}
+
+/// Sources that run.
+pub struct Started {
+    /// In the order in which they go before each other.
+    pub reports: Vec<watch::Receiver<SourceReport>>,
+    pub tasks: Vec<JoinHandle<()>>,
+}
+
+impl Chosen {
+    pub fn of(config: &Config) -> Self {
+        Self {
+            file: config.sources.file(),
+            engine: config.sources.engine(),
+        }
+    }
+
+    /// Of what two sources claim the earlier gets it. Containers of this node alone come last: VIPs of all other services are
+    /// the same on every node then.
+    pub fn names(&self) -> Vec<Arc<str>> {
+        let file = self.file.is_some().then_some(file::NAME);
+        let docker = self.engine.is_some().then_some(docker::NAME);
+        [file, docker].into_iter().flatten().map(Arc::from).collect()
+    }
+
+    pub fn start(self, config: &Config, node: &Arc<str>, writer: &Writer) -> Started {
+        let (mut reports, mut tasks) = (Vec::new(), Vec::new());
+        if let Some(path) = self.file {
+            let (report, following) = file::start(path, &config.paths.runtime, writer.clone());
+            reports.push(report);
+            tasks.push(following);
+        }
+        if let Some(socket) = self.engine {
+            let (engine, listening) = Engine::start(socket);
+            let (report, following) = docker::start(docker::Setup {
+                engine,
+                node: Arc::clone(node),
+                address: config.address,
+                interfaces: config.interfaces.clone(),
+                writer: writer.clone(),
+                kept: Kept::new(&config.paths.runtime, docker::NAME),
+            });
+            reports.push(report);
+            tasks.extend([listening, following]);
+        }
+        Started { reports, tasks }
+    }
+}
