@@ -140,9 +140,10 @@ impl Part {
             Self::Docker => {
                 // Containers have nothing but the program itself.
                 let task = fixed::builder(&fixed::host()?, &[("netns", "portico-task")], Profile::Dev);
+                let image = cargo(&["xtask", "dist", "image", "--profile", "dev"]);
                 let agent = (!built).then(|| cargo(&["build", "--package", "lb-userspace"]));
                 let tests = tests(&["--package", "netns", "--test", "docker", "--no-fail-fast"]);
-                [task].into_iter().chain(agent).chain([tests]).collect()
+                [task, image].into_iter().chain(agent).chain([tests]).collect()
             }
         })
     }

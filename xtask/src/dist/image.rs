@@ -87,6 +87,8 @@ fn config(facts: &Facts, difference: &str) -> Value {
         "org.opencontainers.image.licenses": "Apache-2.0",
         "org.opencontainers.image.url": env!("CARGO_PKG_REPOSITORY"),
         "org.opencontainers.image.source": env!("CARGO_PKG_REPOSITORY"),
+        // Agents do not balance each other.
+        "portico.enable": "false",
     });
     if let Some(revision) = &facts.revision {
         labels["org.opencontainers.image.revision"] = json!(revision);
