@@ -77,6 +77,7 @@ fn tests_that_the_readme_names_exist() {
     let (readme, text) = document("README.md");
     let directories = [
         "tests/netns/tests",
+        "tests/netns/tests/docker",
         "lb-userspace/tests/names",
         "dns/tests/server",
     ];
@@ -97,4 +98,11 @@ fn tests_that_the_readme_names_exist() {
     for name in named {
         assert!(source.contains(&format!("fn {name}(")), "there is no test {name}");
     }
+}
+
+#[test]
+fn the_configuration_that_is_shipped_for_swarms_is_accepted() {
+    let (path, text) = document("deploy/portico.toml");
+    let config = Config::parse(&path, &format!("node = \"node1\"\n{text}")).unwrap();
+    assert!(config.cluster.secret_file.is_some());
 }
