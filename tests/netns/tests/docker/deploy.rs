@@ -43,7 +43,8 @@ fn machines(name: &str, nodes: u8) -> Option<Stage> {
         .stage()?;
     for node in cluster.nodes() {
         let namespaces = cluster.engine_directory(&node).join("exec/netns");
-        let script = "mount --rbind $0 $0 && mount --make-rshared $0 && mkdir -p /sys/fs/bpf/$1";
+        let script =
+            "mkdir -p $0 && mount --rbind $0 $0 && mount --make-rshared $0 && mkdir -p /sys/fs/bpf/$1";
         let mut command = cluster.command(&node, "sh").unwrap();
         tool::run(command.args(["-c", script]).arg(namespaces).arg(&node)).unwrap();
         let image = image();
@@ -100,27 +101,25 @@ fn the_compose_file_runs_an_agent_that_serves_and_can_be_replaced() {
     let Some(cluster) = machines("deploy", 1) else {
         return;
     };
-    let web: BTreeSet<String> = (1..=3)
-        .map(|number| {
-            let name = format!("web-{number}");
-            let run = ["run", "--detach", "--hostname", &name, "--name", &name];
-            let labels = [
-                "--label",
-                "portico.service=web",
-                "--label",
-                "portico.ports=8080:80",
-            ];
-            cluster
-                .docker(NODE, &[&run[..], &labels, &[IMAGE]].concat())
-                .unwrap();
-            name
-        })
-        .collect();
-
+    let (mut web, mut backends) = (BTreeSet::new(), String::new());
+    for number in 1..=3 {
+        let name = format!("web-{number}");
+        let run = ["run", "--detach", "--hostname", &name, "--name", &name, IMAGE];
+        cluster.docker(NODE, &run).unwrap();
+        let container = cluster.inspect(NODE, &name).unwrap();
+        let address = container["NetworkSettings"]["IPAddress"].as_str().unwrap();
+        backends += &format!("      - {{ node: {NODE}, address: {address}, task: {name} }}\n");
+        web.insert(name);
+    }
     let configuration = cluster.state.node_directory(NODE).join("portico");
     fs::create_dir_all(&configuration).unwrap();
     let text = format!("[cluster]\nsecret = {:?}\n", cluster.secret());
     fs::write(configuration.join("portico.toml"), text).unwrap();
+    let own = cluster.state.nodes[NODE].address(0).v4;
+    let services = format!(
+        "nodes: {{ {NODE}: {own} }}\nservices:\n  site:\n    ports: [\"8080:80\"]\n    backends:\n{backends}"
+    );
+    fs::write(configuration.join("services.yaml"), services).unwrap();
     let mut lines = places(&cluster, NODE);
     lines.push(("PORTICO_CONFIG", configuration.display().to_string()));
     let lines: String = lines
@@ -214,33 +213,20 @@ fn the_stack_file_runs_an_agent_on_every_node_of_a_swarm() {
     });
     let agents = agents.0;
 
-    // A port of the swarm answers on every node, with the client's address kept.
-    let create = [
-        "service",
-        "create",
-        "--detach",
-        "--no-resolve-image",
-        "--name",
-        "web",
-        "--replicas",
-        "3",
-        "--publish",
-        "8080:80",
-        IMAGE,
-    ];
-    manager(&create);
-    let targets = cluster.ports(8080);
-    for target in targets.iter().filter(|target| target.is_ipv4()) {
-        shop::wait_answers(&cluster, *target, |names| names.len() == 3);
-    }
-    let targets: Vec<_> = targets.into_iter().filter(|target| target.is_ipv4()).collect();
-    let load = Plan::new_connections(&targets, 50.0).start(&cluster.client());
-    load.wait_for(150).unwrap();
-    let report = load.stop().unwrap();
-    report.assert_flawless();
-    assert_eq!(report.clients, BTreeSet::from([IpAddr::from(address::CLIENT.v4)]));
     for (node, agent) in &agents {
-        assert_sound(&cluster, node, agent);
+        let (_, checked) = portico(&cluster, node, agent, &["check"]);
+        println!("{checked}");
+        for word in ["configuration", "capabilities", "bpffs", "cgroup2", "devices"] {
+            let passed = checked
+                .lines()
+                .any(|line| line.starts_with("ok ") && line.contains(word));
+            assert!(passed, "{word}: {checked}");
+        }
+        assert!(
+            checked.contains(&format!("node {node}, cluster secret set")),
+            "{checked}"
+        );
+        assert!(checked.contains("/host/sys/fs/bpf holds the pins"), "{checked}");
     }
     manager(&["stack", "rm", "portico"]);
 }
