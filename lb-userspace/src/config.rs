@@ -25,7 +25,7 @@ pub use error::ConfigError;
 pub use interfaces::{Interface, Interfaces, XdpMode};
 pub use limits::Limits;
 pub use networks::{Networks, Vip};
-pub use sources::{DockerSource, Enabled, FileSource, Sources};
+pub use sources::{DockerSource, Enabled, FileSource, Sources, SwarmSource};
 
 /// Where the configuration is looked for unless `--config` says otherwise.
 pub const DEFAULT_PATH: &str = "/etc/portico/portico.toml";

@@ -6,16 +6,21 @@ use std::sync::Arc;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-use crate::config::Config;
+use crate::config::{Config, Enabled};
 use crate::model::Writer;
 use crate::source::engine::Engine;
 use crate::source::kept::Kept;
-use crate::source::{SourceReport, docker, file};
+use crate::source::stream::Figures;
+use crate::source::swarm::follow as swarm;
+use crate::source::swarm::ways;
+use crate::source::{self, SourceReport, docker, file};
 
 /// What the configuration asks for, and what is there.
 pub struct Chosen {
     file: Option<PathBuf>,
     engine: Option<PathBuf>,
+    /// What its engine's swarm wants is followed, too.
+    swarm: bool,
 }
 
 /// Sources that run.
@@ -30,6 +35,7 @@ impl Chosen {
         Self {
             file: config.sources.file(),
             engine: config.sources.engine(),
+            swarm: config.sources.engine().is_some() && config.sources.swarm.enabled != Enabled::Never,
         }
     }
 
@@ -38,7 +44,12 @@ impl Chosen {
     pub fn names(&self) -> Vec<Arc<str>> {
         let file = self.file.is_some().then_some(file::NAME);
         let docker = self.engine.is_some().then_some(docker::NAME);
-        [file, docker].into_iter().flatten().map(Arc::from).collect()
+        let swarm = self.swarm.then_some(source::swarm::NAME);
+        [file, swarm, docker]
+            .into_iter()
+            .flatten()
+            .map(Arc::from)
+            .collect()
     }
 
     pub fn start(self, config: &Config, node: &Arc<str>, writer: &Writer) -> Started {
@@ -50,6 +61,11 @@ impl Chosen {
         }
         if let Some(socket) = self.engine {
             let (engine, listening) = Engine::start(socket);
+            if self.swarm {
+                let (report, following) = start_swarm(&engine, config, node, writer);
+                reports.push(report);
+                tasks.push(following);
+            }
             let (report, following) = docker::start(docker::Setup {
                 engine,
                 node: Arc::clone(node),
@@ -63,4 +79,26 @@ impl Chosen {
         }
         Started { reports, tasks }
     }
+}
+
+fn start_swarm(
+    engine: &Engine,
+    config: &Config,
+    node: &Arc<str>,
+    writer: &Writer,
+) -> (watch::Receiver<SourceReport>, JoinHandle<()>) {
+    let stream = ways::Stream {
+        port: config.peer.port,
+        certificates: config.sources.swarm.certificates.clone(),
+        figures: Arc::new(Figures::default()),
+    };
+    let setup = swarm::Setup {
+        node: Arc::clone(node),
+        required: config.sources.swarm.enabled == Enabled::Always,
+        local: engine.local(),
+        moved: engine.moved(),
+        writer: writer.clone(),
+        ways: ways::Outside::new(engine.clone(), Arc::clone(node), stream),
+    };
+    swarm::start(setup, &config.paths.runtime)
 }

@@ -17,6 +17,7 @@ const SOCKETS: [&str; 2] = ["/var/run/docker.sock", "/run/podman/podman.sock"];
 pub struct Sources {
     pub file: FileSource,
     pub docker: DockerSource,
+    pub swarm: SwarmSource,
 }
 
 /// `[sources.file]`.
@@ -34,6 +35,16 @@ pub struct DockerSource {
     pub enabled: Enabled,
     /// See [`Sources::engine`].
     pub socket: Option<PathBuf>,
+}
+
+/// `[sources.swarm]`: the swarm that this engine is in.
+#[derive(Clone, Debug, Default, PartialEq, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SwarmSource {
+    /// By itself whatever swarm the engine is in is followed.
+    pub enabled: Enabled,
+    /// Directory of this node's certificates; by default where its engine keeps them.
+    pub certificates: Option<PathBuf>,
 }
 
 /// `"auto"`, `true` or `false`.

@@ -17,6 +17,7 @@ pub mod poll;
 mod recorded;
 pub mod role;
 pub mod trouble;
+pub mod ways;
 
 /// What this source is called.
 pub const NAME: &str = "swarm";

@@ -27,6 +27,8 @@ use crate::source::{Note, SourceReport};
 
 /// How long a refusal is believed more than what the engine says of itself.
 const DEMOTED: Duration = Duration::from_secs(10);
+/// How long the others wait for the first picture where nothing is known of an earlier one.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The ways out of this node; tests have others.
 pub trait Ways: Send + Sync + 'static {
@@ -71,6 +73,7 @@ pub fn start<W: Ways>(setup: Setup<W>, runtime: &Path) -> (watch::Receiver<Sourc
         picture: None,
         loaded: None,
         published: None,
+        due: None,
         spoken: Arc::default(),
     };
     (reports, tokio::spawn(follower.run()))
@@ -89,6 +92,8 @@ struct Follower<W> {
     loaded: Option<SystemTime>,
     /// What the others have been told in this role.
     published: Option<Arc<Desired>>,
+    /// When the writer must be told something for the first time; `None`: it has been.
+    due: Option<Instant>,
     /// The picture as this node carries it out.
     spoken: Arc<Desired>,
 }
@@ -108,16 +113,19 @@ impl<W: Ways> Follower<W> {
                 changed = self.setup.local.changed() => if changed.is_err() { return },
                 () = self.role.changed() => {}
                 () = until(believed) => self.refused = None,
+                () = until(self.due) => {}
             }
         }
     }
 
-    /// Nobody shall wait for this source: what an agent before this one kept, or nothing, until the truth is known.
+    /// Nobody shall wait for this source: what an agent before this one kept, or soon nothing, until the truth is known.
     async fn begin(&mut self) -> Result<(), Stopped> {
-        if let Some((desired, kept)) = self.kept.recall() {
-            self.spoken = Arc::new(desired);
-            self.loaded = Some(kept);
-        }
+        let Some((desired, kept)) = self.kept.recall() else {
+            self.due = Some(Instant::now() + PATIENCE);
+            return Ok(());
+        };
+        self.spoken = Arc::new(desired);
+        self.loaded = Some(kept);
         self.tell_writer().await
     }
 
@@ -209,7 +217,14 @@ impl<W: Ways> Follower<W> {
 
     /// Tells the writer what is new. Returns what is wrong with this node's name.
     async fn carry_out(&mut self, local: Option<&Local>) -> Result<Option<String>, Stopped> {
+        let first = self
+            .due
+            .filter(|due| self.picture.is_some() || Instant::now() >= *due);
         let Some(local) = local else {
+            if first.is_some() {
+                self.due = None;
+                self.tell_writer().await?;
+            }
             return Ok(None);
         };
         // Until the swarm speaks, what was kept: of its tasks some may have ended meanwhile.
@@ -218,7 +233,9 @@ impl<W: Ways> Follower<W> {
         let own = own_name(desired, member, &self.setup.node);
         let localized = localize(desired, local, &own, &self.spoken);
         let stranger = member.and_then(|member| report::stranger(desired, &own, &self.setup.node, member));
-        if *self.spoken != localized {
+        let news = *self.spoken != localized;
+        if first.is_some() || (news && self.due.is_none()) {
+            self.due = None;
             self.spoken = Arc::new(localized);
             self.tell_writer().await?;
             if self.picture.is_some() {

@@ -11,7 +11,7 @@ use super::lists::Lists;
 use super::picture::{is_restless, picture};
 use super::trouble::Trouble;
 use crate::model::Desired;
-use crate::source::Note;
+use crate::source::{Note, sift};
 
 /// Between two lists, whatever happens.
 pub const GAP: Duration = Duration::from_millis(200);
@@ -110,9 +110,11 @@ impl Follower {
     }
 
     fn draw(&mut self, lists: &Lists) {
-        let picture = picture(lists, &self.last);
-        if *self.last != picture.desired {
-            self.last = Arc::new(picture.desired);
+        let mut picture = picture(lists, &self.last);
+        let (desired, faults) = sift::sift(picture.desired);
+        picture.notes.extend(faults);
+        if *self.last != desired {
+            self.last = Arc::new(desired);
         }
         let desired = Some(Arc::clone(&self.last));
         self.out.send_replace(Polled {

@@ -160,6 +160,8 @@ fn address(snapshot: &Snapshot) -> Option<String> {
 async fn nobody_waits_for_a_swarm() {
     let mut rig = Rig::start("n1");
     let snapshot = rig.settled().await;
+    assert_eq!(snapshot.generation, 0);
+    let snapshot = rig.settled().await;
     assert_eq!(snapshot.generation, 1);
     assert!(snapshot.services.is_empty());
     assert_eq!(rig.report().place, "waiting for the container engine");

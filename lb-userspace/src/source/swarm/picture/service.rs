@@ -8,9 +8,9 @@ use super::super::lists;
 use super::nodes::Nodes;
 use super::ports::{Published, published};
 use super::{Network, Networks, tasks};
-use crate::model::desired::DEFAULT_SLOTS;
-use crate::model::{Affinity, DesiredService, Endpoint, Exposed, Frontend, Naming};
-use crate::source::Note;
+use crate::model::{DesiredService, Endpoint, Naming};
+use crate::source::labels::{self, Fault, Front, Settings};
+use crate::source::{Note, ports};
 
 /// What a stack's services are marked with.
 const STACK: &str = "com.docker.stack.namespace";
@@ -18,6 +18,8 @@ const STACK: &str = "com.docker.stack.namespace";
 pub const HOST: &str = "host";
 /// Of containers that are on no other network.
 const BRIDGE: &str = "bridge";
+/// Of published ports.
+const INGRESS: &str = "ingress";
 
 /// What a service's description refers to.
 pub struct Surroundings<'l> {
@@ -34,30 +36,43 @@ impl Surroundings<'_> {
         notes: &mut Vec<Note>,
     ) -> Option<DesiredService> {
         let name = &*listed.spec.name;
+        let (settings, mut faults) = labels::read(labels_of(listed));
+        faults.extend(idle(&settings));
         let networks = self.networks_of(listed);
         let ports = published(listed, |port| notes.push(unserved(name, port)));
-        let isolated = !networks.is_empty()
-            && networks.iter().all(|network| network.internal)
-            && ports.iter().all(|port| port.port.is_none());
-        let mut service = DesiredService {
-            naming: naming(listed, &networks, &ports),
-            vips: Vec::new(),
-            assigned: self.assigned(listed),
-            exposed: Vec::new(),
-            frontends: Vec::new(),
-            slots: DEFAULT_SLOTS,
-            affinity: Affinity::None,
-            health: None,
-            backends: tasks::backends(name, tasks, self.nodes, self.networks),
-        };
-        if isolated {
-            // Its tasks find each other, and that is all that there is.
-            service.naming.endpoint = Endpoint::Dnsrr;
+        let published = ports.iter().any(|port| port.port.is_some());
+        let isolated = !networks.is_empty() && networks.iter().all(|network| network.internal) && !published;
+        // Its tasks find each other, and that is all that there is.
+        let front = if isolated {
+            Front::default()
         } else {
-            front(&mut service, &ports);
+            front(&settings, &ports)
+        };
+        let health = settings.health(&front.exposed).unwrap_or_else(|fault| {
+            faults.push(fault);
+            None
+        });
+        let object = format!("service {name}");
+        notes.extend(faults.iter().map(|fault| fault.note(&object, Some(name.into()))));
+        if !settings.enable {
+            return None;
         }
         notes.extend(paused(name, listed));
-        Some(service)
+        let mut naming = naming(listed, &settings, &networks, published);
+        if isolated {
+            naming.endpoint = Endpoint::Dnsrr;
+        }
+        Some(DesiredService {
+            naming,
+            vips: front.vips,
+            assigned: self.assigned(listed),
+            exposed: front.exposed,
+            frontends: front.frontends,
+            slots: settings.slots,
+            affinity: settings.affinity,
+            health,
+            backends: tasks::backends(name, tasks, self.nodes, self.networks),
+        })
     }
 
     fn networks_of<'l>(&'l self, listed: &lists::Service) -> Vec<Network<'l>> {
@@ -90,65 +105,92 @@ fn targets(listed: &lists::Service) -> impl Iterator<Item = &lists::Target> {
     spec.task_template.networks.iter().chain(&spec.networks)
 }
 
-fn naming(listed: &lists::Service, networks: &[Network<'_>], ports: &[Published]) -> Naming {
+/// Those of the service, and of its containers where it has none of the same name: a stack file has the ones under
+/// `deploy`, and the others beside it.
+fn labels_of(listed: &lists::Service) -> BTreeMap<&str, &str> {
+    let spec = &listed.spec;
+    let containers = spec.task_template.container_spec.labels.iter();
+    let all = containers.chain(&spec.labels);
+    all.map(|(label, value)| (label.as_str(), value.as_str()))
+        .collect()
+}
+
+/// Labels that say something of single containers, which here all are alike.
+fn idle(settings: &Settings) -> Vec<Fault> {
+    let fault = |label: &str, value: &str, reason| {
+        Fault::new(&format!("{}{label}", labels::PREFIX), value, reason, "remove it")
+    };
+    let weight = (settings.weight != 1).then(|| settings.weight.to_string());
+    let weight = weight.map(|weight| {
+        fault(
+            "weight",
+            &weight,
+            "all tasks of a service of a swarm weigh the same",
+        )
+    });
+    let service = settings.service.as_deref();
+    let service = service.map(|name| fault("service", name, "the swarm has named the service"));
+    let network = settings.network.as_deref();
+    let network =
+        network.map(|name| fault("network", name, "tasks are reached over their node's own bridge"));
+    [weight, service, network].into_iter().flatten().collect()
+}
+
+fn naming(listed: &lists::Service, settings: &Settings, networks: &[Network<'_>], published: bool) -> Naming {
     let spec = &listed.spec;
     let stack = spec.labels.get(STACK).map(|stack| Arc::from(stack.as_str()));
     let short = stack
         .as_deref()
         .and_then(|stack| spec.name.strip_prefix(stack)?.strip_prefix('_'));
     let written = targets(listed).flat_map(|target| target.aliases.iter().map(String::as_str));
+    let labelled = settings.aliases.iter().map(|alias| &**alias);
     let mut aliases: Vec<Arc<str>> = Vec::new();
-    for alias in short.into_iter().chain(written) {
-        if alias != spec.name && !aliases.iter().any(|known| **known == *alias) {
+    for alias in short.into_iter().chain(written).chain(labelled) {
+        let same = |known: &str| known.eq_ignore_ascii_case(alias);
+        if !same(&spec.name) && !aliases.iter().any(|known| same(known)) {
             aliases.push(alias.into());
         }
     }
     let mut on: Vec<Arc<str>> = networks.iter().map(|network| network.name.into()).collect();
     if on.is_empty() {
-        let published = ports.iter().any(|port| port.port.is_some());
-        on.push(if published { "ingress" } else { BRIDGE }.into());
+        on.push(if published { INGRESS } else { BRIDGE }.into());
     }
     on.sort();
     on.dedup();
+    let endpoint = match &*spec.endpoint_spec.mode {
+        "dnsrr" => Endpoint::Dnsrr,
+        _ => Endpoint::Vip,
+    };
     Naming {
         stack,
         networks: on,
         aliases,
-        endpoint: match &*spec.endpoint_spec.mode {
-            "dnsrr" => Endpoint::Dnsrr,
-            _ => Endpoint::Vip,
-        },
-        ttl: Naming::TTL,
+        endpoint: settings.endpoint.unwrap_or(endpoint),
+        ttl: settings.ttl,
     }
 }
 
 /// A port of the task's node alone is that engine's own business: inside the cluster it answers as the others do.
-fn front(service: &mut DesiredService, ports: &[Published]) {
-    let mut frontends = BTreeMap::new();
+fn front(settings: &Settings, all: &[Published]) -> Front {
+    let (mut published, mut targets) = (Vec::new(), Vec::new());
     for &Published {
         protocol,
         target_port,
         port,
-    } in ports
+    } in all
     {
-        let known = |exposed: &Exposed| (exposed.port, exposed.protocol) == (target_port, protocol);
-        if !service.exposed.iter().any(known) {
-            service.exposed.push(Exposed {
-                port: target_port,
+        match port {
+            Some(port) => published.push(ports::Published {
+                port,
+                target_port,
                 protocol,
-                name: None,
-            });
+            }),
+            None => targets.push((target_port, protocol)),
         }
-        let Some(port) = port else { continue };
-        frontends.entry((port, protocol)).or_insert(Frontend {
-            address: None,
-            port,
-            protocol,
-            target_port,
-            inside: false,
-        });
     }
-    service.frontends = frontends.into_values().collect();
+    // The swarm lists those that it has chosen itself in any order.
+    published.sort_by_key(|port| (port.port, port.protocol));
+    settings.front(&published, &targets)
 }
 
 fn unserved(service: &str, port: &lists::Port) -> Note {

@@ -1,5 +1,6 @@
 //! Over recorded answers first, then over what those do not have.
 
+mod labels;
 mod places;
 mod ports;
 
