@@ -43,10 +43,13 @@ impl Cluster {
         } else {
             format!("{name}-{instance}")
         };
-        let address = self
-            .state
-            .free_address(&node)
-            .context("the bridge has no free address")?;
+        let on_host = self.state.services[service].on_host.is_some();
+        let address = if on_host {
+            self.state.nodes[&node].address(0)
+        } else {
+            let free = self.state.free_address(&node);
+            free.context("the bridge has no free address")?
+        };
         let task = Task {
             service: service.to_owned(),
             number,
@@ -58,7 +61,9 @@ impl Cluster {
             process: None,
         };
         self.state.tasks.insert(name.clone(), task);
-        topology::add_task(&self.state, &name)?;
+        if !on_host {
+            topology::add_task(&self.state, &name)?;
+        }
         self.start_task(&name, options)?;
         Ok(name)
     }
@@ -73,6 +78,10 @@ impl Cluster {
             .arg("--health-file")
             .arg(health)
             .args(options);
+        if let Some(port) = self.state.host_port(name) {
+            let (port, echo) = (port.to_string(), (port + 1).to_string());
+            command.args(["--port", &port, "--echo-port", &echo]);
+        }
         let process = Process::start(&mut command, &self.task_log(name))?;
         self.state
             .tasks
@@ -168,8 +177,12 @@ impl Cluster {
 
     /// Removes a task's machine and its place in the state. [`publish`](Self::publish) tells the agents.
     pub fn forget_task(&mut self, name: &str) -> Result<()> {
-        self.task(name)?;
-        supervisor::remove(&BTreeSet::from([self.place(name).name().to_owned()]))?;
+        let task = self.task(name)?;
+        if self.state.host_port(name).is_none() {
+            supervisor::remove(&BTreeSet::from([self.place(name).name().to_owned()]))?;
+        } else if let Some(process) = task.process {
+            process.kill()?;
+        }
         self.state.tasks.remove(name);
         self.save()
     }
@@ -240,17 +253,25 @@ impl Cluster {
     }
 
     fn listens(&self, name: &str) -> bool {
+        let port = self.state.host_port(name);
         self.place(name)
             .proc_net("tcp6")
-            .is_ok_and(|table| sockets(&table, "0A") > 0)
+            .is_ok_and(|table| sockets_at(&table, "0A", port) > 0)
     }
 }
 
 /// Sockets of /proc/net/tcp in a state: the fourth column, hexadecimal (01 established, 0A listening).
 fn sockets(table: &str, state: &str) -> usize {
-    table
-        .lines()
-        .skip(1)
-        .filter(|line| line.split_ascii_whitespace().nth(3) == Some(state))
-        .count()
+    sockets_at(table, state, None)
+}
+
+/// Those at a port of this machine, or at any.
+fn sockets_at(table: &str, state: &str, port: Option<u16>) -> usize {
+    let port = port.map(|port| format!(":{port:04X}"));
+    let is_wanted = |line: &&str| {
+        let mut fields = line.split_ascii_whitespace().skip(1);
+        let local = fields.next().unwrap_or_default();
+        fields.nth(1) == Some(state) && port.as_ref().is_none_or(|port| local.ends_with(port))
+    };
+    table.lines().skip(1).filter(is_wanted).count()
 }

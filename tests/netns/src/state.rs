@@ -65,6 +65,9 @@ pub struct Service {
     pub ports: Vec<String>,
     /// Numbers of its VIPs, see [`address::vip`]. Without any it answers on every node's own addresses.
     pub vips: Vec<u8>,
+    /// Its tasks run in their nodes' own network namespace and have this port there, one on each node.
+    #[serde(default)]
+    pub on_host: Option<u16>,
     /// Further lines of the services file, without indentation.
     pub more: Vec<String>,
 }
@@ -79,6 +82,13 @@ impl Service {
 
     pub fn vip(mut self, number: u8) -> Self {
         self.vips.push(number);
+        self
+    }
+
+    /// Its tasks run in their nodes' own network namespace, as containers on the host's network do, and listen there on
+    /// `port`, and for streams on the next one.
+    pub fn on_host(mut self, port: u16) -> Self {
+        self.on_host = Some(port);
         self
     }
 
@@ -115,6 +125,11 @@ impl State {
 
     pub fn node_directory(&self, node: &str) -> PathBuf {
         self.directory().join(node)
+    }
+
+    /// The port that a task has in its node's own network namespace, if it runs there.
+    pub fn host_port(&self, task: &str) -> Option<u16> {
+        self.services.get(&self.tasks.get(task)?.service)?.on_host
     }
 
     /// Tasks of a service, lowest number first.

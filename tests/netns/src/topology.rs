@@ -25,6 +25,10 @@ const FORWARD: [(&str, &str); 2] = [
 
 /// Where in the cluster: `client`, `router`, `node1`, `web.1`.
 pub fn place(state: &State, place: &str) -> Namespace {
+    let place = match state.tasks.get(place) {
+        Some(task) if state.host_port(place).is_some() => &task.node,
+        _ => place,
+    };
     Namespace::named(format!("{}-{place}", state.prefix))
 }
 

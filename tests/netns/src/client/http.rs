@@ -43,9 +43,10 @@ impl Connection {
         Self::connect(super::socket(Type::STREAM, target, source)?, target, patience)
     }
 
-    /// Connects from an address and port of its own choice.
+    /// Connects from an address and port of its own choice, which other connections may have as well.
     pub fn open_from(target: SocketAddr, source: SocketAddr) -> io::Result<Self> {
         let socket = super::socket(Type::STREAM, target, None)?;
+        socket.set_reuse_address(true)?;
         socket.bind(&source.into())?;
         Self::connect(socket, target, PATIENCE)
     }
