@@ -16,3 +16,12 @@ pub const NODE_VIP4: crate::V4 = [169, 254, 20, 11];
 pub const NODE_VIP6: crate::V6 = [
     0xfd, 0x70, 0x6f, 0x72, 0x74, 0x69, 0x63, 0x6f, 0, 0, 0, 0, 0, 0, 0, 0x11,
 ];
+
+/// The one of a family. Tasks in the node's own network namespace see it in place of clients that they cannot be shown.
+pub fn node_vip<A: crate::Address>() -> A {
+    if size_of::<A>() == size_of::<crate::V4>() {
+        A::narrow(crate::Address::widen(NODE_VIP4))
+    } else {
+        A::narrow(NODE_VIP6)
+    }
+}

@@ -138,9 +138,10 @@ pub mod node_flag {
 pub struct Local {
     /// The task's address; see [`Address::widen`](crate::Address::widen).
     pub address: V6,
-    /// Host side of the task's device; 0 until it is found ("not hooked up").
+    /// Host side of the task's device; 0 until it is found ("not hooked up"). A task in the node's own network namespace has
+    /// none: [`HOST_TASK`], and with it the index of `portico1` where clients that it cannot be shown come to it by `portico0`.
     pub ifindex: u32,
-    /// Id of the task's network namespace as this namespace knows it; -1 where unknown.
+    /// Id of the task's network namespace as this namespace knows it, or one of [`namespace`].
     pub namespace: i32,
     /// Tick since which the task has not been listening, 0 while it is. Written by the programs.
     pub deaf_since: u32,
@@ -153,6 +154,16 @@ pub struct Local {
     /// Length of the task's own subnet: a client inside it cannot keep its address, since the task would answer it
     /// on the link.
     pub prefix: u8,
+}
+
+/// Bit of [`Local::ifindex`]: the task runs in the node's own network namespace. No index is as large.
+pub const HOST_TASK: u32 = 1 << 31;
+
+/// Values of [`Local::namespace`] that are no id.
+pub mod namespace {
+    pub const UNKNOWN: i32 = -1;
+    /// The node's own. To the kernel's lookups every negative number is the namespace that the program runs in.
+    pub const OWN: i32 = -2;
 }
 
 /// Values of [`Local::state`].

@@ -14,6 +14,7 @@ pub mod fragment;
 pub mod globals;
 pub mod header;
 pub mod hint;
+pub mod host;
 pub mod icmp;
 pub mod inbound;
 pub mod leave;
@@ -37,6 +38,7 @@ pub mod tunnel;
 pub mod ways;
 pub mod xdp;
 
+use lb_common::host::{NODE_VIP4, NODE_VIP6};
 use lb_common::{V4, V6};
 
 use crate::parse::{Four, Six};
@@ -46,6 +48,10 @@ pub trait Path: tables::Tables + rewrite::Rewrite + socket::Lookup + header::Hea
     /// This node's address for clients that cannot keep theirs.
     fn own_address() -> Self::Address;
 
+    /// The same for tasks in the node's own namespace, which takes no packet that comes in from an address of its own. It is
+    /// nobody's, and what is sent there goes by `portico0`.
+    fn node_vip() -> Self::Address;
+
     /// Whether the two addresses share a subnet of `prefix` bits; never for 0.
     fn same_subnet(a: Self::Address, b: Self::Address, prefix: u8) -> bool;
 }
@@ -54,6 +60,11 @@ impl Path for Four {
     #[inline(always)]
     fn own_address() -> V4 {
         globals::self_address()
+    }
+
+    #[inline(always)]
+    fn node_vip() -> V4 {
+        NODE_VIP4
     }
 
     #[inline(always)]
@@ -67,6 +78,11 @@ impl Path for Six {
     #[inline(always)]
     fn own_address() -> V6 {
         tables::settings().source6
+    }
+
+    #[inline(always)]
+    fn node_vip() -> V6 {
+        NODE_VIP6
     }
 
     #[inline(always)]

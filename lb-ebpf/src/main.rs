@@ -16,7 +16,7 @@ mod programs {
     use lb_ebpf::frame::Frame;
     use lb_ebpf::kernel::call::{self, Call};
     use lb_ebpf::kernel::skb::Skb;
-    use lb_ebpf::kernel::{clock, inbound, note, probe, steer, xdp};
+    use lb_ebpf::kernel::{clock, host, inbound, note, probe, steer, xdp};
 
     /// XDP on devices that face the network and can do it.
     #[xdp]
@@ -38,6 +38,16 @@ mod programs {
         let skb = Skb::new(context.skb.skb);
         let bytes = skb.length();
         conclude(inbound::task(skb), bytes)
+    }
+
+    /// tc egress of devices by which replies of tasks in the node's own namespace leave; attached while there are such tasks.
+    #[classifier]
+    pub fn answer(context: TcContext) -> i32 {
+        let skb = Skb::written(context.skb.skb);
+        match host::answer(skb) {
+            Verdict::NotOurs => TC_ACT_UNSPEC,
+            verdict => conclude(verdict, skb.length()),
+        }
     }
 
     /// `uplink`'s decisions without their consequences; never attached.

@@ -33,11 +33,11 @@ pub fn send_back<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
         if rehint != 0 {
             hint::<V>(&flow, self_node(), case.now);
         }
-        return leave::<V>(skb, &flow.client, device, Verdict::Replied);
+        return leave::<V>(skb, &flow.client, device, case.leaving, Verdict::Replied);
     }
     // From here a scoped client's address leads to somebody else.
     if !scoped && leaves_here::<V>(&flow, node) {
-        return leave::<V>(skb, &flow.client, 0, Verdict::Replied);
+        return leave::<V>(skb, &flow.client, 0, case.leaving, Verdict::Replied);
     }
     let entropy = hash::flow_hash(0, flow.client, flow.ports(), flow.protocol as u8) as u16;
     case.choice = Choice {

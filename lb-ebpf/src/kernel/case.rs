@@ -19,8 +19,12 @@ pub struct Case<A> {
     /// The flow's way back, and what is to be kept of it.
     pub back: RevKey<A>,
     pub rev: Rev<A>,
-    /// The device of the task that the packet is for.
+    /// [`Local::ifindex`](lb_common::table::Local::ifindex) of the task that the packet is for.
     pub task: u32,
+    /// The device that the packet is about to leave by; 0 where it came in.
+    pub leaving: u32,
+    /// The task's kernel has another connection under the client's own port.
+    pub taken: bool,
     /// Ticks, see [`lb_common::tick`].
     pub now: u32,
 }

@@ -6,7 +6,7 @@ use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
 use lb_common::host::{ALONE, NODE_VIP4, NODE_VIP6, ROUTED, SHARED};
 use lb_common::key::{Front, TCP};
 use lb_common::socket::{End, map};
-use lb_common::table::{Pool, pool_flag};
+use lb_common::table::{Pool, namespace, pool_flag};
 use lb_common::{V4, V6};
 
 use super::call::{Call, OWN_NAMESPACE};
@@ -183,7 +183,7 @@ fn direct<V: Side>(call: Call, pool: &Pool, of_node: bool) -> Option<(End, u64)>
     // A task that has closed its listener is about to leave: by packets another one is found.
     if of_node
         && let Some(local) = tables::local(tag)
-        && local.namespace >= 0
+        && local.namespace != namespace::UNKNOWN
         && !call.listens::<V>(V::near(&end.address), end.port, TCP, local.namespace)
     {
         return None;

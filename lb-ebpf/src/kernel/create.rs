@@ -2,7 +2,7 @@
 
 use lb_common::geneve::flag;
 use lb_common::key::{FlowKey, RevKey};
-use lb_common::table::{Flow, Local, NO_MEMBER, Rev, flow_state, local_state};
+use lb_common::table::{Flow, HOST_TASK, Local, NO_MEMBER, Rev, flow_state, local_state, namespace};
 use lb_common::trace::Step;
 use lb_common::{Address, Verdict, tick};
 
@@ -11,11 +11,13 @@ use super::case::Case;
 use super::chain::chain_of;
 use super::choose::head;
 use super::globals::self_node;
+use super::leave::is_host;
 use super::note;
 use super::scope;
 use super::skb::Skb;
+use super::socket;
 use super::tables::{MEMBER, POOL, local};
-use super::ways::{TAKEN, claim, find, has_way_back, rev_key};
+use super::ways::{TAKEN, claim, find, has_way_back, mask, rev_key};
 use crate::parse::Kind;
 
 /// A task that does not listen gets new connections that nobody else can take after this many ticks, so that its
@@ -98,7 +100,7 @@ fn takes<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>, local:
         note::step::<DRY>(Step::NotHooked, 0);
         return false;
     }
-    if case.packet.kind != Kind::Tcp || local.namespace < 0 {
+    if case.packet.kind != Kind::Tcp || local.namespace == namespace::UNKNOWN {
         return true;
     }
     let key = &case.packet.key;
@@ -109,7 +111,11 @@ fn takes<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>, local:
         client_port: key.client_port,
         protocol: key.transport(),
     };
-    if V::state(skb, &case.back, local.namespace) != 0 {
+    let state = V::state(skb, &case.back, local.namespace);
+    if state != 0 {
+        // Others than Portico's clients reach a task in the node's own namespace, too.
+        case.taken = local.ifindex & HOST_TASK != 0
+            && !matches!(state, socket::LISTEN | socket::TIME_WAIT | socket::NEW_SYN_RECV);
         if !DRY && local.deaf_since != 0 {
             local.deaf_since = 0;
         }
@@ -147,9 +153,8 @@ fn make<V: Path, const DRY: bool>(case: &mut Case<V::Address>, tag: u64, local: 
 #[inline(never)]
 pub fn prepare<V: Path>(case: &mut Case<V::Address>, local: &Local) -> u8 {
     case.task = local.ifindex;
+    let hidden = hides::<V>(case, local);
     let key = &case.packet.key;
-    let task = V::Address::narrow(local.address);
-    let hidden = is_hidden::<V>(key, task, local.prefix);
     case.rev = Rev {
         front: key.front,
         client: key.client,
@@ -163,23 +168,53 @@ pub fn prepare<V: Path>(case: &mut Case<V::Address>, local: &Local) -> u8 {
         pad: [0; 2],
     };
     case.back = RevKey {
-        task,
-        client: if hidden { V::own_address() } else { key.client },
+        task: V::Address::narrow(local.address),
+        client: key.client,
         task_port: local.port,
-        client_port: key.client_port,
+        client_port: if case.taken {
+            other(key.client_port)
+        } else {
+            key.client_port
+        },
         protocol: key.transport(),
     };
-    if hidden { flow_state::TRANSLATED } else { 0 }
+    if !hidden {
+        return 0;
+    }
+    put_mask::<V>(&mut case.back, local);
+    flow_state::TRANSLATED
 }
 
 /// Whether the task cannot be shown the client's address: it would take it for its own, for a neighbour's that does not
-/// answer, or for one of this node's although it is another's.
-#[inline(always)]
-fn is_hidden<V: Path>(key: &FlowKey<V::Address>, task: V::Address, prefix: u8) -> bool {
+/// answer, or for one of this node's although it is another's. The kernel of a task in the node's own namespace would not
+/// take the node's own packets from a device.
+#[inline(never)]
+fn hides<V: Path>(case: &Case<V::Address>, local: &Local) -> bool {
+    let key = &case.packet.key;
     let realm = key.realm();
-    realm != 0 && realm != self_node()
-        || key.client == task
-        || V::same_subnet(key.client, task, prefix) && !scope::is_flat::<V>(&key.client)
+    if realm != 0 && realm != self_node() {
+        return true;
+    }
+    if local.ifindex & HOST_TASK != 0 {
+        return case.arrival.node == self_node() && is_host(case.arrival.device);
+    }
+    let task = V::Address::narrow(local.address);
+    key.client == task
+        || V::same_subnet(key.client, task, local.prefix) && !scope::lies_flat::<V>(&key.client)
+}
+
+/// On a stack of its own.
+#[inline(never)]
+fn put_mask<V: Path>(back: &mut RevKey<V::Address>, local: &Local) -> u32 {
+    back.client = mask::<V>(local);
+    0
+}
+
+/// Another port, to begin with.
+#[inline(always)]
+fn other(port: [u8; 2]) -> [u8; 2] {
+    let port = u16::from_be_bytes(port);
+    (port.rotate_left(5) ^ port | 1 << 15).to_be_bytes()
 }
 
 /// The entry of a case whose member and way back are chosen.

@@ -6,6 +6,7 @@ use lb_common::checksum::Difference;
 
 use super::Path;
 use super::case::{Case, Ends};
+use super::deliver::{hand, is_masked};
 use super::skb::Skb;
 use crate::frame::{Frame, L3};
 use crate::parse::L4_MASK;
@@ -19,8 +20,10 @@ const QUOTE: usize = 8;
 #[inline(always)]
 pub fn deliver<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
     case.ends = Ends::towards_task(&case.back);
-    match translate::<V>(skb, case, true) {
-        Ok(()) => skb.to_peer(case.task, Verdict::Delivered),
+    // By `portico0` the node takes nothing but what it would answer there.
+    let keep_source = !is_masked::<V>(case);
+    match translate::<V>(skb, case, keep_source) {
+        Ok(()) => hand::<V>(skb, case),
         Err(verdict) => verdict,
     }
 }

@@ -2,7 +2,7 @@
 
 use lb_common::geneve::PORT;
 use lb_common::key::{RevKey, UDP};
-use lb_common::table::{INSIDE, limit, pool_flag};
+use lb_common::table::{INSIDE, limit, namespace, pool_flag};
 use lb_common::trace::Step;
 use lb_common::{Verdict, tick};
 
@@ -22,11 +22,14 @@ use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, tcp};
 /// A pool without members drops what comes for this long, then it resets: its tasks may be on their way.
 const EMPTY: u32 = tick::from_seconds(10);
 /// The namespace that the program runs in.
-const OWN_NAMESPACE: i32 = -1;
+const OWN_NAMESPACE: i32 = namespace::OWN;
 
 /// A packet from an uplink: out of the tunnel, or for a frontend.
 #[inline(always)]
 pub fn uplink<const DRY: bool>(skb: Skb) -> Verdict {
+    if skb.is_for_stack() {
+        return Verdict::NotOurs;
+    }
     match ethertype(skb) {
         ETHERTYPE_IPV4 => uplink4::<DRY>(skb),
         ETHERTYPE_IPV6 => uplink6::<DRY>(skb),
@@ -61,6 +64,9 @@ fn uplink4<const DRY: bool>(skb: Skb) -> Verdict {
 /// A packet from a task: a reply, or for a frontend.
 #[inline(always)]
 pub fn task(skb: Skb) -> Verdict {
+    if skb.is_for_stack() {
+        return Verdict::NotOurs;
+    }
     match ethertype(skb) {
         ETHERTYPE_IPV4 => from_task::<Four>(skb),
         ETHERTYPE_IPV6 => from_task::<Six>(skb),
@@ -73,6 +79,7 @@ fn from_task<V: Path>(skb: Skb) -> Verdict {
     let Some(case) = open::open::<V>(skb, origin(skb.ifindex()), 0) else {
         return Verdict::NotOurs;
     };
+    case.back = reply::way_back(&case.packet);
     match reply::reply::<V>(skb, case) {
         Some(Verdict::Replied) => match reply::undo::<V>(skb, case) {
             Verdict::TooBig => too_big::to_task::<V>(skb, case),
@@ -119,7 +126,7 @@ fn origin(ifindex: u32) -> u8 {
 }
 
 #[inline(always)]
-fn ethertype(skb: Skb) -> u16 {
+pub fn ethertype(skb: Skb) -> u16 {
     skb.at::<[u8; 2]>(L3 - 2).map_or(0, u16::from_be_bytes)
 }
 
@@ -224,7 +231,7 @@ fn refusal<const DRY: bool>(now: u32) -> Verdict {
     Verdict::Reset
 }
 
-/// Whether the node itself has this connection; asked only where it has any on the pool's ports.
+/// Whether the node itself has this connection, and not from us; asked only where it has any on the pool's ports.
 #[inline(always)]
 fn is_host_socket<V: Path>(skb: Skb, case: &mut Case<V::Address>, number: u32) -> bool {
     let asked = POOL
@@ -241,5 +248,11 @@ fn is_host_socket<V: Path>(skb: Skb, case: &mut Case<V::Address>, number: u32) -
         client_port: packet.key.client_port,
         protocol: packet.key.transport(),
     };
-    !matches!(V::state(skb, &case.back, OWN_NAMESPACE), 0 | socket::LISTEN)
+    !matches!(V::state(skb, &case.back, OWN_NAMESPACE), 0 | socket::LISTEN) && !is_ours::<V>(&case.back)
+}
+
+/// Whether the way back is one of a flow that a task in the node's own namespace has.
+#[inline(never)]
+fn is_ours<V: Path>(back: &RevKey<V::Address>) -> bool {
+    V::revs().get_ptr(back).is_some() || V::half_revs().get_ptr(back).is_some()
 }

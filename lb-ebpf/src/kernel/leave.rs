@@ -11,11 +11,15 @@ use super::tables::UPLINK;
 use crate::frame::{Frame, L3};
 use crate::wire::ETHERTYPE_IPV6;
 
-/// Out of the device that ends in `device`, or of the one that the routing table gives where that is 0.
+/// Out of the device that ends in `device`, or of the one that the routing table gives where that is 0. What is about to
+/// leave by the device `leaving` just goes on where that is the one.
 #[inline(always)]
-pub fn leave<V: Path>(skb: Skb, client: &V::Address, device: u8, verdict: Verdict) -> Verdict {
+pub fn leave<V: Path>(skb: Skb, client: &V::Address, device: u8, leaving: u32, verdict: Verdict) -> Verdict {
     let uplink = UPLINK.get(device as u32).map_or(0, |uplink| uplink.ifindex);
     let wanted = if device == 0 { 0 } else { uplink };
+    if leaving != 0 && (wanted == 0 || wanted == leaving) {
+        return Verdict::RepliedByHost;
+    }
     if wanted != 0 && is_host(device) {
         return skb.to_host(wanted, verdict);
     }
@@ -35,7 +39,7 @@ pub fn leave<V: Path>(skb: Skb, client: &V::Address, device: u8, verdict: Verdic
 
 /// Whether the device is the far end of `portico0`, and the client this node itself.
 #[inline(always)]
-fn is_host(device: u8) -> bool {
+pub fn is_host(device: u8) -> bool {
     UPLINK
         .get(device as u32)
         .is_some_and(|uplink| uplink.xdp & node_flag::HOST as u32 != 0)

@@ -16,6 +16,8 @@ pub fn open<V: Tables>(skb: Skb, device: u8, realm: u16) -> Option<&'static mut 
     }
     case.arrival.blank(device);
     case.now = clock::now();
+    case.leaving = 0;
+    case.taken = false;
     Some(case)
 }
 

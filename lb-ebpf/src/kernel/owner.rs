@@ -2,7 +2,7 @@
 
 use lb_common::geneve::flag;
 use lb_common::key::RevKey;
-use lb_common::table::{Flow, Local, flow_state, limit, local_state, rev_flag};
+use lb_common::table::{Flow, Local, flow_state, limit, local_state, namespace, rev_flag};
 use lb_common::trace::Step;
 use lb_common::{Verdict, handshake, tick};
 
@@ -44,7 +44,7 @@ fn own_tcp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> V
     let new = packet.is_new();
     if let Some((flow, local)) = established::<V>(packet) {
         // Where the task cannot be asked, a flow that has not shown its end is taken for alive: its kernel decides.
-        if !new || local.namespace < 0 && !flow_state::is_closing(flow.state) {
+        if !new || local.namespace == namespace::UNKNOWN && !flow_state::is_closing(flow.state) {
             return continue_flow::<V, DRY>(case, flow, local);
         }
         // Rule 1: a SYN on a live flow reaches the task only if the task has exactly that socket; its kernel answers
@@ -111,7 +111,7 @@ fn own_tcp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> V
 /// Whether the task has a socket that would take the segment; where it cannot be asked, its kernel decides.
 #[inline(always)]
 fn has_socket<V: Path>(skb: Skb, back: &RevKey<V::Address>, namespace: i32) -> bool {
-    namespace < 0 || socket::<V>(skb, back, namespace) != 0
+    namespace == namespace::UNKNOWN || socket::<V>(skb, back, namespace) != 0
 }
 
 /// [`Lookup::state`](super::socket::Lookup::state), on a stack of its own.

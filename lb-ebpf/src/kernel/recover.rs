@@ -1,6 +1,8 @@
 //! A flood can push a half-open entry out of its table while the handshake goes on. The task's kernel still knows whose it
 //! is, and a segment of it need not be answered with a reset.
 
+use lb_common::table::namespace;
+
 use super::case::Case;
 use super::skb::Skb;
 use super::tables::local;
@@ -21,7 +23,7 @@ pub fn recover<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) 
     let Some(local) = local(case.arrival.member) else {
         return false;
     };
-    if local.pool != case.choice.pool || local.ifindex == 0 || local.namespace < 0 {
+    if local.pool != case.choice.pool || local.ifindex == 0 || local.namespace == namespace::UNKNOWN {
         return false;
     }
     let state = create::prepare::<V>(case, local);

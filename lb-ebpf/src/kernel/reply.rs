@@ -20,18 +20,24 @@ use crate::frame::Frame;
 use crate::parse::{Kind, L4_MASK, Packet, Part, verify};
 use crate::wire::{Tcp, tcp};
 
-/// Return rule 1, for a packet from a task's device: [`Verdict::Replied`] means that [`undo`] shall send it back.
-/// `None` where it is no reply.
-#[inline(never)]
-pub fn reply<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Option<Verdict> {
-    let packet = &case.packet;
-    let key = RevKey {
+/// The key under which a packet, if it is a reply, has its way back.
+#[inline(always)]
+pub fn way_back<A: Address>(packet: &Packet<A>) -> RevKey<A> {
+    RevKey {
         task: packet.key.client,
         client: packet.key.front,
         task_port: packet.key.client_port,
         client_port: packet.key.front_port,
         protocol: packet.key.protocol,
-    };
+    }
+}
+
+/// Return rule 1, for a packet from a task whose way back, if it is a reply, would be at `case.back`: [`Verdict::Replied`]
+/// means that [`undo`] shall send it back. `None` where it is no reply.
+#[inline(never)]
+pub fn reply<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Option<Verdict> {
+    let packet = &case.packet;
+    let key = case.back;
     let (rev, half) = match V::revs().get_ptr_mut(&key) {
         Some(rev) => (rev, false),
         None => (V::half_revs().get_ptr_mut(&key)?, true),

@@ -15,6 +15,12 @@ struct Aligned<T>(T);
 /// Whether the address lies in a network that the configuration calls flat.
 #[inline(never)]
 pub fn is_flat<V: Path>(address: &V::Address) -> bool {
+    lies_flat::<V>(address)
+}
+
+/// The same on the caller's stack.
+#[inline(always)]
+pub fn lies_flat<V: Path>(address: &V::Address) -> bool {
     let key = Aligned(Key::new(size_of::<V::Address>() as u32 * 8, *address));
     V::flats().get(&key.0).is_some()
 }

@@ -21,6 +21,8 @@ const HEADERS: u32 = 320;
 const ALREADY: i64 = -114;
 /// Bytes opened and closed again for their side effect.
 const SPARE: i32 = 4;
+/// Mark of a packet for the node's stack: "po", in 16 bits.
+const FOR_STACK: u32 = 0x706f;
 
 /// A packet in a tc program. Pointers into it are taken anew after every helper that may move it.
 #[derive(Clone, Copy)]
@@ -58,6 +60,34 @@ impl Skb {
             unsafe { bpf_skb_pull_data(context, HEADERS.min(skb.length() as u32)) };
         }
         skb
+    }
+
+    /// As [`new`](Self::new), for a packet that this node's kernel wrote: its headers lie where they can be read.
+    #[inline(always)]
+    pub fn written(context: *mut __sk_buff) -> Self {
+        Self(context)
+    }
+
+    /// Whether it came in by any device, and is on its way through this node.
+    #[inline(always)]
+    pub fn came_in(&self) -> bool {
+        // SAFETY: the kernel's context, valid while the program runs.
+        unsafe { (*self.0).ingress_ifindex != 0 }
+    }
+
+    /// Leaves the packet to the node's stack: a program of ours that sees it on the way there, as a bridge's does after that
+    /// of the bridge's port, shall leave it alone.
+    #[inline(always)]
+    pub fn to_stack(&self) {
+        // SAFETY: a field that programs may write. No classifier reads it any more, and forwarding clears nothing of it.
+        unsafe { (*self.0).tc_index = FOR_STACK };
+    }
+
+    /// Whether a program of ours has left the packet to the stack.
+    #[inline(always)]
+    pub fn is_for_stack(&self) -> bool {
+        // SAFETY: as for `came_in`.
+        unsafe { (*self.0).tc_index == FOR_STACK }
     }
 
     #[inline(always)]

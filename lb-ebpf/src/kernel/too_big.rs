@@ -28,8 +28,15 @@ pub fn to_client<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
         // It came through a tunnel as large as the next; the client is another node's.
         return Verdict::Failed;
     }
-    match build::<V>(skb, case, case.choice.node) {
-        Ok(()) => leave::<V>(skb, &case.packet.key.client, case.arrival.device, Verdict::TooBig),
+    let source = case.packet.key.front;
+    match build::<V>(skb, case, case.choice.node, &source) {
+        Ok(()) => leave::<V>(
+            skb,
+            &case.packet.key.client,
+            case.arrival.device,
+            0,
+            Verdict::TooBig,
+        ),
         Err(verdict) => verdict,
     }
 }
@@ -38,15 +45,31 @@ pub fn to_client<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
 /// `case.arrival.node`.
 #[inline(never)]
 pub fn to_task<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
-    match build::<V>(skb, case, case.arrival.node) {
+    let source = case.packet.key.front;
+    match build::<V>(skb, case, case.arrival.node, &source) {
         Ok(()) => skb.to_peer(skb.ifindex(), Verdict::TooBig),
+        Err(verdict) => verdict,
+    }
+}
+
+/// The same for a task in the node's own namespace: the answer comes to it out of `device`, the far end of `portico0`.
+#[inline(never)]
+pub fn to_host_task<V: Path>(skb: Skb, case: &mut Case<V::Address>, device: u32) -> Verdict {
+    // Where this leads back to: strict reverse-path filters let it pass.
+    match build::<V>(skb, case, case.arrival.node, &V::node_vip()) {
+        Ok(()) => skb.to_host(device, Verdict::TooBig),
         Err(verdict) => verdict,
     }
 }
 
 /// Turns the packet into the answer, in place.
 #[inline(always)]
-fn build<V: Path>(skb: Skb, case: &mut Case<V::Address>, node: u16) -> Result<(), Verdict> {
+fn build<V: Path>(
+    skb: Skb,
+    case: &mut Case<V::Address>,
+    node: u16,
+    source: &V::Address,
+) -> Result<(), Verdict> {
     let Some(node) = NODE.get(node as u32) else {
         return Err(Verdict::NoNode);
     };
@@ -76,7 +99,7 @@ fn build<V: Path>(skb: Skb, case: &mut Case<V::Address>, node: u16) -> Result<()
         sum_at(skb, l4, QUOTED)?
     };
     skb.open(V::HEADER + ICMP_HEADER)?;
-    let (source, destination) = (&packet.key.front, &packet.key.client);
+    let destination = &packet.key.client;
     let payload = (ICMP_HEADER + quote) as u16;
     V::write(skb, source, destination, V::ICMP, payload)?;
     let ([kind, code], [high, low]) = (V::TOO_BIG, node.mtu.saturating_sub(OVERHEAD as u16).to_be_bytes());

@@ -149,5 +149,5 @@ fn forward<V: Path>(skb: Skb, case: &Case<V::Address>, tunnel: &Tunnel) -> Verdi
     if tunnel.flags & flag::REHINT != 0 {
         hint::<V>(&flow, u16::from_be_bytes(tunnel.ingress), case.now);
     }
-    leave::<V>(skb, &flow.client, tunnel.device, Verdict::ReplyForwarded)
+    leave::<V>(skb, &flow.client, tunnel.device, 0, Verdict::ReplyForwarded)
 }

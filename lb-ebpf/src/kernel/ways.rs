@@ -2,7 +2,7 @@
 
 use aya_ebpf::bindings::{BPF_ANY, BPF_NOEXIST};
 use lb_common::key::{FlowKey, RevKey};
-use lb_common::table::{Flow, Local, Rev, flow_state};
+use lb_common::table::{Flow, HOST_TASK, Local, Rev, flow_state};
 use lb_common::{Address, hash};
 
 use super::Path;
@@ -21,7 +21,7 @@ pub const TAKEN: u32 = u32::MAX;
 pub fn rev_key<V: Path>(flow: &Flow, local: &Local, packet: &Packet<V::Address>) -> RevKey<V::Address> {
     RevKey {
         task: V::Address::narrow(local.address),
-        client: seen::<V>(flow, packet),
+        client: seen::<V>(flow, local, packet),
         task_port: local.port,
         client_port: flow.client_port,
         protocol: packet.key.transport(),
@@ -30,11 +30,23 @@ pub fn rev_key<V: Path>(flow: &Flow, local: &Local, packet: &Packet<V::Address>)
 
 /// The address that the task sees in place of the client's, or the client's own.
 #[inline(always)]
-fn seen<V: Path>(flow: &Flow, packet: &Packet<V::Address>) -> V::Address {
+fn seen<V: Path>(flow: &Flow, local: &Local, packet: &Packet<V::Address>) -> V::Address {
     if flow.state & flow_state::TRANSLATED != 0 {
-        V::own_address()
+        mask::<V>(local)
     } else {
         packet.key.client
+    }
+}
+
+/// What stands for the address of a client that the task cannot be shown; all zero where nothing can.
+#[inline(always)]
+pub fn mask<V: Path>(local: &Local) -> V::Address {
+    if local.ifindex & HOST_TASK == 0 {
+        V::own_address()
+    } else if local.ifindex == HOST_TASK {
+        V::Address::narrow([0; 16])
+    } else {
+        V::node_vip()
     }
 }
 

@@ -1,7 +1,7 @@
 //! One question to one task.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -9,7 +9,7 @@ use http_body_util::Empty;
 use hyper::client::conn::http1;
 use hyper::{Request, header};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 
 use crate::model::Probe;
 
@@ -33,7 +33,7 @@ pub enum ProbeError {
 /// Asks once; all of it has `timeout`.
 pub async fn probe(target: SocketAddr, probe: &Probe, timeout: Duration) -> Result<(), ProbeError> {
     let asked = async {
-        let stream = TcpStream::connect(target).await.map_err(ProbeError::Connect)?;
+        let stream = connect(target).await.map_err(ProbeError::Connect)?;
         match probe {
             Probe::Tcp => Ok(()),
             Probe::Http { path } => get(stream, target, path).await,
@@ -42,6 +42,34 @@ pub async fn probe(target: SocketAddr, probe: &Probe, timeout: Duration) -> Resu
     tokio::time::timeout(timeout, asked)
         .await
         .unwrap_or(Err(ProbeError::Timeout(timeout)))
+}
+
+/// A task at an address of this node itself is asked by the loopback: Portico leaves a socket that is bound there alone, which
+/// it might otherwise lead to another of the service's tasks when this one does not listen.
+async fn connect(target: SocketAddr) -> io::Result<TcpStream> {
+    let (socket, loopback): (_, IpAddr) = match target {
+        SocketAddr::V4(_) => (TcpSocket::new_v4()?, Ipv4Addr::LOCALHOST.into()),
+        SocketAddr::V6(_) => (TcpSocket::new_v6()?, Ipv6Addr::LOCALHOST.into()),
+    };
+    if is_own(target.ip()) {
+        socket.bind((loopback, 0).into())?;
+    }
+    socket.connect(target).await
+}
+
+/// Whether it is an address of this node: then that is what the kernel would ask from, too. Nothing is sent.
+fn is_own(address: IpAddr) -> bool {
+    const DISCARD: u16 = 9;
+    let any: IpAddr = match address {
+        IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+        IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let source = || {
+        let socket = UdpSocket::bind((any, 0))?;
+        socket.connect((address, DISCARD))?;
+        socket.local_addr()
+    };
+    source().is_ok_and(|source| source.ip() == address)
 }
 
 async fn get(stream: TcpStream, target: SocketAddr, path: &str) -> Result<(), ProbeError> {

@@ -111,7 +111,7 @@ impl Rig {
             wire,
             before: vec![0; Verdict::COUNT],
         };
-        for name in ["uplink", "task"] {
+        for name in ["uplink", "task", "answer"] {
             rig.tc(name).load().expect("a program that the verifier accepts");
         }
         cluster::fill(&mut rig);
@@ -131,6 +131,16 @@ impl Rig {
     /// A packet of this node itself, which comes in by the far end of `portico0`.
     pub fn behind(&mut self, device: u32, frame: &[u8]) -> Ran {
         self.run_tc("task", frame, device)
+    }
+
+    /// A packet that this node's kernel wrote, about to leave for the network.
+    pub fn leaving(&mut self, frame: &[u8]) -> Ran {
+        self.run_tc("answer", frame, self.wire)
+    }
+
+    /// A packet that came in by a task's device, at the same place.
+    pub fn passing(&mut self, frame: &[u8]) -> Ran {
+        self.run_tc_from("answer", frame, self.wire, cluster::task_device())
     }
 
     /// A packet through the dry run.
@@ -161,8 +171,13 @@ impl Rig {
     }
 
     fn run_tc(&mut self, name: &str, frame: &[u8], device: u32) -> Ran {
-        // `struct __sk_buff`, of which only `ifindex` matters.
+        self.run_tc_from(name, frame, device, 0)
+    }
+
+    fn run_tc_from(&mut self, name: &str, frame: &[u8], device: u32, from: u32) -> Ran {
+        // `struct __sk_buff`, of which only `ingress_ifindex` and `ifindex` matter.
         let mut context = [0u8; 192];
+        context[36..40].copy_from_slice(&from.to_ne_bytes());
         context[40..44].copy_from_slice(&device.to_ne_bytes());
         self.run(frame, &context, |object, options| {
             let program: &mut SchedClassifier = object.program_mut(name).unwrap().try_into().unwrap();

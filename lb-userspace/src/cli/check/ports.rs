@@ -15,7 +15,7 @@ pub fn check(desired: Option<&Desired>) -> Vec<Finding> {
     let range = read("/proc/sys/net/ipv4/ip_local_port_range");
     let reserved = read("/proc/sys/net/ipv4/ip_local_reserved_ports");
     vec![
-        clashes(&published, &tcp, &udp),
+        clashes(&without_own_tasks(&published, desired), &tcp, &udp),
         ephemeral(&published, &range, &reserved),
         of_tasks(&published),
     ]
@@ -37,6 +37,24 @@ fn published(desired: &Desired) -> Published {
             fronts.map(|front| ((front.port, front.protocol), name.to_string()))
         })
         .collect()
+}
+
+/// Those on which no listener is expected: a service's own task may have the port, in the node's own network namespace.
+fn without_own_tasks(published: &Published, desired: Option<&Desired>) -> Published {
+    let is_own = |(port, protocol): &(u16, Protocol), name: &str| {
+        let service = desired.and_then(|desired| Some((desired, desired.services.get(name)?)));
+        service.is_some_and(|(desired, service)| {
+            let on_host = service.backends.iter().any(|backend| {
+                let node = desired.nodes.get(&backend.node);
+                node.is_some_and(|node| backend.addresses.contains(&node.address.into()))
+            });
+            let same = |front: &Frontend| (front.target_port, front.protocol) == (*port, *protocol);
+            on_host && service.frontends.iter().any(same)
+        })
+    };
+    let mut others = published.clone();
+    others.retain(|key, name| !is_own(key, name));
+    others
 }
 
 /// Ports of the sockets in `state` that are reachable from outside.

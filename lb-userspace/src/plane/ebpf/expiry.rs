@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use lb_common::key::{FlowKey, RevKey};
 use lb_common::probe::Probe;
-use lb_common::table::{Flow, Local, Rev};
+use lb_common::table::{Flow, Local, Rev, namespace};
 use lb_common::{Address, V4, V6};
 
 use super::batch::Cursor;
@@ -123,7 +123,7 @@ impl Questions<'_> {
     /// `None` when the share is used up.
     fn ask(&mut self, question: &Probe) -> Option<Socket> {
         // Nobody can be asked, which costs nothing.
-        if question.namespace < 0 {
+        if question.namespace == namespace::UNKNOWN {
             return Some(Socket::Unknown);
         }
         self.left = self.left.checked_sub(1)?;

@@ -3,6 +3,9 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::IpAddr;
 
+use lb_common::host::{NODE_VIP4, NODE_VIP6};
+use lb_common::table::{HOST_TASK, namespace};
+
 use super::host::{Device, Host};
 use super::tables::Hooked;
 use crate::plane::Problem;
@@ -17,13 +20,41 @@ pub enum Hook {
     Nowhere(&'static str),
 }
 
+/// The far end of `portico0` for those clients of tasks in the node's own namespace that come that way, where the node's VIPs
+/// lead there.
+#[derive(Clone, Debug, Default)]
+pub struct Behind {
+    pub device: u32,
+    pub routed: BTreeSet<IpAddr>,
+}
+
+impl Behind {
+    /// A task at `task`, an address of the node itself.
+    fn host_task(&self, task: IpAddr) -> Hooked {
+        let (vip, alone) = match task {
+            IpAddr::V4(_) => (NODE_VIP4.into(), 32),
+            IpAddr::V6(_) => (NODE_VIP6.into(), 128),
+        };
+        let behind = if self.routed.contains(&vip) {
+            self.device
+        } else {
+            0
+        };
+        Hooked {
+            device: HOST_TASK | behind,
+            namespace: namespace::OWN,
+            prefix: alone,
+        }
+    }
+}
+
 /// The device a packet to `task` leaves by: through a bridge its port, else the route's.
-pub fn find(host: &Host, task: IpAddr) -> Hook {
+pub fn find(host: &Host, behind: &Behind, task: IpAddr) -> Hook {
     let Some(route) = host.routes.get(&task) else {
         return Hook::Nowhere("there is no route to it");
     };
     if route.local {
-        return Hook::Nowhere("it is an address of this node itself");
+        return Hook::Found(behind.host_task(task));
     }
     if route.gateway.is_some() {
         return Hook::Nowhere("it is behind a router, not on this node");
@@ -67,6 +98,7 @@ pub struct Hooks {
 /// bridge's memory, but not off the bridge. So does one whose way was not `asked` for yet.
 pub fn find_all(
     host: &Host,
+    behind: &Behind,
     asked: &BTreeSet<IpAddr>,
     tasks: impl IntoIterator<Item = IpAddr>,
     before: &HashMap<IpAddr, Hooked>,
@@ -78,7 +110,7 @@ pub fn find_all(
             hooks.found.extend(kept.map(|&hooked| (task, hooked)));
             continue;
         }
-        match find(host, task) {
+        match find(host, behind, task) {
             Hook::Found(hooked) => {
                 hooks.found.insert(task, hooked);
             }
@@ -100,7 +132,29 @@ pub fn find_all(
 
 /// The devices the `task` program belongs on.
 pub fn devices(found: &HashMap<IpAddr, Hooked>) -> HashSet<u32> {
-    found.values().map(|hooked| hooked.device).collect()
+    let with_device = found.values().filter(|hooked| !is_host_task(hooked));
+    with_device.map(|hooked| hooked.device).collect()
+}
+
+/// Whether the task runs in the node's own network namespace.
+pub const fn is_host_task(hooked: &Hooked) -> bool {
+    hooked.device & HOST_TASK != 0
+}
+
+/// The devices by which tasks in the node's own namespace answer: out of the uplinks, to containers behind `bridges`, and to
+/// tasks of `devices` that are on no bridge.
+pub fn answering(
+    host: &Host,
+    uplinks: &HashSet<u32>,
+    bridges: &BTreeSet<u32>,
+    devices: &HashSet<u32>,
+) -> BTreeSet<u32> {
+    let alone = |index: &&u32| {
+        let device = host.devices.get(index);
+        device.is_some_and(|device| device.master.is_none())
+    };
+    let alone = devices.iter().filter(alone);
+    uplinks.iter().chain(bridges).chain(alone).copied().collect()
 }
 
 /// The bridges behind which clients of this node are: with an address that their ports send to, and with no port that
@@ -132,9 +186,12 @@ fn leads_outside(device: &Device) -> bool {
 }
 
 fn still_there(host: &Host, hooked: &Hooked) -> bool {
-    host.devices
-        .get(&hooked.device)
-        .is_some_and(|device| device.up && device.peer_namespace.unwrap_or(-1) == hooked.namespace)
+    if is_host_task(hooked) {
+        return true;
+    }
+    host.devices.get(&hooked.device).is_some_and(|device| {
+        device.up && device.peer_namespace.unwrap_or(namespace::UNKNOWN) == hooked.namespace
+    })
 }
 
 #[cfg(test)]
@@ -196,22 +253,31 @@ mod tests {
 
     #[test]
     fn a_task_on_a_bridge_is_found_by_its_neighbour_entry_and_port() {
-        assert_eq!(find(&host(), TASK), Hook::Found(FOUND));
+        assert_eq!(find(&host(), &Behind::default(), TASK), Hook::Found(FOUND));
     }
 
     #[test]
     fn a_task_on_a_link_of_its_own_is_found_by_the_route() {
         let mut host = host();
         host.routes.get_mut(&TASK).unwrap().device = 7;
-        assert_eq!(find(&host, TASK), Hook::Found(Hooked { prefix: 32, ..FOUND }));
+        assert_eq!(
+            find(&host, &Behind::default(), TASK),
+            Hook::Found(Hooked { prefix: 32, ..FOUND })
+        );
     }
 
     #[test]
     fn a_silent_task_keeps_its_device() {
         let mut host = host();
         host.bridged.clear();
-        assert_eq!(find(&host, TASK), Hook::Unresolved(2));
-        let hooks = find_all(&host, &[TASK].into(), [TASK], &[(TASK, FOUND)].into());
+        assert_eq!(find(&host, &Behind::default(), TASK), Hook::Unresolved(2));
+        let hooks = find_all(
+            &host,
+            &Behind::default(),
+            &[TASK].into(),
+            [TASK],
+            &[(TASK, FOUND)].into(),
+        );
         assert_eq!(hooks.found, [(TASK, FOUND)].into());
         assert_eq!(hooks.unresolved, [(2, TASK)]);
     }
@@ -222,9 +288,15 @@ mod tests {
         host.bridged.clear();
         host.devices.remove(&7);
         assert!(
-            find_all(&host, &[TASK].into(), [TASK], &[(TASK, FOUND)].into())
-                .found
-                .is_empty()
+            find_all(
+                &host,
+                &Behind::default(),
+                &[TASK].into(),
+                [TASK],
+                &[(TASK, FOUND)].into()
+            )
+            .found
+            .is_empty()
         );
     }
 
@@ -233,7 +305,13 @@ mod tests {
         let mut host = host();
         host.routes.clear();
         let nobody = BTreeSet::new();
-        let hooks = find_all(&host, &nobody, [TASK], &[(TASK, FOUND)].into());
+        let hooks = find_all(
+            &host,
+            &Behind::default(),
+            &nobody,
+            [TASK],
+            &[(TASK, FOUND)].into(),
+        );
         assert_eq!(hooks.found, [(TASK, FOUND)].into());
         assert!(hooks.problems.is_empty());
     }
@@ -288,10 +366,33 @@ mod tests {
     }
 
     #[test]
-    fn an_address_of_the_node_is_no_tasks() {
+    fn a_task_at_an_address_of_the_node_itself_has_no_device() {
         let mut host = host();
         host.routes.get_mut(&TASK).unwrap().local = true;
-        let hooks = find_all(&host, &[TASK].into(), [TASK], &HashMap::new());
-        assert_eq!((hooks.found.len(), hooks.problems.len()), (0, 1));
+        let mut behind = Behind {
+            device: 5,
+            routed: BTreeSet::new(),
+        };
+        let found = |behind: &Behind| {
+            let hooks = find_all(&host, behind, &[TASK].into(), [TASK], &HashMap::new());
+            assert_eq!((hooks.found.len(), hooks.problems.len()), (1, 0));
+            assert!(devices(&hooks.found).is_empty());
+            hooks.found[&TASK]
+        };
+        let hooked = found(&behind);
+        assert_eq!((hooked.device, hooked.namespace), (HOST_TASK, namespace::OWN));
+        behind.routed.insert(NODE_VIP6.into());
+        assert_eq!(found(&behind), hooked);
+        behind.routed.insert(NODE_VIP4.into());
+        assert_eq!(found(&behind).device, HOST_TASK | 5);
+    }
+
+    #[test]
+    fn what_such_tasks_say_leaves_by_uplinks_bridges_and_devices_that_are_on_none() {
+        let mut host = host();
+        host.devices.insert(9, Device::default());
+        let devices = HashSet::from([7, 9]);
+        let answering = answering(&host, &[3].into(), &[2].into(), &devices);
+        assert_eq!(answering, [2, 3, 9].into());
     }
 }

@@ -24,6 +24,8 @@ pub enum Place {
     Xdp(u32, Mode),
     /// tc ingress of the host side of a task's device, or of a bridge.
     Task(u32),
+    /// tc egress of a device by which tasks in the node's own namespace answer.
+    Answer(u32),
 }
 
 /// As [`XdpAttachment`], with an order.
@@ -44,8 +46,16 @@ impl From<Mode> for XdpAttachment {
 
 impl Place {
     pub fn device(self) -> u32 {
-        let (Self::Uplink(index) | Self::Xdp(index, _) | Self::Task(index)) = self;
+        let (Self::Uplink(index) | Self::Xdp(index, _) | Self::Task(index) | Self::Answer(index)) = self;
         index
+    }
+
+    /// Which packets a tc program sees there.
+    fn direction(self) -> TcAttachType {
+        match self {
+            Self::Answer(_) => TcAttachType::Egress,
+            _ => TcAttachType::Ingress,
+        }
     }
 
     fn pin(self) -> String {
@@ -54,6 +64,7 @@ impl Place {
             Self::Xdp(index, Mode::Native) => format!("native-{index}"),
             Self::Xdp(index, Mode::Generic) => format!("generic-{index}"),
             Self::Task(index) => format!("task-{index}"),
+            Self::Answer(index) => format!("answer-{index}"),
         }
     }
 
@@ -65,6 +76,7 @@ impl Place {
             "native" => Self::Xdp(index, Mode::Native),
             "generic" => Self::Xdp(index, Mode::Generic),
             "task" => Self::Task(index),
+            "answer" => Self::Answer(index),
             _ => return None,
         })
     }
@@ -117,13 +129,13 @@ impl Links {
         let _ = fs::remove_file(&pin);
         self.held.remove(&place);
         if !kernel_at_least(6, 6) {
-            attach_filter(program, name).map_err(|error| with_causes(&error))?;
+            attach_filter(program, name, place.direction()).map_err(|error| with_causes(&error))?;
             self.held.insert(place, None);
             return Ok(());
         }
         let first = TcAttachOptions::TcxOrder(LinkOrder::first());
         let id = program
-            .attach_with_options(name, TcAttachType::Ingress, first)
+            .attach_with_options(name, place.direction(), first)
             .map_err(|error| with_causes(&error))?;
         let link = program.take_link(id).map_err(|error| with_causes(&error))?;
         let link = FdLink::try_from(link).map_err(|error| with_causes(&error))?;
@@ -168,7 +180,7 @@ impl Links {
         };
         match place {
             Place::Xdp(..) => xdp == Some(id),
-            Place::Uplink(_) | Place::Task(_) => SchedClassifier::query_tcx(name, TcAttachType::Ingress)
+            _ => SchedClassifier::query_tcx(name, place.direction())
                 .is_ok_and(|(_, programs)| programs.iter().any(|program| program.id() == id)),
         }
     }
@@ -196,11 +208,15 @@ impl Links {
 }
 
 /// Kernels before 6.6 have no tcx: a filter on the clsact qdisc, which outlives the agent by itself.
-fn attach_filter(program: &mut SchedClassifier, name: &str) -> Result<(), ProgramError> {
+fn attach_filter(
+    program: &mut SchedClassifier,
+    name: &str,
+    direction: TcAttachType,
+) -> Result<(), ProgramError> {
     let (priority, handle) = FILTER;
     // It is there already where another program, or an agent before this one, made it.
     let _ = tc::qdisc_add_clsact(name);
-    let before = SchedClassifierLink::attached(name, TcAttachType::Ingress, priority, handle, None);
+    let before = SchedClassifierLink::attached(name, direction, priority, handle, None);
     let replaced = before.ok().and_then(|link| program.attach_to_link(link).ok());
     let id = match replaced {
         Some(id) => id,
@@ -210,7 +226,7 @@ fn attach_filter(program: &mut SchedClassifier, name: &str) -> Result<(), Progra
                 handle,
                 classid: None,
             };
-            program.attach_with_options(name, TcAttachType::Ingress, TcAttachOptions::Netlink(options))?
+            program.attach_with_options(name, direction, TcAttachOptions::Netlink(options))?
         }
     };
     std::mem::forget(program.take_link(id)?);
@@ -228,6 +244,7 @@ mod tests {
             Place::Xdp(4, Mode::Native),
             Place::Xdp(4, Mode::Generic),
             Place::Task(70_000),
+            Place::Answer(5),
         ] {
             assert_eq!(Place::parse(&place.pin()), Some(place));
         }

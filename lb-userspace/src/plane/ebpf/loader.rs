@@ -79,7 +79,7 @@ pub fn kernel_at_least(major: u8, minor: u8) -> bool {
 impl Programs {
     /// Has the kernel verify and translate all programs.
     pub fn load(mut object: Ebpf) -> Result<Self, EbpfError> {
-        for name in ["uplink", "task", "trace", "probe"] {
+        for name in ["uplink", "task", "answer", "trace", "probe"] {
             let program: &mut SchedClassifier = find(&mut object, name)?;
             program.load().map_err(|error| refused(name, &error))?;
         }

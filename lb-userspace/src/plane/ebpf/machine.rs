@@ -1,12 +1,12 @@
 //! What follows from the machine: nodes and the ways to them, uplinks, the devices of tasks.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::Arc;
 
 use lb_common::table::{self, node_flag};
 
-use super::hooks;
+use super::hooks::{self, Behind};
 use super::host::Device;
 use super::links::{Mode, Place};
 use super::refusal::Refusal;
@@ -68,13 +68,28 @@ impl State {
     /// Attaches the programs where they belong, and hooks the tasks up.
     pub(super) fn serve(&mut self) -> Result<Vec<(u32, IpAddr)>, EbpfError> {
         self.serve_uplinks()?;
+        let mut problems = Vec::new();
+        let pair = self.portico0_pair();
+        if let Some(pair) = pair {
+            // Its other end is as a task's device.
+            let problem = self.attach_task(pair.back).err().map(|problem| Problem {
+                traffic: "processes of this node do not reach VIPs; clients from outside and tasks do".into(),
+                ..problem
+            });
+            problems.extend(problem);
+        }
+        let behind = Behind {
+            device: pair.map_or(0, |pair| pair.back),
+            routed: self.routed_vips(),
+        };
         let hooks = hooks::find_all(
             &self.host,
+            &behind,
             self.asked(),
             self.tables.task_addresses(),
             self.tables.hooks(),
         );
-        let mut problems = hooks.problems;
+        problems.extend(hooks.problems);
         let mut found = hooks.found;
         let mut devices = hooks::devices(&found);
         // A task gets connections only when its replies are translated back.
@@ -84,18 +99,22 @@ impl State {
                 found.retain(|_, hooked| hooked.device != device);
             }
         }
-        self.tables.set_hooks(found)?;
-        if let Some(pair) = self.portico0_pair() {
-            // Its other end is as a task's device.
-            let problem = self.attach_task(pair.back).err().map(|problem| Problem {
-                traffic: "processes of this node do not reach VIPs; clients from outside and tasks do".into(),
-                ..problem
-            });
-            problems.extend(problem);
-            devices.insert(pair.back);
-        }
         let uplinks = self.uplinks.iter().map(|uplink| uplink.index).collect();
-        for bridge in hooks::bridges(&self.host, &uplinks) {
+        let bridges = hooks::bridges(&self.host, &uplinks);
+        let answering = if found.values().any(hooks::is_host_task) {
+            hooks::answering(&self.host, &uplinks, &bridges, &devices)
+        } else {
+            BTreeSet::new()
+        };
+        for &device in &answering {
+            if let Err(problem) = self.attach_to(Place::Answer(device)) {
+                problems.push(problem);
+                found.retain(|_, hooked| !hooks::is_host_task(hooked));
+            }
+        }
+        self.tables.set_hooks(found)?;
+        devices.extend(pair.map(|pair| pair.back));
+        for bridge in bridges {
             let problem = self.attach_task(bridge).err().map(|problem| Problem {
                 traffic: "containers there that are tasks of no service do not reach VIPs".into(),
                 ..problem
@@ -104,7 +123,7 @@ impl State {
             devices.insert(bridge);
         }
         self.problems.insert("hooks", problems);
-        self.drop_links(&devices);
+        self.drop_links(&devices, &answering);
         Ok(hooks.unresolved)
     }
 
@@ -144,6 +163,10 @@ impl State {
             Place::Task(_) => self
                 .links
                 .attach_tc(loaded.programs.tc("task").map_err(words)?, place, name),
+            Place::Answer(_) => {
+                self.links
+                    .attach_tc(loaded.programs.tc("answer").map_err(words)?, place, name)
+            }
             Place::Xdp(index, mode) => {
                 self.links
                     .attach_xdp(loaded.programs.xdp().map_err(words)?, index, mode)
@@ -152,16 +175,20 @@ impl State {
     }
 
     fn attach_task(&mut self, device: u32) -> Result<(), Problem> {
-        if self.links.has(Place::Task(device)) {
+        self.attach_to(Place::Task(device))
+    }
+
+    fn attach_to(&mut self, place: Place) -> Result<(), Problem> {
+        if self.links.has(place) {
             return Ok(());
         }
         let name = self
             .host
             .devices
-            .get(&device)
+            .get(&place.device())
             .map(|device| device.name.clone())
             .unwrap_or_default();
-        self.attach(Place::Task(device), &name).map_err(|reason| Problem {
+        self.attach(place, &name).map_err(|reason| Problem {
             error: format!(
                 "cannot attach the tc program to {name}, behind which clients of this node are: {reason}"
             ),
@@ -276,13 +303,14 @@ impl State {
     }
 
     /// Ends attachments to devices that are gone or lead to no client or task any more, and XDP in a mode not wanted.
-    fn drop_links(&mut self, inside: &HashSet<u32>) {
+    fn drop_links(&mut self, inside: &HashSet<u32>, answering: &BTreeSet<u32>) {
         for place in self.links.places().collect::<Vec<_>>() {
             let uplink = self.uplinks.iter().find(|uplink| uplink.index == place.device());
             let wanted = match place {
                 Place::Uplink(_) => uplink.is_some(),
                 Place::Xdp(_, mode) => uplink.is_some_and(|uplink| uplink.xdp == Some(mode.into())),
                 Place::Task(device) => inside.contains(&device),
+                Place::Answer(device) => answering.contains(&device),
             };
             if !wanted {
                 self.links.detach(place);

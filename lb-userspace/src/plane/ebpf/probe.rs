@@ -3,6 +3,7 @@
 use aya::TestRun;
 use aya::programs::{SchedClassifier, TestRunOptions};
 use lb_common::probe::{OFFSET, Probe, state};
+use lb_common::table::namespace;
 
 use super::raw::{bytes_of, from_bytes};
 
@@ -21,7 +22,7 @@ pub enum Socket {
 
 /// Runs the program on one question.
 pub fn ask(program: &SchedClassifier, question: &Probe) -> Socket {
-    if question.namespace < 0 {
+    if question.namespace == namespace::UNKNOWN {
         return Socket::Unknown;
     }
     let mut packet = vec![0u8; OFFSET];

@@ -2,9 +2,10 @@
 
 use std::collections::HashMap;
 
+use lb_common::host::node_vip;
 use lb_common::key::{FlowKey, RevKey, TCP};
 use lb_common::probe::{Probe, state};
-use lb_common::table::{Flow, Local, Rev, flow_state};
+use lb_common::table::{Flow, HOST_TASK, Local, Rev, flow_state, namespace};
 use lb_common::{Address, Plain, tick};
 
 use super::super::maps::FamilyMaps;
@@ -132,7 +133,7 @@ pub fn flows<A: Address>(
                     false
                 }
                 // A flow that showed its end is over even where nobody can be asked.
-                Some(Socket::Unknown) => closing && local.namespace < 0,
+                Some(Socket::Unknown) => closing && local.namespace == namespace::UNKNOWN,
             },
         };
         if over {
@@ -204,10 +205,23 @@ fn revive<A: Copy>(maps: &mut impl Flows<A>, key: &FlowKey<A>, flow: &Flow) -> R
 fn back<A: Address>(key: &FlowKey<A>, flow: &Flow, local: &Local, mask: A) -> RevKey<A> {
     RevKey {
         task: A::narrow(local.address),
-        client: seen(key.client, mask, flow.state & flow_state::TRANSLATED != 0),
+        client: seen(
+            key.client,
+            mask_of(local, mask),
+            flow.state & flow_state::TRANSLATED != 0,
+        ),
         task_port: local.port,
         client_port: flow.client_port,
         protocol: key.transport(),
+    }
+}
+
+/// What the task sees in place of a client, where that is not itself; `mask` is what tasks with a device of their own see.
+fn mask_of<A: Address>(local: &Local, mask: A) -> A {
+    if local.ifindex & HOST_TASK != 0 {
+        node_vip()
+    } else {
+        mask
     }
 }
 

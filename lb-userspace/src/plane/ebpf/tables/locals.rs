@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use lb_common::placement::State;
-use lb_common::table::{Local, local_state};
+use lb_common::table::{Local, local_state, namespace};
 use lb_common::{Address, V4};
 
 use super::super::maps::Maps;
@@ -16,9 +16,9 @@ use crate::plane::EbpfError;
 /// Where a task is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hooked {
-    /// Host side of the task's device.
+    /// As [`Local::ifindex`].
     pub device: u32,
-    /// Id of the task's network namespace as this namespace knows it, -1 where unknown.
+    /// As [`Local::namespace`].
     pub namespace: i32,
     /// Length of the task's subnet.
     pub prefix: u8,
@@ -39,7 +39,7 @@ impl Tables {
             let local = Local {
                 address: wide(member.address),
                 ifindex: hooked.map_or(0, |hooked| hooked.device),
-                namespace: hooked.map_or(-1, |hooked| hooked.namespace),
+                namespace: hooked.map_or(namespace::UNKNOWN, |hooked| hooked.namespace),
                 deaf_since: 0,
                 pool: number,
                 port: pool.target_port.to_be_bytes(),
