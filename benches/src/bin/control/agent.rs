@@ -1,16 +1,19 @@
-//! The memory of the real agent that serves the whole cluster's services.
+//! The memory of the real agent that serves many services.
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use benches::input::{HERE, services_file};
+use benches::input::{BACKENDS, HERE, SERVICES, services_file};
+use engine::Engine;
 use netns::tool;
 use serde_json::Value;
 
 use crate::PINS;
+use crate::containers::containers;
 
 /// Mebibytes.
 #[derive(Clone, Copy, Debug, Default)]
@@ -25,14 +28,40 @@ pub struct Memory {
     pub peak: f64,
 }
 
-/// Starts the agent, waits until it has applied the services, and weighs it.
-pub fn weigh(slots: u32, limits: &str) -> Result<Memory> {
+/// Weighs an agent that reads the services file.
+pub fn of_file(slots: u32, limits: &str) -> Result<Memory> {
+    let directory = empty()?;
+    let path = format!("{directory}/services.yaml");
+    fs::write(&path, services_file(slots))?;
+    weigh(
+        &directory,
+        &format!("[sources.file]\npath = \"{path}\""),
+        limits,
+        SERVICES * BACKENDS,
+    )
+}
+
+/// Weighs an agent that follows an engine with so many containers.
+pub fn of_engine(count: u32) -> Result<Memory> {
+    let directory = empty()?;
+    let socket = format!("{directory}/docker.sock");
+    let engine = Engine::start(Path::new(&socket))?;
+    engine.put(containers(count));
+    let lines = format!("address = \"192.0.2.1\"\n[sources.docker]\nsocket = \"{socket}\"");
+    weigh(&directory, &lines, "", count)
+}
+
+fn empty() -> Result<String> {
     let directory = format!("{PINS}-run/agent");
     let _ = fs::remove_dir_all(&directory);
     fs::create_dir_all(&directory)?;
-    fs::write(format!("{directory}/services.yaml"), services_file(slots))?;
+    Ok(directory)
+}
+
+/// Starts the agent, waits until it has applied so many backends, and weighs it.
+fn weigh(directory: &str, lines: &str, limits: &str, backends: u32) -> Result<Memory> {
     let config = format!(
-        "node = \"{HERE}\"\n[sources.file]\npath = \"{directory}/services.yaml\"\n\
+        "node = \"{HERE}\"\n{lines}\n\
          [cgroup]\nattach = false\n[paths]\npins = \"{PINS}/agent\"\nruntime = \"{directory}\"\n{limits}"
     );
     fs::write(format!("{directory}/portico.toml"), config)?;
@@ -43,7 +72,7 @@ pub fn weigh(slots: u32, limits: &str) -> Result<Memory> {
         .stderr(fs::File::create(format!("{directory}/log"))?)
         .spawn()
         .context("cannot start the agent")?;
-    let weighed = settle(&mut agent, &directory).and_then(|()| read(agent.id()));
+    let weighed = settle(&mut agent, directory, backends).and_then(|()| read(agent.id()));
     let _ = agent.kill();
     let _ = agent.wait();
     let _ = fs::remove_dir_all(format!("{PINS}/agent"));
@@ -51,7 +80,7 @@ pub fn weigh(slots: u32, limits: &str) -> Result<Memory> {
 }
 
 /// Until the snapshot is applied, and a while longer: health checks and the first looks at the machine are to be in it.
-fn settle(agent: &mut Child, directory: &str) -> Result<()> {
+fn settle(agent: &mut Child, directory: &str, backends: u32) -> Result<()> {
     let patience = Instant::now() + Duration::from_secs(120);
     loop {
         std::thread::sleep(Duration::from_millis(500));
@@ -68,7 +97,8 @@ fn settle(agent: &mut Child, directory: &str) -> Result<()> {
             ])
             .output()?;
         let status: Value = serde_json::from_slice(&status.stdout).unwrap_or_default();
-        if status["planes"][0]["report"]["generation"].as_u64() > Some(0) {
+        let all = status["services"]["backends"].as_u64() == Some(backends.into());
+        if all && status["planes"][0]["report"]["generation"] == status["generation"] {
             std::thread::sleep(Duration::from_secs(5));
             return Ok(());
         }

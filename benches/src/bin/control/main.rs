@@ -1,45 +1,52 @@
-//! `cargo xtask bench control`: how soon a change among 10,000 services of 10 backends is in the kernel, how long the
-//! first load takes, and what an agent weighs that serves them.
+//! `cargo xtask bench control`: how soon a change is in the kernel, how long the first load takes, and what an agent weighs:
+//! with a file of 10,000 services of 10 backends, and with a container engine; and what agents send each other.
 //!
 //! It works in a network namespace and on a bpf file system of its own. Programs are loaded for the weighing only.
 
 mod agent;
+mod containers;
+mod report;
 mod steps;
+mod stream;
 
 use anyhow::{Context, Result, bail};
-use benches::chart::{Bars, directory, figures};
 use benches::input::{BACKENDS, SERVICES};
 use benches::machine::{Machine, load};
-use benches::sample::Sample;
-use comfy_table::{CellAlignment, Table, presets};
 use nix::sched::{CloneFlags, unshare};
+use tokio::runtime::Runtime;
 
 use steps::Bench;
 
 const PINS: &str = "/tmp/portico-bench-control";
 
-/// One line of the result, in milliseconds.
-pub struct Row {
-    name: String,
-    sample: Sample,
-    target: &'static str,
-}
-
-impl Row {
-    pub fn new(name: &str, sample: Sample, target: &'static str) -> Self {
-        Self {
-            name: name.to_owned(),
-            sample,
-            target,
-        }
-    }
-}
+/// Containers among which one changes, and of the larger of the agents that are weighed.
+const CONTAINERS: [u32; 2] = [1_000, 10_000];
 
 struct Arguments {
     rounds: usize,
     changes: usize,
     slots: Vec<u32>,
     memory: bool,
+    parts: Vec<Part>,
+}
+
+/// What there is to measure.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// A file of many services.
+    File,
+    /// A container engine.
+    Engine,
+    /// What agents send each other.
+    Stream,
+}
+
+/// All that came of it.
+#[derive(Default)]
+struct Results {
+    rows: Vec<report::Row>,
+    weights: Vec<(String, agent::Memory)>,
+    messages: Vec<stream::Bytes>,
 }
 
 fn main() -> Result<()> {
@@ -50,20 +57,52 @@ fn main() -> Result<()> {
         .worker_threads(2)
         .enable_all()
         .build()?;
-    println!(
-        "{}; {SERVICES} services of {BACKENDS} backends; load before: {:.1}",
-        Machine::here(),
-        load()
-    );
-    let measured = measure(&arguments, &runtime);
+    println!("{}; load before: {:.1}", Machine::here(), load());
+    let mut results = Results::default();
+    let measured = arguments
+        .parts
+        .iter()
+        .try_for_each(|part| part.measure(&arguments, &runtime, &mut results));
     let _ = nix::mount::umount(PINS);
     let _ = std::fs::remove_dir(PINS);
     let _ = std::fs::remove_dir_all(format!("{PINS}-run"));
-    measured
+    measured?;
+    println!(
+        "load after: {:.1}; {} rounds, {} changes",
+        load(),
+        arguments.rounds,
+        arguments.changes
+    );
+    if !results.rows.is_empty() {
+        println!(
+            "\nmilliseconds from the event\n\n{}",
+            report::times(&results.rows)
+        );
+    }
+    if !results.weights.is_empty() {
+        println!("\n{}", report::weights(&results.weights));
+    }
+    if !results.messages.is_empty() {
+        println!("\n{}", report::messages(&results.messages));
+    }
+    report::chart(&results.rows)
 }
 
-fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> Result<()> {
-    let (mut rows, mut weights) = (Vec::new(), Vec::new());
+impl Part {
+    fn measure(self, arguments: &Arguments, runtime: &Runtime, results: &mut Results) -> Result<()> {
+        match self {
+            Self::File => file(arguments, runtime, results),
+            Self::Engine => engine(arguments, runtime, results),
+            Self::Stream => {
+                results.messages = stream::measure()?;
+                Ok(())
+            }
+        }
+    }
+}
+
+/// A services file, with tables of several sizes.
+fn file(arguments: &Arguments, runtime: &Runtime, results: &mut Results) -> Result<()> {
     for (at, &slots) in arguments.slots.iter().enumerate() {
         let bench = Bench {
             runtime,
@@ -73,93 +112,32 @@ fn measure(arguments: &Arguments, runtime: &tokio::runtime::Runtime) -> Result<(
             limits: limits(slots),
         };
         if at == 0 {
-            rows.extend(bench.reading()?);
+            results.rows.extend(bench.reading()?);
         }
-        rows.extend(bench.all()?);
+        results.rows.extend(bench.all()?);
         if arguments.memory {
-            weights.push((slots, agent::weigh(slots, &bench.limits)?));
+            let name = format!("file, {SERVICES} services of {BACKENDS}, {slots} slots");
+            results
+                .weights
+                .push((name, agent::of_file(slots, &bench.limits)?));
         }
     }
-    println!("load after: {:.1}\n\n{}", load(), table(&rows));
-    println!(
-        "\nmilliseconds from the event to the kernel's tables; {} rounds, {} changes",
-        arguments.rounds, arguments.changes
-    );
-    if !weights.is_empty() {
-        let mut table = Table::new();
-        table.load_preset(presets::ASCII_MARKDOWN);
-        table.set_header([
-            "memory of the agent, MiB",
-            "resident",
-            "of it tables of the kernel",
-            "its own",
-            "at most",
-            "all tables in the kernel",
-        ]);
-        for (slots, memory) in &weights {
-            let agent::Memory {
-                resident,
-                mapped,
-                tables,
-                peak,
-            } = memory;
-            let figures = [*resident, *mapped, resident - mapped, *peak, *tables];
-            let name = format!("{slots} slots");
-            table.add_row(
-                [name]
-                    .into_iter()
-                    .chain(figures.iter().map(|figure| format!("{figure:.0}"))),
-            );
-        }
-        println!("\n{table}");
-    }
-    let path = directory()?.join("control.svg");
-    let changes: Vec<&Row> = rows.iter().filter(|row| row.target.starts_with("p99")).collect();
-    let names: Vec<&str> = changes.iter().map(|row| row.name.as_str()).collect();
-    let values = |of: fn(&Sample) -> f64| changes.iter().map(|row| Some([of(&row.sample); 3])).collect();
-    let bars = [
-        Bars {
-            name: "median".into(),
-            values: values(Sample::median),
-        },
-        Bars {
-            name: "p99".into(),
-            values: values(|sample| sample.percentile(99)),
-        },
-    ];
-    figures(
-        &path,
-        "One change among 10,000 services: ms to the kernel",
-        &names,
-        &bars,
-    )?;
-    println!("chart: {}", path.display());
     Ok(())
 }
 
-fn table(rows: &[Row]) -> Table {
-    let mut table = Table::new();
-    table.load_preset(presets::ASCII_MARKDOWN);
-    table.set_header(["step", "median", "lowest", "p99", "highest", "target"]);
-    for Row { name, sample, target } in rows {
-        let figures = [
-            sample.median(),
-            sample.lowest(),
-            sample.percentile(99),
-            sample.highest(),
-        ];
-        let figures = figures.map(|figure| format!("{figure:.1}"));
-        table.add_row(
-            [name.clone()]
-                .into_iter()
-                .chain(figures)
-                .chain([(*target).to_owned()]),
-        );
+/// A container engine; tables are those of the default configuration.
+fn engine(arguments: &Arguments, runtime: &Runtime, results: &mut Results) -> Result<()> {
+    let [among, ..] = CONTAINERS;
+    results
+        .rows
+        .extend(containers::measure(runtime, among, arguments.changes)?);
+    if arguments.memory {
+        for count in CONTAINERS {
+            let name = format!("engine, {count} containers");
+            results.weights.push((name, agent::of_engine(count)?));
+        }
     }
-    for column in table.column_iter_mut().skip(1).take(4) {
-        column.set_cell_alignment(CellAlignment::Right);
-    }
-    table
+    Ok(())
 }
 
 /// Room for all of them.
@@ -171,13 +149,14 @@ fn limits(slots: u32) -> String {
     )
 }
 
-/// `[--rounds N] [--changes N] [--slots N] [--memory yes|no]`
+/// `[--rounds N] [--changes N] [--slots N] [--memory yes|no] [--parts file,engine,stream]`
 fn arguments() -> Result<Arguments> {
     let mut arguments = Arguments {
         rounds: 5,
         changes: 500,
         slots: vec![256, 4096],
         memory: true,
+        parts: vec![Part::File, Part::Engine, Part::Stream],
     };
     let mut words = std::env::args().skip(1);
     while let Some(name) = words.next() {
@@ -188,8 +167,20 @@ fn arguments() -> Result<Arguments> {
             "--changes" => arguments.changes = number()?,
             "--slots" => arguments.slots = vec![number()? as u32],
             "--memory" => arguments.memory = value == "yes",
-            _ => bail!("unknown argument {name}; there are --rounds, --changes, --slots and --memory"),
+            "--parts" => arguments.parts = value.split(',').map(part).collect::<Result<_>>()?,
+            _ => {
+                bail!("unknown argument {name}; there are --rounds, --changes, --slots, --memory and --parts")
+            }
         }
     }
     Ok(arguments)
+}
+
+fn part(name: &str) -> Result<Part> {
+    match name {
+        "file" => Ok(Part::File),
+        "engine" => Ok(Part::Engine),
+        "stream" => Ok(Part::Stream),
+        _ => bail!("there is no part {name}; there are file, engine and stream"),
+    }
 }

@@ -13,7 +13,8 @@ use lb_userspace::plane::EbpfPlane;
 use lb_userspace::source::file;
 use tokio::runtime::Runtime;
 
-use crate::{PINS, Row};
+use crate::PINS;
+use crate::report::Row;
 
 /// For one snapshot, at most.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -67,18 +68,17 @@ impl Bench<'_> {
         let health = self.change(&mut agent, |agent, fails| agent.health(fails))?;
         let shared = self.change(&mut agent, |agent, more| agent.source(more, true))?;
         let fresh = self.change(&mut agent, |agent, more| agent.source(more, false))?;
-        let row =
-            |name: &str, sample, target| Row::new(&format!("{} slots: {name}", self.slots), sample, target);
+        let name = |what: &str| format!("{} slots: {what}", self.slots);
         Ok(vec![
-            row("first snapshot and full load", load, "1 s"),
-            row("the same after a restart", adoption, ""),
-            row("a backend fails or recovers", health, "p99 5 ms"),
-            row(
-                "a source changes one service, sharing the others",
+            Row::new(&name("first snapshot and full load"), load, "1 s"),
+            Row::new(&name("the same after a restart"), adoption, ""),
+            Row::of_a_change(&name("a backend fails or recovers"), health, "p99 5 ms"),
+            Row::of_a_change(
+                &name("a source changes one service, sharing the others"),
                 shared,
                 "p99 5 ms",
             ),
-            row("a source brings all services anew, one changed", fresh, ""),
+            Row::new(&name("a source brings all services anew, one changed"), fresh, ""),
         ])
     }
 
