@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::io::BufRead;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -96,45 +97,57 @@ fn assert_sound(cluster: &Cluster, node: &str, container: &str) {
     );
 }
 
-#[test]
-fn the_compose_file_runs_an_agent_that_serves_and_can_be_replaced() {
-    let Some(cluster) = machines("deploy", 1) else {
-        return;
-    };
-    let (mut web, mut backends) = (BTreeSet::new(), String::new());
-    for number in 1..=3 {
-        let name = format!("web-{number}");
-        let run = ["run", "--detach", "--hostname", &name, "--name", &name, IMAGE];
-        cluster.docker(NODE, &run).unwrap();
-        let container = cluster.inspect(NODE, &name).unwrap();
-        let address = container["NetworkSettings"]["IPAddress"].as_str().unwrap();
-        backends += &format!("      - {{ node: {NODE}, address: {address}, task: {name} }}\n");
-        web.insert(name);
+/// `deploy/docker-compose.yml` with the places of a node.
+struct Installed {
+    environment: String,
+}
+
+impl Installed {
+    fn run(&self, cluster: &Cluster, arguments: &[&str]) {
+        let arguments = [&["--env-file", &self.environment], arguments].concat();
+        let file = shipped("docker-compose.yml");
+        cluster.compose(NODE, "mesh", &file, &arguments).unwrap();
     }
+}
+
+/// The files that the machine has beside the shipped one; `more` is added to the agent's configuration.
+fn installed(cluster: &Cluster, more: &str) -> Installed {
     let configuration = cluster.state.node_directory(NODE).join("portico");
     fs::create_dir_all(&configuration).unwrap();
-    let text = format!("[cluster]\nsecret = {:?}\n", cluster.secret());
+    let text = format!("[cluster]\nsecret = {:?}\n{more}", cluster.secret());
     fs::write(configuration.join("portico.toml"), text).unwrap();
-    let own = cluster.state.nodes[NODE].address(0).v4;
-    let services = format!(
-        "nodes: {{ {NODE}: {own} }}\nservices:\n  site:\n    ports: [\"8080:80\"]\n    backends:\n{backends}"
-    );
-    fs::write(configuration.join("services.yaml"), services).unwrap();
-    let mut lines = places(&cluster, NODE);
+    let mut lines = places(cluster, NODE);
     lines.push(("PORTICO_CONFIG", configuration.display().to_string()));
     let lines: String = lines
         .into_iter()
         .map(|(name, value)| format!("{name}={value}\n"))
         .collect();
     let environment = cluster.write_file("compose.env", &lines).unwrap();
-    let environment = environment.to_str().unwrap();
-    let compose = |arguments: &[&str]| {
-        let arguments = [&["--env-file", environment], arguments].concat();
-        cluster
-            .compose(NODE, "mesh", &shipped("docker-compose.yml"), &arguments)
-            .unwrap()
-    };
+    Installed {
+        environment: environment.display().to_string(),
+    }
+}
 
+#[test]
+fn the_compose_file_runs_an_agent_that_serves_and_can_be_replaced() {
+    let Some(cluster) = machines("deploy", 1) else {
+        return;
+    };
+    let web: BTreeSet<String> = (1..=3).map(|number| format!("web-{number}")).collect();
+    for name in &web {
+        let run = ["run", "--detach", "--hostname", name, "--name", name];
+        let labels = [
+            "--label",
+            "portico.service=web",
+            "--label",
+            "portico.ports=8080:80",
+        ];
+        cluster
+            .docker(NODE, &[&run[..], &labels, &[IMAGE]].concat())
+            .unwrap();
+    }
+    let compose = installed(&cluster, "");
+    let compose = |arguments: &[&str]| compose.run(&cluster, arguments);
     compose(&["up", "--detach"]);
     cluster.wait_health(NODE, AGENT, "healthy").unwrap();
     let target = shop::published(&cluster, 8080);
@@ -164,6 +177,66 @@ fn the_compose_file_runs_an_agent_that_serves_and_can_be_replaced() {
     // Its tables are on the machine, not in the container.
     compose(&["down", "--volumes"]);
     assert_eq!(shop::answers(&cluster, target, 30), web);
+}
+
+/// Connects, says so, and then how the connection ends.
+const WAITING: &str = "
+import socket, sys
+connection = socket.create_connection((sys.argv[1], 80), 10)
+connection.settimeout(30)
+print('connected', flush=True)
+try:
+    print('read', connection.recv(1), flush=True)
+except OSError as error:
+    print(error.errno, flush=True)
+";
+
+#[test]
+fn an_agent_in_a_container_ends_sockets_of_others() {
+    let Some(cluster) = machines("sockets", 1) else {
+        return;
+    };
+    let run = ["run", "--detach", "--name"];
+    let labels = ["--label", "portico.expose=80"];
+    cluster
+        .docker(NODE, &[&run[..], &["lone"], &labels, &[IMAGE]].concat())
+        .unwrap();
+    cluster
+        .docker(NODE, &[&run[..], &["asks", IMAGE]].concat())
+        .unwrap();
+    installed(&cluster, "[networks]\nflat = [\"172.17.0.0/16\"]\n").run(&cluster, &["up", "--detach"]);
+    cluster.wait_health(NODE, AGENT, "healthy").unwrap();
+    let vip = wait::until_some("lone has a VIP and a task", Duration::from_secs(30), || {
+        let (_, said) = portico(&cluster, NODE, AGENT, &["service", "show", "lone", "-o", "json"]);
+        let shown: serde_json::Value = serde_json::from_str(&said)?;
+        anyhow::ensure!(
+            shown["tasks"][0]["state"] == "active",
+            "no task takes connections: {shown}"
+        );
+        let vip = |vip: &serde_json::Value| vip.as_str().filter(|vip| vip.contains('.')).map(str::to_owned);
+        Ok(shown["naming"]["vips"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .find_map(vip))
+    });
+    let (vip, _) = vip.unwrap();
+
+    let pid = cluster.inspect(NODE, "asks").unwrap()["State"]["Pid"].to_string();
+    let mut command = cluster.command(NODE, "nsenter").unwrap();
+    command
+        .arg(format!("--net=/proc/{pid}/ns/net"))
+        .args(["python3", "-c", WAITING, &vip])
+        .stdout(std::process::Stdio::piped());
+    let mut waiting = command.spawn().unwrap();
+    let mut lines = std::io::BufReader::new(waiting.stdout.take().unwrap()).lines();
+    assert_eq!(lines.next().unwrap().unwrap(), "connected");
+    // Its task cannot say goodbye: it has lost its network.
+    cluster
+        .docker(NODE, &["network", "disconnect", "--force", "bridge", "lone"])
+        .unwrap();
+    assert_eq!(lines.next().unwrap().unwrap(), libc::ECONNABORTED.to_string());
+    waiting.wait().unwrap();
 }
 
 fn read_sysctl(mut cat: std::process::Command) -> String {
