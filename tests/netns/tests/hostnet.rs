@@ -272,17 +272,17 @@ fn a_task_on_the_hosts_network_that_stops_listening_gets_no_more_connections() {
     cluster.forget_task("web.2").unwrap();
     cluster.publish().unwrap();
     cluster.settle().unwrap();
-    let attached = |cluster: &Cluster| {
-        let pins = cluster
-            .command("node2", "ls")
-            .and_then(|mut command| netns::tool::run(command.arg("/sys/fs/bpf/portico/v1/links")));
-        pins.map(|pins| pins.contains("answer-"))
-    };
-    wait::until("the program goes", SOON, || {
-        attached(&cluster).is_ok_and(|is| !is)
-    })
-    .unwrap();
+    wait::until("the program goes", SOON, || !is_attached(&cluster, "node2")).unwrap();
+    assert!(is_attached(&cluster, "node1"));
     ask_one(&cluster, &targets, "web.1");
+}
+
+/// Whether the program that such tasks need is attached anywhere on a node.
+fn is_attached(cluster: &Cluster, node: &str) -> bool {
+    let (prefix, layout) = (&cluster.state.prefix, lb_common::table::LAYOUT);
+    let links = format!("/sys/fs/bpf/portico-lab/{prefix}/{node}/v{layout}/links");
+    let mut list = cluster.command(node, "ls").unwrap();
+    netns::tool::run(list.arg(links)).unwrap().contains("answer-")
 }
 
 #[track_caller]
