@@ -154,7 +154,10 @@ impl Cluster {
     /// answers at the node itself is found out at once. Containers have another name server (`dns` above).
     fn seclude(&self) -> Result<()> {
         let nowhere = self.state.directory().join("engine.resolv.conf");
-        services::replace(&nowhere, "nameserver 127.0.0.1\n")?;
+        // Once: over one that was replaced since, nothing else can be mounted.
+        if !nowhere.exists() {
+            services::replace(&nowhere, "nameserver 127.0.0.1\n")?;
+        }
         let mut command = Command::new("sh");
         // Where there is no such file nobody is asked.
         let script = "cmp -s $0 $1 || ! [ -e $1 ] || mount --bind $0 $1";
