@@ -117,6 +117,7 @@ async fn agent(config: Config) -> Result<(), Problem> {
         sources: sources.reports,
         health,
         peers,
+        stream: sources.stream,
     };
     let handle = Arc::new(Handle::new(
         &config,

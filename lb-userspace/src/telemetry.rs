@@ -4,3 +4,4 @@ pub mod http;
 pub mod log;
 mod metrics;
 mod names;
+mod stream;

@@ -11,6 +11,7 @@ use super::Problem;
 use crate::model::{Identity, Member, Pool, Snapshot};
 use crate::names::report::NamesReport;
 use crate::plane::{FlowReport, PlaneReport};
+use crate::source::stream::StreamReport;
 
 /// One moment of an agent.
 #[derive(Clone)]
@@ -27,6 +28,8 @@ pub struct Facts {
     pub peers: Vec<Peer>,
     /// The name server, where one is configured.
     pub names: Option<NamesReport>,
+    /// The stream between agents, where this node is one of a swarm's.
+    pub stream: Option<StreamReport>,
     /// Last words of the health check, by backend tag. Only of tasks on this node.
     pub health: HashMap<u64, String>,
     /// Flows of tasks on this node.

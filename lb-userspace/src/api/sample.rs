@@ -46,6 +46,7 @@ pub fn facts() -> Facts {
         }],
         peers: ["node2", "node3"].map(peer).into(),
         names: None,
+        stream: None,
         health: HashMap::new(),
     }
 }

@@ -15,7 +15,7 @@ use crate::names::NameServer;
 use crate::names::report::{DnsAnswer, DnsQuestion, NamesReport};
 use crate::peer::{PeerReport, PeerReports, Presence};
 use crate::plane::{self, Difference, EbpfPlane, PlaneReport, Question, TraceReport};
-use crate::source::{self, SourceReport};
+use crate::source::{self, SourceReport, stream};
 
 /// The agent's parts, as far as the control socket needs them.
 pub struct Handle {
@@ -35,6 +35,8 @@ pub struct Reports {
     pub sources: Vec<watch::Receiver<SourceReport>>,
     pub health: watch::Receiver<Arc<HealthReport>>,
     pub peers: watch::Receiver<PeerReports>,
+    /// Of the stream between agents, where one of the sources has it.
+    pub stream: Option<Arc<stream::Figures>>,
 }
 
 /// The name server, or why there is none.
@@ -106,6 +108,7 @@ impl Agent for Handle {
                 .collect(),
             peers: self.reports.peers.borrow().iter().map(peer).collect(),
             names: self.names.report(),
+            stream: self.reports.stream.as_deref().map(stream::Figures::report),
             health: failing(&self.reports.health.borrow()),
         }
     }

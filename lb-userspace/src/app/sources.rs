@@ -28,6 +28,8 @@ pub struct Started {
     /// In the order in which they go before each other.
     pub reports: Vec<watch::Receiver<SourceReport>>,
     pub tasks: Vec<JoinHandle<()>>,
+    /// What the stream between agents does, where a source has it.
+    pub stream: Option<Arc<Figures>>,
 }
 
 impl Chosen {
@@ -54,6 +56,7 @@ impl Chosen {
 
     pub fn start(self, config: &Config, node: &Arc<str>, writer: &Writer) -> Started {
         let (mut reports, mut tasks) = (Vec::new(), Vec::new());
+        let stream = self.swarm.then(Arc::<Figures>::default);
         if let Some(path) = self.file {
             let (report, following) = file::start(path, &config.paths.runtime, writer.clone());
             reports.push(report);
@@ -61,8 +64,8 @@ impl Chosen {
         }
         if let Some(socket) = self.engine {
             let (engine, listening) = Engine::start(socket);
-            if self.swarm {
-                let (report, following) = start_swarm(&engine, config, node, writer);
+            if let Some(figures) = &stream {
+                let (report, following) = start_swarm(&engine, config, node, writer, Arc::clone(figures));
                 reports.push(report);
                 tasks.push(following);
             }
@@ -77,7 +80,11 @@ impl Chosen {
             reports.push(report);
             tasks.extend([listening, following]);
         }
-        Started { reports, tasks }
+        Started {
+            reports,
+            tasks,
+            stream,
+        }
     }
 }
 
@@ -86,11 +93,12 @@ fn start_swarm(
     config: &Config,
     node: &Arc<str>,
     writer: &Writer,
+    figures: Arc<Figures>,
 ) -> (watch::Receiver<SourceReport>, JoinHandle<()>) {
     let stream = ways::Stream {
         port: config.peer.port,
         certificates: config.sources.swarm.certificates.clone(),
-        figures: Arc::new(Figures::default()),
+        figures,
     };
     let setup = swarm::Setup {
         node: Arc::clone(node),

@@ -32,6 +32,9 @@ pub fn text(facts: &Facts) -> Result<String, fmt::Error> {
     if let Some(names) = &facts.names {
         super::names::register(&mut registry, names);
     }
+    if let Some(stream) = &facts.stream {
+        super::stream::register(&mut registry, stream);
+    }
     let mut text = String::new();
     encode(&mut text, &registry)?;
     Ok(text)
@@ -162,6 +165,7 @@ mod tests {
     fn every_figure_is_documented() {
         let mut facts = sample::facts();
         facts.names = Some(crate::telemetry::names::sample());
+        facts.stream = Some(crate::source::stream::Figures::default().report());
         let text = text(&facts).unwrap();
         let documented = include_str!("../../../docs/operations.md");
         for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {

@@ -97,6 +97,11 @@ impl AsyncRead for Link {
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::ConnectionAborted, why)));
         }
         let read = Pin::new(&mut self.stream).poll_read(context, buffer);
+        // Agents that stop do so without a word: TLS makes more of it than it is.
+        let read = read.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof => io::Error::new(error.kind(), "the other side has closed it"),
+            _ => error,
+        });
         self.note(read)
     }
 }

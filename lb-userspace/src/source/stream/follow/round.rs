@@ -65,13 +65,16 @@ pub async fn run(
                 held.epoch = 0;
             }
             let words = format!("{manager}: {failure}");
-            if matches!(failure, Failure::Refusal(_)) && complaints.due(manager.ip(), Instant::now()) {
+            let connected = say.borrow().connected.is_some();
+            if connected {
+                tracing::info!("a manager's agent is followed no more: {words}");
+            } else if matches!(failure, Failure::Refusal(_)) && complaints.due(manager.ip(), Instant::now()) {
                 tracing::warn!("a manager's agent is not believed or does not believe this one: {words}");
             } else {
                 tracing::debug!("not following: {words}");
             }
             errors.push(words);
-            if say.borrow().connected.is_some() {
+            if connected {
                 say.send_modify(|report| report.connected = None);
                 if start.elapsed() >= GOOD || matches!(failure, Failure::Leisure | Failure::Unlisted) {
                     // Straight to the next one.

@@ -6,6 +6,7 @@ use tokio::net::TcpStream;
 
 use super::authority::{Authority, Files, Subject};
 use super::cluster::{Follower, Manager, picture};
+use crate::source::stream::refusal::Refusal;
 
 #[tokio::test]
 async fn a_worker_may_follow_and_so_may_a_manager() {
@@ -170,4 +171,15 @@ async fn who_says_nothing_keeps_nobody_out() {
     follower.has(&picture("web.1")).await;
     assert_eq!(manager.refused("silent"), 4);
     assert!(manager.refused("crowd") > 0);
+}
+
+#[test]
+fn all_reasons_are_documented() {
+    let documented = include_str!("../../../../../docs/stream.md");
+    let reasons = documented.split("| reason | meaning |").nth(1).unwrap();
+    let rows = reasons.lines().skip(2).map_while(|line| line.strip_prefix("| `"));
+    let rows: Vec<_> = rows.map(|row| row.split('`').next().unwrap()).collect();
+    assert_eq!(rows, Refusal::LABELS);
+    let list = Refusal::LABELS.join(", ");
+    assert!(include_str!("../../../../../docs/operations.md").contains(&format!("`reason`: {list} |")));
 }
