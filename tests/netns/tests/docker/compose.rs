@@ -166,23 +166,22 @@ fn containers_that_are_renamed_or_change_networks_are_followed() {
     let (first, second) = (&replicas["shop_web_1"], &replicas["shop_web_2"]);
     let load = Plan::new_connections(&[shop.published()], 50.0).start(&cluster.client());
 
-    shop.docker(&["rename", "shop_web_1", "front_door"]);
-    shop::wait_states(cluster, WEB, |states| {
-        states.contains_key("front_door") && states.values().all(|state| state == "active")
-    });
+    // It stays the same task, so that its connections go on, and is found by its new name.
+    shop.docker(&["rename", "shop_web_1", "front-door"]);
+    shop::wait_named(cluster, WEB, "front-door");
     assert_eq!(shop.answers(60), all);
 
     // Off its network it cannot be reached, on another it can.
     shop.docker(&["network", "create", "side"]);
-    shop.docker(&["network", "disconnect", "shop_default", "front_door"]);
+    shop.docker(&["network", "disconnect", "shop_default", "front-door"]);
     shop::wait_answers(cluster, shop.published(), |answers| {
         *answers == BTreeSet::from([second.clone()])
     });
-    shop.docker(&["network", "connect", "side", "front_door"]);
+    shop.docker(&["network", "connect", "side", "front-door"]);
     shop::wait_served(cluster, WEB, 2);
     shop::wait_answers(cluster, shop.published(), |answers| *answers == all);
-    shop.docker(&["network", "connect", "shop_default", "front_door"]);
-    shop.docker(&["network", "disconnect", "side", "front_door"]);
+    shop.docker(&["network", "connect", "shop_default", "front-door"]);
+    shop.docker(&["network", "disconnect", "side", "front-door"]);
     shop::wait_served(cluster, WEB, 2);
     shop::wait_answers(cluster, shop.published(), |answers| *answers == all);
     let report = load.stop().unwrap();
@@ -191,7 +190,7 @@ fn containers_that_are_renamed_or_change_networks_are_followed() {
 }
 
 #[test]
-fn containers_without_compose_with_ipv6_and_on_the_hosts_network_are_served() {
+fn containers_without_compose_and_with_ipv6_are_served() {
     let Some(cluster) = shop::machine("plain").stage() else {
         return;
     };
@@ -201,7 +200,7 @@ fn containers_without_compose_with_ipv6_and_on_the_hosts_network_are_served() {
         docker(&[&options[..], more, &[netns::engine::IMAGE], command].concat());
         cluster.hostname(NODE, name).unwrap()
     };
-    // The default bridge, an address in both families, the node's own.
+    // The default bridge, and an address in both families.
     let lone = run("lone", &["--label", "portico.ports=8081:80"], &[]);
     docker(&[
         "network",
@@ -234,6 +233,13 @@ fn containers_without_compose_with_ipv6_and_on_the_hosts_network_are_served() {
         let answer = http::ask(&cluster.client(), target).unwrap();
         assert_eq!(answer.client, address::CLIENT.like(target.ip()));
     }
+}
+
+#[test]
+fn a_container_on_the_hosts_network_is_served() {
+    let Some(cluster) = shop::machine("hostly").stage() else {
+        return;
+    };
     let options = [
         "--network",
         "host",
@@ -241,11 +247,11 @@ fn containers_without_compose_with_ipv6_and_on_the_hosts_network_are_served() {
         "--label",
         "portico.ports=8083:9080",
     ];
-    run(
-        "host",
-        &[&options[..], &["--env", "TASK=host"]].concat(),
-        &["--port", "9080", "--echo-port", "9007"],
-    );
+    let name = ["run", "--detach", "--name", "host", "--env", "TASK=host"];
+    let task = [netns::engine::IMAGE, "--port", "9080", "--echo-port", "9007"];
+    cluster
+        .docker(NODE, &[&name[..], &options, &task].concat())
+        .unwrap();
     shop::wait_served(&cluster, "host", 1);
     for target in cluster.ports(8083).into_iter().filter(|target| target.is_ipv4()) {
         let answer = http::ask(&cluster.client(), target).unwrap();

@@ -122,6 +122,21 @@ pub fn states(cluster: &Cluster, service: &str) -> anyhow::Result<BTreeMap<Strin
         .collect())
 }
 
+/// Waits until a container of a service is known by a name.
+pub fn wait_named(cluster: &Cluster, service: &str, name: &str) {
+    let ask = || -> anyhow::Result<_> {
+        let rows = cluster.portico_json(NODE, &["backend", "ls", service])?;
+        let names = rows.as_array().into_iter().flatten().map(|row| &row["names"]);
+        let found = names
+            .filter_map(Value::as_array)
+            .flatten()
+            .any(|known| known == name);
+        anyhow::ensure!(found, "there are only {rows}");
+        Ok(Some(()))
+    };
+    wait::until_some(&format!("{service} has a container {name}"), PATIENCE, ask).unwrap();
+}
+
 /// Waits until a service has so many tasks, and all of them take new connections.
 pub fn wait_served(cluster: &Cluster, service: &str, tasks: usize) {
     wait_states(cluster, service, |states| {

@@ -11,9 +11,12 @@ use clap::Subcommand;
 use netns::client::asker::{self, Url};
 use netns::client::http::Connection;
 use netns::client::resolver::Resolver;
+use netns::wait;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::health;
+
+const PATIENCE: Duration = Duration::from_secs(10);
 
 #[derive(Subcommand, Debug)]
 pub enum Command {
@@ -29,6 +32,9 @@ pub enum Command {
         rate: Option<f64>,
         #[arg(long, default_value_t = 4)]
         workers: usize,
+        /// Begin when the name is found
+        #[arg(long)]
+        patient: bool,
         /// Stop after so many seconds
         #[arg(long)]
         seconds: Option<f64>,
@@ -60,9 +66,16 @@ impl Command {
                 url,
                 rate: Some(rate),
                 workers,
+                patient,
                 seconds,
                 progress,
-            } => steady(url, rate, workers, seconds, progress).await,
+            } => {
+                if patient {
+                    let found = || Ok::<_, std::convert::Infallible>(url.resolve().ok());
+                    wait::until_some("the name is found", PATIENCE, found)?;
+                }
+                steady(url, rate, workers, seconds, progress).await
+            }
             Self::Sick => Ok(std::fs::write(health::SICK, "")?),
             Self::Well => match std::fs::remove_file(health::SICK) {
                 Err(error) if Path::new(health::SICK).exists() => Err(error.into()),
