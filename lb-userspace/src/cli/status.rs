@@ -39,6 +39,9 @@ fn text(status: &Status, format: Format) -> String {
         ["SOURCE", "PLACE", "LAST GOOD", "ERROR"],
         status.sources.iter().map(source),
     ));
+    for note in status.sources.iter().flat_map(|source| &source.notes) {
+        text += &indent(&format!("warning: {}\n", note.problem));
+    }
     if let Some(names) = &status.names {
         text += "\nnames\n";
         text += &indent(&names_text(names, format));
