@@ -81,6 +81,9 @@ fn traffic_goes_on_while_agent_and_engine_restart_and_without_a_socket() {
     shop::wait_served(cluster, WEB, 3);
     go_on();
 
+    // Who asks in a container could not be told to stop without the engine.
+    inside.stop(cluster).assert_flawless();
+
     // The engine is elsewhere for a minute, where people still tell it things.
     let away = cluster.engine_directory(NODE).join("away.sock");
     let away = format!("unix://{}", away.display());
@@ -120,7 +123,7 @@ fn traffic_goes_on_while_agent_and_engine_restart_and_without_a_socket() {
     run.extend(labels.iter().map(String::as_str));
     run.push(IMAGE);
     docker(cluster, &run).unwrap();
-    go_on();
+    outside.wait_for(60).unwrap();
     let fourth = tool::run(cluster.docker_command(NODE).env("DOCKER_HOST", &away).args([
         "inspect",
         "-f",
@@ -129,7 +132,6 @@ fn traffic_goes_on_while_agent_and_engine_restart_and_without_a_socket() {
     ]))
     .unwrap();
     // An agent that starts without an engine goes on where the last one was.
-    inside.stop(cluster).assert_flawless();
     cluster.kill_agent(NODE).unwrap();
     cluster.start_agent(NODE).unwrap();
     cluster.wait_agents().unwrap();
