@@ -48,17 +48,11 @@ fn each_refusal_is_said_once_and_clearly_and_the_rest_goes_on() {
 
     // Labels that cannot be understood.
     let run = ["run", "--detach", "--name"];
-    let start = |name: &str, label: &str| {
-        shop.docker(
-            &[
-                &run[..],
-                &[name, "--label", "portico.ports=8085:80", "--label", label, IMAGE],
-            ]
-            .concat(),
-        )
+    let start = |name: &str, ports: &str, label: &str| {
+        shop.docker(&[&run[..], &[name, "--label", ports, "--label", label, IMAGE]].concat())
     };
-    start("misspelt", "portico.alogrithm=hash");
-    start("beyond", "portico.weight=heavy");
+    start("misspelt", "portico.ports=8085:80", "portico.alogrithm=hash");
+    start("beyond", "portico.ports=8086:80", "portico.weight=heavy");
     shop::wait_served(&shop.cluster, "misspelt", 1);
     let notes = netns::wait::until_some("both are said", shop::PATIENCE, || {
         let said = shop.cluster.portico(NODE, &["status"])?;
