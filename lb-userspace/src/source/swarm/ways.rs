@@ -15,7 +15,7 @@ use super::role::Told;
 use crate::model::Desired;
 use crate::source::Note;
 use crate::source::engine::{Engine, Local, Membership};
-use crate::source::stream::{self, Certificates, Figures, Follow, FollowReport};
+use crate::source::stream::{self, Certificates, Connection, Figures, Follow, FollowReport};
 use serving::Serving;
 
 /// Below the directory in which an engine keeps its state.
@@ -134,21 +134,24 @@ async fn bridge(
         let report = following.report.borrow_and_update().clone();
         let desired = following.desired.borrow_and_update().clone();
         let problem = problem(&report, desired.is_some(), stream.port);
+        let from = report.connected.as_ref();
+        let from = from.map(|connection| name(connection, desired.as_deref().unwrap_or(&Desired::default())));
         tell.send_replace(Told {
             desired,
             at: report.updated,
-            from: report.connected.map(|connection| {
-                let manager = connection.manager.ip();
-                format!("{} ({manager})", short(&connection.node))
-            }),
+            from,
             problem,
         });
     }
 }
 
-/// As the engine's own commands show ids that are long.
-fn short(id: &str) -> &str {
-    id.get(..12).unwrap_or(id)
+/// As its node is called; before that is known, by its id as the engine's own commands show it.
+fn name(connection: &Connection, desired: &Desired) -> String {
+    let address = connection.manager.ip();
+    let mut nodes = desired.nodes.iter();
+    let known = nodes.find(|(_, node)| address == node.address);
+    let id = connection.node.get(..12).unwrap_or(&connection.node);
+    format!("{} ({address})", known.map_or(id, |(name, _)| name))
 }
 
 fn problem(report: &FollowReport, served: bool, port: u16) -> Option<String> {
