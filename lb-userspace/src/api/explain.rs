@@ -84,7 +84,7 @@ pub fn explain(facts: &Facts, name: &str) -> Result<Explanation, Problem> {
             .collect(),
         seen: seen::seen(facts, service),
         suspected: suspected(facts, service),
-        warnings: warnings(service, &tables),
+        warnings: warnings(facts, service, &tables),
         tables,
     })
 }
@@ -127,8 +127,14 @@ fn suspected(facts: &Facts, service: &Service) -> Vec<String> {
         .collect()
 }
 
-fn warnings(service: &Service, tables: &[Table]) -> Vec<String> {
-    let mut warnings = Vec::new();
+fn warnings(facts: &Facts, service: &Service, tables: &[Table]) -> Vec<String> {
+    let noted = facts.notes(&service.name).map(|note| {
+        let Problem {
+            what, traffic, fix, ..
+        } = &note.problem;
+        format!("{what}; {traffic}; {}", fix.as_deref().unwrap_or_default())
+    });
+    let mut warnings: Vec<String> = noted.collect();
     if service.frontends.is_empty() {
         warnings.push("it has no port: nothing leads to it".into());
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::Problem;
+use crate::model::merge::Conflict;
 use crate::model::{Identity, Member, Pool, Snapshot};
 use crate::names::report::NamesReport;
 use crate::plane::{FlowReport, PlaneReport};
@@ -25,6 +26,8 @@ pub struct Facts {
     pub snapshot: Arc<Snapshot>,
     pub planes: Vec<Plane>,
     pub sources: Vec<Source>,
+    /// What a source wanted and an earlier one has.
+    pub conflicts: Vec<Conflict>,
     pub peers: Vec<Peer>,
     /// The name server, where one is configured.
     pub names: Option<NamesReport>,
@@ -54,6 +57,12 @@ impl Facts {
 
     fn counts(&self, node: &str) -> bool {
         node == &*self.node && self.flows.generation.is_some()
+    }
+
+    /// What sources could not take of this service as it is written.
+    pub fn notes(&self, service: &str) -> impl Iterator<Item = &Note> {
+        let notes = self.sources.iter().flat_map(|source| &source.notes);
+        notes.filter(move |note| note.service.as_deref() == Some(service))
     }
 
     /// The service's pools. They stand together, for pools are sorted by service.

@@ -44,6 +44,7 @@ pub fn facts() -> Facts {
             error: None,
             notes: Vec::new(),
         }],
+        conflicts: Vec::new(),
         peers: ["node2", "node3"].map(peer).into(),
         names: None,
         stream: None,

@@ -87,10 +87,11 @@ async fn get_service(State(agent): Handle, Path(name): Path<String>) -> Reply<Se
 async fn get_backends(State(agent): Handle, Query(of): Query<OfService>) -> Reply<Vec<BackendRow>> {
     blocking(move || {
         let facts = agent.facts();
-        if let Some(name) = &of.service {
-            super::service::find(&facts, name)?;
-        }
-        Ok(backends(&facts, of.service.as_deref()))
+        let service = match &of.service {
+            Some(name) => Some(&*super::service::find(&facts, name)?.name),
+            None => None,
+        };
+        Ok(backends(&facts, service))
     })
     .await
 }

@@ -7,7 +7,7 @@ use super::backend::{BackendRow, rows};
 use super::facts::Facts;
 use super::naming::{self, NamingView};
 use crate::config::suggest;
-use crate::model::{HealthCheck, Probe, Service, Standing};
+use crate::model::{HealthCheck, Naming, Probe, Service, Standing};
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ServiceRow {
@@ -60,6 +60,7 @@ pub fn service(facts: &Facts, name: &str) -> Result<ServiceView, Problem> {
         problems: kept_shape(service)
             .into_iter()
             .chain(naming::without_vip(service))
+            .chain(facts.notes(&service.name).map(|note| note.problem.clone()))
             .collect(),
     })
 }
@@ -87,13 +88,49 @@ pub fn kept_shape(service: &Service) -> Option<Problem> {
 /// The service of this name, or what to type instead.
 pub fn find<'f>(facts: &'f Facts, name: &str) -> Result<&'f Service, Problem> {
     let services = &facts.snapshot.services;
-    services.get(name).map(|service| &**service).ok_or_else(|| {
+    if let Some(service) = services.get(name) {
+        return Ok(service);
+    }
+    // An alias alone may be that of several stacks' services, one with its stack is not.
+    let mut called = services.values().filter(|service| is_called(service, name));
+    match (called.next(), called.next()) {
+        (Some(service), None) => return Ok(service),
+        (Some(first), Some(second)) => {
+            return Err(Problem::new(format!("{name:?} means several services"))
+                .because(format!(
+                    "{} and {} are called so, and {} more",
+                    first.name,
+                    second.name,
+                    called.count()
+                ))
+                .fix(format!("say which, as {}", first.name)));
+        }
+        (None, _) => {}
+    }
+    // It may be there, and of no use.
+    if let Some(note) = facts.notes(name).next() {
+        return Err(note.problem.clone());
+    }
+    Err({
         let problem = Problem::new(format!("there is no service {name:?}"));
         match suggest::nearest(name, services.keys().map(|known| &**known)) {
             Some(meant) => problem.fix(format!("did you mean {meant:?}? all of them: portico service ls")),
             None => problem.fix("see which there are: portico service ls"),
         }
     })
+}
+
+/// By an alias, `web`, or by name or alias with the stack behind it, `web.shop`.
+fn is_called(service: &Service, name: &str) -> bool {
+    let Naming { stack, aliases, .. } = &service.naming;
+    let is = |called: &str| {
+        let rest = name.strip_prefix(called);
+        rest == Some("")
+            || rest
+                .and_then(|rest| rest.strip_prefix('.'))
+                .is_some_and(|rest| Some(rest) == stack.as_deref())
+    };
+    is(&service.name) || aliases.iter().any(|alias| is(alias))
 }
 
 fn row(facts: &Facts, service: &Service) -> ServiceRow {
@@ -162,6 +199,53 @@ mod tests {
         assert_eq!(
             problems[0].what,
             "service web: slots: 8192 wanted, 4096 in use; affinity: client-ip wanted, none in use since it was first seen"
+        );
+    }
+
+    #[test]
+    fn a_service_is_found_by_an_alias_that_is_its_alone_and_by_one_with_its_stack() {
+        let mut facts = sample::facts();
+        sample::change(&mut facts, |snapshot| {
+            let web = Service::clone(&snapshot.services["web"]);
+            for stack in ["shop", "blog"] {
+                let mut twin = web.clone();
+                twin.name = format!("{stack}_db").into();
+                twin.naming.stack = Some(stack.into());
+                twin.naming.aliases = vec!["db".into(), format!("{stack}-only").into()];
+                snapshot
+                    .services
+                    .insert(std::sync::Arc::clone(&twin.name), std::sync::Arc::new(twin));
+            }
+        });
+        for (name, found) in [
+            ("web", "web"),
+            ("shop-only", "shop_db"),
+            ("db.blog", "blog_db"),
+            ("shop_db.shop", "shop_db"),
+        ] {
+            assert_eq!(&*find(&facts, name).unwrap().name, found);
+        }
+        let several = find(&facts, "db").unwrap_err();
+        assert_eq!(several.what, "\"db\" means several services");
+        assert_eq!(several.fix.as_deref(), Some("say which, as blog_db"));
+        assert!(find(&facts, "db.other").is_err());
+    }
+
+    #[test]
+    fn what_a_source_could_not_take_is_a_problem_of_the_service_even_where_it_is_left_out() {
+        let mut facts = sample::facts();
+        let note = |service: &str| crate::api::facts::Note {
+            service: Some(service.into()),
+            problem: Problem::new(format!("{service}: label portico.slots=1000")),
+        };
+        facts.sources[0].notes = vec![note("web"), note("gone")];
+        assert_eq!(
+            service(&facts, "web").unwrap().problems[0].what,
+            "web: label portico.slots=1000"
+        );
+        assert_eq!(
+            find(&facts, "gone").unwrap_err().what,
+            "gone: label portico.slots=1000"
         );
     }
 

@@ -8,8 +8,12 @@ use super::Problem;
 use super::facts::{Facts, Peer, Plane, Source};
 use super::naming::without_vip;
 use super::service::kept_shape;
+use crate::model::merge::Conflict;
 use crate::model::{Backend, Service, Snapshot, Standing};
 use crate::names::report::NamesReport;
+
+/// Most problems of one kind that are told one by one.
+const SHOWN: usize = 20;
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
@@ -50,7 +54,7 @@ pub fn status(facts: &Facts) -> Status {
         version: env!("CARGO_PKG_VERSION").into(),
         generation: facts.snapshot.generation,
         services: totals(&facts.snapshot),
-        problems: problems(&planes, &sources, &peers, facts.names.as_ref(), &facts.snapshot),
+        problems: problems(facts, &planes, &sources, &peers),
         planes,
         sources,
         peers,
@@ -70,13 +74,8 @@ fn totals(snapshot: &Snapshot) -> Totals {
     }
 }
 
-fn problems(
-    planes: &[Plane],
-    sources: &[Source],
-    peers: &[Peer],
-    names: Option<&NamesReport>,
-    snapshot: &Snapshot,
-) -> Vec<Problem> {
+fn problems(facts: &Facts, planes: &[Plane], sources: &[Source], peers: &[Peer]) -> Vec<Problem> {
+    let (names, snapshot) = (facts.names.as_ref(), &*facts.snapshot);
     let failed = planes.iter().filter_map(|plane| plane.problem.clone());
     let reported = planes
         .iter()
@@ -103,7 +102,10 @@ fn problems(
                 None => "this agent changes nothing; what an earlier one programmed goes on".into(),
             },
             fix: refused.fix,
-            ..Problem::new(format!("source {} was refused", source.name))
+            ..Problem::new(match &*source.name {
+                "file" => format!("source {} was refused", source.name),
+                name => format!("source {name} cannot be followed"),
+            })
         })
     });
     let silent = peers.iter().filter(|peer| peer.suspected).map(|peer| {
@@ -135,6 +137,8 @@ fn problems(
         .chain(reported)
         .chain(behind)
         .chain(refused)
+        .chain(yielded(facts))
+        .chain(noted(facts))
         .chain(silent)
         .chain(away)
         .chain(unnamed)
@@ -143,6 +147,38 @@ fn problems(
         .chain(first_of(snapshot, kept_shape))
         .chain(first_of(snapshot, without_vip))
         .collect()
+}
+
+/// What two sources claim.
+fn yielded(facts: &Facts) -> Vec<Problem> {
+    let problem = |conflict: &Conflict| {
+        Problem::new(conflict.to_string())
+            .traffic("flows as the earlier source says; everything else of the later one is served")
+            .fix(conflict.fix())
+    };
+    let all = facts.conflicts.iter().map(problem);
+    few(all.collect(), "claims of two sources")
+}
+
+/// What single objects of sources lack.
+fn noted(facts: &Facts) -> Vec<Problem> {
+    let notes = facts.sources.iter().flat_map(|source| &source.notes);
+    let all = notes.map(|note| note.problem.clone());
+    few(
+        all.collect(),
+        "objects that a source could not take as they are written",
+    )
+}
+
+/// A mistake in a template can be made a thousand times.
+fn few(mut problems: Vec<Problem>, what: &str) -> Vec<Problem> {
+    let more = problems.len().saturating_sub(SHOWN);
+    problems.truncate(SHOWN);
+    if more > 0 {
+        let rest = Problem::new(format!("{more} more {what}")).traffic("as with those above");
+        problems.push(rest.fix("see all of them: portico status -o json"));
+    }
+    problems
 }
 
 fn last_heard(peer: &Peer) -> String {

@@ -106,6 +106,7 @@ impl Agent for Handle {
                 .iter()
                 .map(|report| source(&report.borrow()))
                 .collect(),
+            conflicts: self.writer.conflicts().to_vec(),
             peers: self.reports.peers.borrow().iter().map(peer).collect(),
             names: self.names.report(),
             stream: self.reports.stream.as_deref().map(stream::Figures::report),

@@ -99,6 +99,24 @@ pub fn merge<'d>(sources: impl IntoIterator<Item = (&'d Arc<str>, &'d Desired)>)
     (merged, conflicts)
 }
 
+impl Conflict {
+    /// What to do next.
+    pub fn fix(&self) -> String {
+        match &self.claim {
+            Claim::Node(node) => format!(
+                "give node {node} one address in all sources; that of containers of this node is address in portico.toml"
+            ),
+            Claim::Service(service) => {
+                format!(
+                    "call one of the two otherwise (a container by portico.service), or remove {service} from one source"
+                )
+            }
+            Claim::Frontend { .. } => "publish one of the two on another port, protocol or VIP".into(),
+            Claim::Backend { node, .. } => format!("add node {node} and its address to a source"),
+        }
+    }
+}
+
 impl fmt::Display for Conflict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { source, claim } = self;
