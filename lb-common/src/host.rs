@@ -10,6 +10,11 @@ pub const SHARED: u8 = 2;
 /// Value of `OWN`: a VIP of this node that is routed into `portico0`.
 pub const ROUTED: u8 = 3;
 
+/// Value of `KEPT`: somebody listens there whom the kernel's lookup does not find, or who goes before a placeholder.
+pub const KEPT: u8 = 1;
+/// Value of `KEPT`: a container engine alone listens there, to hold a port that it publishes, too.
+pub const PLACEHOLDER: u8 = 2;
+
 /// Every published port answers here too, to the node's own processes. Nobody's address.
 pub const NODE_VIP4: crate::V4 = [169, 254, 20, 11];
 /// The same for IPv6, fd70:6f72:7469:636f::11.

@@ -24,6 +24,11 @@ fn below(root: &Path, path: &str) -> PathBuf {
     if outside.exists() { outside } else { path.into() }
 }
 
+/// Whether every process of the machine is seen.
+pub fn sees_all_processes() -> bool {
+    fs::metadata("/proc/self/ns/pid").is_ok_and(|namespace| namespace.st_ino() == FIRST_PID_NAMESPACE)
+}
+
 /// Whether this process runs in a container: what it mounts ends with it, and it sees no processes but its own.
 pub fn is_contained() -> bool {
     let has_mark = ["/.dockerenv", "/run/.containerenv"]

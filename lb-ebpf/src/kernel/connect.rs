@@ -3,7 +3,7 @@
 //! packets.
 
 use aya_ebpf::helpers::generated::bpf_get_prandom_u32;
-use lb_common::host::{ALONE, NODE_VIP4, NODE_VIP6, ROUTED, SHARED};
+use lb_common::host::{ALONE, NODE_VIP4, NODE_VIP6, PLACEHOLDER, ROUTED, SHARED};
 use lb_common::key::{Front, TCP};
 use lb_common::socket::{End, map};
 use lb_common::table::{Pool, namespace, pool_flag};
@@ -139,11 +139,7 @@ pub fn choose<V: Side>(call: Call, address: V::Address, asked: &End, protocol: u
         return None;
     }
     // Whoever listens on the node itself is meant.
-    if own
-        && (call.listens::<V>(address, asked.port, protocol, OWN_NAMESPACE)
-            || is_kept::<V>(asked, protocol)
-            || V::is_bound(call))
-    {
+    if own && (is_taken::<V>(call, address, asked, protocol) || V::is_bound(call)) {
         return None;
     }
     if protocol == TCP
@@ -214,10 +210,29 @@ fn own_value(address: &V6) -> u8 {
     unsafe { OWN.get(address) }.copied().unwrap_or(0)
 }
 
-/// Whether a listener is bound to a device: the kernel's lookup does not find it.
+/// Whether somebody listens on the node itself, other than a container engine that only holds the port. The kernel's lookup
+/// does not tell one from the other, and does not find listeners bound to a device.
 #[inline(always)]
-fn is_kept<V: Side>(asked: &End, protocol: u8) -> bool {
-    let (here, any) = (asked.address, [0; 16]);
-    KEPT.get_ptr(&Front::new(here, asked.port, protocol)).is_some()
-        || KEPT.get_ptr(&Front::new(any, asked.port, protocol)).is_some()
+fn is_taken<V: Side>(call: Call, address: V::Address, asked: &End, protocol: u8) -> bool {
+    match kept(asked, protocol) {
+        PLACEHOLDER => false,
+        0 => call.listens::<V>(address, asked.port, protocol, OWN_NAMESPACE),
+        _ => true,
+    }
+}
+
+/// What is known of the listener that a socket would meet: the one at the very address, else that at all of them; 0: nothing.
+#[inline(always)]
+fn kept(asked: &End, protocol: u8) -> u8 {
+    let any = [0; 16];
+    // SAFETY: the values are copied at once; the agent replaces whole values.
+    unsafe {
+        match KEPT.get(&Front::new(asked.address, asked.port, protocol)) {
+            Some(value) => *value,
+            None => KEPT
+                .get(&Front::new(any, asked.port, protocol))
+                .copied()
+                .unwrap_or(0),
+        }
+    }
 }

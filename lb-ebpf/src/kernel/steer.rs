@@ -42,7 +42,8 @@ pub static DIRECT: HashMap<u64, End, MEMBERS, NO_PREALLOC> = HashMap::new();
 /// Addresses of the node itself, and its VIPs ([`lb_common::host`]).
 #[btf_map]
 pub static OWN: HashMap<V6, u8, ADDRESSES, NO_PREALLOC> = HashMap::new();
-/// Published ports that listeners of the node itself have, bound to a device; with no address of either family for all.
+/// What listeners of the node itself have of the published ports ([`lb_common::host`]), where the kernel's lookup does not say it;
+/// with no address of either family for all.
 #[btf_map]
 pub static KEPT: HashMap<Front<V6>, u8, KEPTS, NO_PREALLOC> = HashMap::new();
 /// Name servers that other namespaces ask, and which to ask instead; empty unless they are to be steered.

@@ -4,6 +4,7 @@
 //! Only a task that has left the snapshot ends its sockets: one that drains keeps them.
 
 mod diag;
+mod engines;
 mod listeners;
 mod namespaces;
 
@@ -18,7 +19,8 @@ use super::maps::Table;
 use super::tables::Left;
 use crate::plane::{EbpfError, Problem};
 
-pub use listeners::bound_to_devices;
+pub use engines::Owners;
+pub use listeners::{inodes, kept, listeners};
 pub use namespaces::own_cookie;
 
 /// A connect() that was under way when its task left is found by a later look; nobody chooses the task any more.

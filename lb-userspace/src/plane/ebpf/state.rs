@@ -1,5 +1,7 @@
 //! All that the plane knows, behind one lock.
 
+mod published;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -16,13 +18,12 @@ use super::pins::Pins;
 use super::portico0::Portico0;
 use super::ports::ReservedPorts;
 use super::refusal::Refusal;
-use super::sockets::{self, Graves};
+use super::sockets::{self, Graves, Owners};
 use super::steering::Steering;
 use super::tables::{self, Tables};
 use super::{connected, counters, hooks, migrate, probe, trace};
 use crate::config::{Cluster, Config, Interfaces, Limits};
 use crate::model::{Shape, Snapshot};
-use crate::outside;
 use crate::plane::{Difference, EbpfError, InterfaceReport, PlaneReport, Problem, Question, TraceReport};
 
 /// Kernel objects, books, and the last look at the machine.
@@ -56,6 +57,8 @@ pub struct State {
     ports: ReservedPorts,
     /// Published ports for which the node's own connections have been looked at.
     published: BTreeSet<u16>,
+    /// Of this node's listeners at these.
+    owners: Owners,
     expiry: Expiry,
     /// By who found them.
     pub(super) problems: BTreeMap<&'static str, Vec<Problem>>,
@@ -117,6 +120,7 @@ impl State {
             namespace,
             ports: ReservedPorts::new(&config.paths.runtime),
             published: BTreeSet::new(),
+            owners: Owners::default(),
             keys,
             pins,
             wanted,
@@ -151,7 +155,7 @@ impl State {
         self.tables.set_routed(self.routed_vips())?;
         self.place_nodes(snapshot, true)?;
         let before = self.tables.applied();
-        let published = before.is_some_and(|before| same_frontends(before, snapshot));
+        let published = before.is_some_and(|before| published::is_same(before, snapshot));
         if !published {
             self.note_vips(snapshot);
             self.ask_node(snapshot)?;
@@ -159,7 +163,9 @@ impl State {
         self.tables.apply(snapshot)?;
         self.bury();
         self.tables.beat()?;
-        self.keep()?;
+        if !published {
+            self.keep()?;
+        }
         self.place_nodes(snapshot, false)?;
         self.load(snapshot)?;
         self.serve()?;
@@ -188,22 +194,6 @@ impl State {
         self.keep()?;
         self.graves.sweep(&mut self.tables.maps.socket);
         Ok(())
-    }
-
-    /// What listeners bound to a device have of the published ports is left to them.
-    fn keep(&mut self) -> Result<(), EbpfError> {
-        let kept = if self.published.is_empty() {
-            Ok(HashSet::new())
-        } else {
-            sockets::bound_to_devices(&self.published)
-        };
-        match kept {
-            Ok(kept) => self.tables.set_kept(&kept),
-            Err(error) => {
-                tracing::debug!(%error, "the kernel does not list this node's listeners");
-                Ok(())
-            }
-        }
     }
 
     /// Loads the programs where there are none for this identity yet, and puts them in the place of those attached.
@@ -241,31 +231,6 @@ impl State {
         migrate::copy(&self.pins, &self.old, &mut self.tables.maps)?;
         migrate::finish(&self.pins, &std::mem::take(&mut self.old));
         Ok(())
-    }
-
-    /// Connections that the node itself has on ports published from now on shall go on.
-    fn ask_node(&mut self, snapshot: &Snapshot) -> Result<(), EbpfError> {
-        let published = published(snapshot);
-        if published.is_subset(&self.published) {
-            return Ok(());
-        }
-        let connected = connected::ports().intersection(&published).copied().collect();
-        self.published = published;
-        self.tables.set_connected(connected)
-    }
-
-    /// Published ports of the snapshot are kept for clients.
-    fn reserve(&mut self, snapshot: &Snapshot) {
-        let problem = self.ports.set(&published(snapshot)).err().map(|error| Problem {
-            error: format!("cannot reserve the published ports: {error}"),
-            traffic: "a connection that this node itself opens could use one of them and break".into(),
-            fix: if outside::is_contained() {
-                "mount the machine's /proc/sys/net at /host/proc/sys/net in the agent's container, or add them to its sysctl net.ipv4.ip_local_reserved_ports".into()
-            } else {
-                "add them to the sysctl net.ipv4.ip_local_reserved_ports".into()
-            },
-        });
-        self.problems.insert("ports", problem.into_iter().collect());
     }
 
     /// A new look at the machine, with the ways to `asked`. Returns what the kernel should be asked.
@@ -370,6 +335,7 @@ impl State {
         problems.extend(self.pins.problems());
         problems.extend(self.cgroup.problem());
         problems.extend(self.graves.problem());
+        problems.extend(self.owners.problem());
         PlaneReport {
             generation: self.generation,
             applied_in: self.applied_in,
@@ -421,20 +387,4 @@ impl State {
         differences.extend(self.missing_links());
         Ok(differences)
     }
-}
-
-/// Whether the same ports are published; what the snapshots share is not read.
-fn same_frontends(before: &Snapshot, after: &Snapshot) -> bool {
-    let mut pairs = before.services.values().zip(after.services.values());
-    before.services.len() == after.services.len()
-        && pairs.all(|(before, after)| Arc::ptr_eq(before, after) || before.frontends == after.frontends)
-}
-
-/// Ports that frontends without an address of their own answer on.
-fn published(snapshot: &Snapshot) -> BTreeSet<u16> {
-    let frontends = snapshot.services.values().flat_map(|service| &service.frontends);
-    frontends
-        .filter(|frontend| frontend.address.is_none())
-        .map(|frontend| frontend.port)
-        .collect()
 }

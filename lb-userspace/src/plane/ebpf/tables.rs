@@ -15,7 +15,7 @@ mod pools;
 mod resolvers;
 mod slots;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -64,8 +64,8 @@ pub struct Tables {
     own_wanted: BTreeMap<V6, u8>,
     /// VIPs of the node for which packets have a way.
     routed: BTreeSet<IpAddr>,
-    /// Listeners in `KEPT`.
-    kept: HashSet<Front<V6>>,
+    /// `KEPT` as it is.
+    kept: HashMap<Front<V6>, u8>,
     /// `ASSIGNED` as it is.
     assigned: HashMap<V4, V4>,
     /// Whether it is what `applied` says.

@@ -29,6 +29,8 @@ const BEFORE: usize = 4;
 /// The identity: ports, addresses, device, cookie.
 pub const ID: usize = 48;
 const COOKIE: usize = 40;
+/// Where an answer has the inode: after the identity, a timer, two queues and the owner.
+const INODE: usize = BEFORE + ID + 16;
 
 /// The kernel fills no more than this at once.
 const BUFFER: usize = 32 * 1024;
@@ -52,7 +54,7 @@ pub fn end(doomed: &Doomed) -> io::Result<usize> {
             let question = request(REQUEST | DUMP, SOCK_DIAG_BY_FAMILY, TCP, WAITING, family, &other);
             // A socket of its own: what is left of a list that failed is not taken for an answer.
             let listed = open().and_then(|mut socket| {
-                list(&mut socket, &question, |id| {
+                list(&mut socket, &question, |id, _| {
                     let is_doomed = cookie(id).and_then(|cookie| doomed.get(&cookie)) == Some(&port);
                     if is_doomed {
                         found.push(Found { family, id: *id });
@@ -74,8 +76,8 @@ pub fn end(doomed: &Doomed) -> io::Result<usize> {
     refusal.map_or(Ok(ended), Err)
 }
 
-/// Every socket of this namespace of a protocol and family that is in one of these states.
-pub fn all(protocol: u8, states: u32, family: u8, each: impl FnMut(&[u8; ID])) -> io::Result<()> {
+/// Every socket of this namespace of a protocol and family that is in one of these states, with the number of its inode.
+pub fn all(protocol: u8, states: u32, family: u8, each: impl FnMut(&[u8; ID], u32)) -> io::Result<()> {
     let question = request(
         REQUEST | DUMP,
         SOCK_DIAG_BY_FAMILY,
@@ -99,7 +101,7 @@ fn open() -> io::Result<Socket> {
 }
 
 /// What the kernel answers to a question.
-fn list(socket: &mut Socket, question: &[u8], mut each: impl FnMut(&[u8; ID])) -> io::Result<()> {
+fn list(socket: &mut Socket, question: &[u8], mut each: impl FnMut(&[u8; ID], u32)) -> io::Result<()> {
     socket.send(question)?;
     let mut buffer = vec![0; BUFFER];
     loop {
@@ -110,7 +112,10 @@ fn list(socket: &mut Socket, question: &[u8], mut each: impl FnMut(&[u8; ID])) -
                 NLMSG_ERROR => return Err(failure(body).unwrap_or_else(|| io::ErrorKind::InvalidData.into())),
                 _ => {
                     let id = body.get(BEFORE..).and_then(|rest| rest.first_chunk());
-                    id.into_iter().for_each(&mut each);
+                    let inode = body.get(INODE..).and_then(|rest| rest.first_chunk());
+                    if let (Some(id), Some(inode)) = (id, inode) {
+                        each(id, u32::from_ne_bytes(*inode));
+                    }
                 }
             }
         }

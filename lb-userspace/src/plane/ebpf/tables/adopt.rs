@@ -80,7 +80,7 @@ impl Tables {
             own_wanted: BTreeMap::new(),
             resolvers: BTreeSet::new(),
             routed: BTreeSet::new(),
-            kept: maps.kept.all()?.into_iter().map(|(front, _)| front).collect(),
+            kept: maps.kept.all()?.into_iter().collect(),
             assigned: maps.assigned.all()?.into_iter().collect(),
             assigned_written: false,
             flat,

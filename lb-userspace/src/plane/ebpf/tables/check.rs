@@ -28,8 +28,7 @@ impl Tables {
         check_table("PEER4", &mut self.maps.peer, &self.peers, &mut found)?;
         check_table("DIRECT", &mut self.maps.direct, &self.direct, &mut found)?;
         check_table("OWN", &mut self.maps.own, &self.own, &mut found)?;
-        let kept = self.kept.iter().map(|&front| (front, 1)).collect();
-        check_table("KEPT", &mut self.maps.kept, &kept, &mut found)?;
+        check_table("KEPT", &mut self.maps.kept, &self.kept, &mut found)?;
         check_table("ASSIGNED", &mut self.maps.assigned, &self.assigned, &mut found)?;
         check_table("RESOLVER", &mut self.maps.resolver, resolvers, &mut found)?;
         for (&tag, wanted) in &self.nodes {

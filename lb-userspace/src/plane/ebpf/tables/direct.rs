@@ -139,17 +139,21 @@ impl Tables {
         Ok(())
     }
 
-    /// Writes what listeners bound to a device have of the published ports.
-    pub fn set_kept(&mut self, wanted: &HashSet<Front<V6>>) -> Result<(), EbpfError> {
-        let gone: Vec<_> = self.kept.difference(wanted).copied().collect();
+    /// Writes what this node's own listeners have of the published ports.
+    pub fn set_kept(&mut self, wanted: &HashMap<Front<V6>, u8>) -> Result<(), EbpfError> {
+        let gone: Vec<_> = self
+            .kept
+            .keys()
+            .filter(|front| !wanted.contains_key(*front))
+            .copied()
+            .collect();
         for front in gone {
             self.maps.kept.remove(&front)?;
             self.kept.remove(&front);
         }
-        let new: Vec<_> = wanted.difference(&self.kept).copied().collect();
-        for front in new {
-            if self.maps.kept.put(front, 1)? {
-                self.kept.insert(front);
+        for (&front, &value) in wanted {
+            if self.kept.get(&front) != Some(&value) && self.maps.kept.put(front, value)? {
+                self.kept.insert(front, value);
             }
         }
         Ok(())
