@@ -10,3 +10,4 @@ mod podman;
 mod refusals;
 mod restarts;
 mod shop;
+mod swarm;
