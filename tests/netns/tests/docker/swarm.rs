@@ -3,6 +3,7 @@
 mod everyday;
 mod managers;
 mod stack;
+mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
