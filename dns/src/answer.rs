@@ -82,6 +82,11 @@ impl Names {
         zone::absolute(TOP.into_iter().find(is_apart).unwrap_or_default())
     }
 
+    /// Whether nothing is to be denied this client yet.
+    pub(crate) fn is_new(&self, client: IpAddr) -> bool {
+        self.directory.is_new(client)
+    }
+
     /// `None`: the name is not one of ours.
     pub(crate) fn answer(&self, query: &Query, client: IpAddr) -> Option<Reply> {
         if query.query_class() != DNSClass::IN {

@@ -32,6 +32,13 @@ pub trait Directory: Send + Sync + 'static {
         true
     }
 
+    /// Whether this client may be one of whom more will be known in a moment: a container asks for names as soon as it runs,
+    /// and whoever tells of it may be a little later. As long as it is, nothing is denied it for up to half a second.
+    fn is_new(&self, client: IpAddr) -> bool {
+        let _ = client;
+        false
+    }
+
     /// Grows with every change (RFC 1982 arithmetic), for the SOA record.
     fn serial(&self) -> u32;
 }

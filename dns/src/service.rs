@@ -2,13 +2,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hickory_server::net::xfer::Protocol;
 use hickory_server::proto::op::{Header, MessageType, Metadata, OpCode, ResponseCode};
 use hickory_server::proto::serialize::binary::{BinDecodable, BinDecoder};
 use hickory_server::server::Request;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 
 use crate::answer::{Names, Reply};
 use crate::config::{Config, ConfigError};
@@ -18,6 +19,11 @@ use crate::forward::{Age, Asked, Forwarder, Packed, Question, Wait};
 use crate::limit::{Limit, Verdict};
 use crate::statistics::Statistics;
 use crate::wire::is_written_out;
+
+/// How long nothing is denied a client that is new: less than resolvers wait before they ask again.
+const NEW: Duration = Duration::from_millis(500);
+/// Between two looks whether it still is.
+const LOOK: Duration = Duration::from_millis(5);
 
 /// Everything that is known between two queries.
 pub(crate) struct Service {
@@ -34,7 +40,7 @@ pub(crate) enum Outcome {
     Ready(Source),
     /// There is nothing to say.
     Nothing,
-    /// An upstream is being asked.
+    /// An upstream is being asked, or the client is new.
     Later(Box<Pending>),
 }
 
@@ -53,13 +59,19 @@ pub enum Source {
     Nobody,
 }
 
-/// A query that waits for an upstream.
+/// A query that waits.
 pub(crate) struct Pending {
     service: Arc<Service>,
     request: Request,
     room: Room,
-    wait: Wait,
-    start: Instant,
+    cause: Cause,
+}
+
+/// What is waited for.
+enum Cause {
+    Upstream(Wait, Instant),
+    /// That the directory knows who asks.
+    Directory,
 }
 
 impl Service {
@@ -126,14 +138,25 @@ impl Service {
             self.write(&request, &Reply::code(ResponseCode::BADVERS), room, out);
             return Outcome::Ready(Source::Nobody);
         }
-        match self.names.answer(query.original(), canonical(client.ip())) {
-            Some(reply) => {
-                self.count(&reply);
-                self.write(&request, &reply, room, out);
-                Outcome::Ready(Source::Here)
+        let client = canonical(client.ip());
+        match self.names.answer(query.original(), client) {
+            Some(reply) if reply.code != ResponseCode::NXDomain || !self.names.is_new(client) => {
+                Outcome::Ready(self.reply(&request, &reply, room, out))
             }
-            None => self.forward(request, room, out),
+            None if !self.names.is_new(client) => self.forward(request, room, out),
+            _ => Outcome::Later(Box::new(Pending {
+                service: Arc::clone(self),
+                request,
+                room,
+                cause: Cause::Directory,
+            })),
         }
+    }
+
+    fn reply(&self, request: &Request, reply: &Reply, room: Room, out: &mut Vec<u8>) -> Source {
+        self.count(reply);
+        self.write(request, reply, room, out);
+        Source::Here
     }
 
     fn limited(&self, packet: &[u8], client: SocketAddr, out: &mut Vec<u8>) -> Option<Outcome> {
@@ -168,8 +191,7 @@ impl Service {
                     service: Arc::clone(self),
                     request,
                     room,
-                    wait,
-                    start,
+                    cause: Cause::Upstream(wait, start),
                 }));
             }
             Asked::Failed => {
@@ -258,13 +280,47 @@ pub(crate) fn canonical(address: IpAddr) -> IpAddr {
 impl Pending {
     /// Writes the answer to `out`, which is empty.
     pub(crate) async fn finish(self: Box<Self>, out: &mut Vec<u8>) -> Source {
+        match self.known(out).await {
+            Ok(source) => source,
+            Err(pending) => pending.heard(out).await,
+        }
+    }
+
+    /// Answers a client that was new, as far as no upstream has to be asked.
+    async fn known(mut self: Box<Self>, out: &mut Vec<u8>) -> Result<Source, Box<Self>> {
+        if let Cause::Directory = self.cause {
+            let client = canonical(self.request.src().ip());
+            let until = Instant::now() + NEW;
+            while self.service.names.is_new(client) && Instant::now() < until {
+                sleep(LOOK).await;
+            }
+            let query = self.request.queries.queries().first();
+            let reply = query.and_then(|query| self.service.names.answer(query.original(), client));
+            if let Some(reply) = reply {
+                return Ok(self.service.reply(&self.request, &reply, self.room, out));
+            }
+            let service = Arc::clone(&self.service);
+            let (request, room) = (self.request, self.room);
+            match service.forward(request, room, out) {
+                Outcome::Ready(source) => return Ok(source),
+                Outcome::Nothing => return Ok(Source::Nobody),
+                Outcome::Later(pending) => self = pending,
+            }
+        }
+        Err(self)
+    }
+
+    /// Waits for an upstream.
+    async fn heard(self: Box<Self>, out: &mut Vec<u8>) -> Source {
         let Self {
             service,
             request,
             room,
-            wait,
-            start,
-        } = *self;
+            cause: Cause::Upstream(wait, start),
+        } = *self
+        else {
+            return Source::Nobody;
+        };
         let source = match wait.answer().await {
             Ok((packed, age)) => {
                 let (counter, source) = match age {

@@ -13,6 +13,7 @@ mod ask;
 mod claims;
 mod index;
 mod lookup;
+mod newcomers;
 mod part;
 mod place;
 pub mod report;
@@ -25,7 +26,7 @@ mod visibility;
 use std::collections::HashSet;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arc_swap::ArcSwap;
 use dns::{Directory, Lookup, Reverse, Subject, Zone};
@@ -36,6 +37,7 @@ use tokio::time::timeout;
 use crate::model::{Snapshot, View};
 pub use ask::{Unaskable, record_type};
 use index::Index;
+use newcomers::Newcomers;
 use place::Frame;
 pub use serve::{NameServer, has_address, try_address, upstreams};
 use visibility::{Sight, own_addresses};
@@ -54,6 +56,8 @@ pub struct Names {
     listen: Box<[IpAddr]>,
     /// Networks that VIPs are taken from: addresses there are the mesh's, or nobody's.
     pools: Box<[IpNet]>,
+    /// Where an engine tells of containers that run already.
+    newcomers: Option<Newcomers>,
     /// Seconds since 1970: serial numbers grow over restarts too, unless there was more than one change a second all the
     /// time. Nobody transfers the zones by them.
     started: u32,
@@ -73,6 +77,7 @@ impl Names {
             own: ArcSwap::default(),
             listen: listen.into_iter().collect(),
             pools: Box::default(),
+            newcomers: None,
             started: since.map_or(0, |since| since.as_secs() as u32),
         };
         names.look();
@@ -84,6 +89,13 @@ impl Names {
     pub fn with_pools(self, pools: &[IpNet]) -> Self {
         let pools = pools.into();
         Self { pools, ..self }
+    }
+
+    /// Nothing is denied those at once of whom an engine may tell in a moment.
+    #[must_use]
+    pub fn with_newcomers(self) -> Self {
+        let newcomers = Some(Newcomers::default());
+        Self { newcomers, ..self }
     }
 
     /// Shows this snapshot from now on. One caller at a time.
@@ -170,6 +182,15 @@ impl Directory for Names {
 
     fn ready(&self) -> bool {
         self.generation() > 0
+    }
+
+    fn is_new(&self, client: IpAddr) -> bool {
+        let Some(newcomers) = self.newcomers.as_ref().filter(|_| self.ready()) else {
+            return false;
+        };
+        let index = self.index.load();
+        let sight = Sight::of(client, &index, &self.own.load());
+        sight.is_strangers() && newcomers.is_new(client, Instant::now())
     }
 
     fn serial(&self) -> u32 {

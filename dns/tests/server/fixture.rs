@@ -22,6 +22,8 @@ pub struct Mesh {
     names: Mutex<HashMap<String, Arc<Entry>>>,
     serial: AtomicU32,
     pub ready: AtomicBool,
+    /// Whether everybody is.
+    pub new: AtomicBool,
 }
 
 pub fn entry(v4: &[[u8; 4]], v6: &[&str]) -> Entry {
@@ -54,6 +56,7 @@ impl Default for Mesh {
             names: Mutex::default(),
             serial: AtomicU32::new(41),
             ready: AtomicBool::new(true),
+            new: AtomicBool::new(false),
         };
         let vip = IpAddr::from([10, 254, 0, 1]);
         let web = Entry {
@@ -178,6 +181,10 @@ impl Directory for Mesh {
 
     fn ready(&self) -> bool {
         self.ready.load(Ordering::Relaxed)
+    }
+
+    fn is_new(&self, _client: IpAddr) -> bool {
+        self.new.load(Ordering::Relaxed)
     }
 
     fn serial(&self) -> u32 {

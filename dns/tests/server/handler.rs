@@ -1,6 +1,7 @@
 //! Without our own sockets: questions from within the program, and hickory's listeners.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use dns::{Handler, Server, Source};
@@ -8,7 +9,7 @@ use hickory_server::proto::op::{Message, ResponseCode};
 use hickory_server::proto::rr::RecordType;
 use tokio::net::{TcpListener, UdpSocket};
 
-use crate::fixture::{INSIDER, Mesh, config, query_for};
+use crate::fixture::{INSIDER, Mesh, config, entry, query_for};
 use crate::upstream::{Upstream, a};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,4 +79,45 @@ async fn hickorys_own_server_serves_the_same_answers() {
         );
         assert!(answer.metadata.authoritative);
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_new_is_denied_nothing_until_it_is_known() {
+    let upstream = Upstream::start(|query| Some(a(query, 60, 1)));
+    let mut config = config();
+    config.forward.upstreams = vec![upstream.address];
+    let mesh = Arc::new(Mesh::default());
+    let server = Server::start(&config, Arc::clone(&mesh) as Arc<dyn dns::Directory>).unwrap();
+    let handler = Arc::new(server.handler());
+    let client = [172, 18, 0, 9].into();
+    mesh.new.store(true, Ordering::Relaxed);
+    let ask = |name: &'static str| {
+        let handler = Arc::clone(&handler);
+        tokio::spawn(async move { handler.ask(name, RecordType::A, client).await.unwrap() })
+    };
+    // What is known is said at once, to whomever.
+    assert_eq!(ask("web").await.unwrap().1, Source::Here);
+    // A name of ours, and one that would be an upstream's as long as nothing is known of it.
+    let (late, scoped) = (ask("late"), ask("late.front"));
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert!(!late.is_finished() && !scoped.is_finished());
+    for name in ["late", "late@front"] {
+        mesh.set(name, entry(&[[10, 254, 0, 8]], &[]));
+    }
+    mesh.new.store(false, Ordering::Relaxed);
+    for asked in [late, scoped] {
+        let (answer, source) = asked.await.unwrap();
+        assert_eq!(
+            (answer.answers[0].data.to_string().as_str(), source),
+            ("10.254.0.8", Source::Here)
+        );
+    }
+    // Nobody is new for long.
+    mesh.new.store(true, Ordering::Relaxed);
+    let (denied, elsewhere) = (ask("nothing"), ask("www.example.com"));
+    assert_eq!(
+        denied.await.unwrap().0.metadata.response_code,
+        ResponseCode::NXDomain
+    );
+    assert_eq!(elsewhere.await.unwrap().1, Source::Upstream(upstream.address));
 }

@@ -51,7 +51,11 @@ impl NameServer {
         let threads = Threads::start().map_err(|error| failed(&error))?;
         let listen = told.listen.iter().map(SocketAddr::ip);
         let names = Names::new(&config.node, listen, told.cluster.is_some());
-        let names = Arc::new(names.with_pools(&config.vip.pool));
+        let names = names.with_pools(&config.vip.pool);
+        let names = Arc::new(match config.sources.engine() {
+            Some(_) => names.with_newcomers(),
+            None => names,
+        });
         let entered = threads.0.as_ref().map(Runtime::enter);
         let mut server =
             Server::new(&told, Arc::clone(&names) as Arc<dyn Directory>).map_err(|error| failed(&error))?;

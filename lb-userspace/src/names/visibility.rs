@@ -35,6 +35,11 @@ impl<'i> Sight<'i> {
         }
     }
 
+    /// Of somebody who is not known.
+    pub const fn is_strangers(self) -> bool {
+        matches!(self, Self::Some { tasks: [], guest: [] })
+    }
+
     pub fn network(self, network: &str) -> bool {
         match self {
             Self::All => true,

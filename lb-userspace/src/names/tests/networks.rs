@@ -174,6 +174,20 @@ fn an_address_on_a_network_and_an_assigned_vip_have_names() {
     assert_eq!(who("10.0.1.9"), "Unknown");
 }
 
+#[test]
+fn only_who_is_on_no_network_can_be_new_and_only_where_an_engine_tells_of_containers() {
+    let names = names();
+    assert!(!names.is_new(ip("172.20.0.99")));
+    let names = Names::new(HERE, [], false).with_newcomers();
+    // Before anything is known, everything may be ours anyway.
+    assert!(!names.is_new(ip("172.20.0.99")));
+    names.show(&engine());
+    assert!(names.is_new(ip("172.20.0.99")));
+    for known in ["127.0.0.1", "172.20.0.3"] {
+        assert!(!names.is_new(ip(known)), "{known}");
+    }
+}
+
 #[tokio::test]
 async fn why_says_from_which_networks() {
     let names = names();
