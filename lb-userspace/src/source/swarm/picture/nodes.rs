@@ -41,7 +41,8 @@ pub fn nodes<'l>(listed: &'l [lists::Node], notes: &mut Vec<Note>) -> Nodes<'l> 
     let mut sorted: Vec<&lists::Node> = listed.iter().collect();
     sorted.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
     let mut addressed: Vec<(&lists::Node, Ipv4Addr)> = Vec::new();
-    for node in sorted {
+    // One that has just been made has not said yet what it is called.
+    for node in sorted.into_iter().filter(|node| is_described(node)) {
         match address(node) {
             Some(address) => addressed.push((node, address)),
             None => notes.extend(unaddressed(node)),
@@ -102,6 +103,10 @@ fn supersedes(one: &lists::Node, other: &lists::Node) -> bool {
 /// that takes no task out of service.
 fn is_draining(node: &lists::Node) -> bool {
     node.spec.availability == "drain" || matches!(&*node.status.state, "down" | "disconnected")
+}
+
+fn is_described(node: &lists::Node) -> bool {
+    !node.description.hostname.is_empty() || node.spec.labels.contains_key(LABEL)
 }
 
 fn wanted_name<'l>(node: &'l lists::Node, notes: &mut Vec<Note>) -> &'l str {

@@ -27,6 +27,16 @@ fn a_label_names_a_node() {
 }
 
 #[test]
+fn a_node_that_has_not_said_what_it_is_called_is_waited_for() {
+    let mut lists = small();
+    lists.nodes[1].description.hostname.clear();
+    let picture = of(&lists);
+    assert!(picture.desired.nodes.contains_key("n1"));
+    assert_eq!(picture.desired.nodes.len(), lists.nodes.len() - 1);
+    assert_eq!(picture.notes, []);
+}
+
+#[test]
 fn a_label_that_is_no_name_is_told() {
     let mut lists = small();
     let labels = &mut lists.nodes[1].spec.labels;
