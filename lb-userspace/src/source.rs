@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::SystemTime;
 
+pub mod backoff;
 mod checks;
 pub mod docker;
 pub mod engine;

@@ -3,9 +3,12 @@
 //! One connection that everybody shares. It knows containers and whether the engine is in a swarm; what is made of them is
 //! the business of `source::docker` and `source::swarm`.
 
+mod agreement;
 mod book;
 mod connect;
 mod events;
+mod identify;
+mod inspect;
 pub mod instant;
 pub mod local;
 mod problem;
@@ -20,10 +23,13 @@ use std::time::Duration;
 use bollard::Docker;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio::time::{Instant, sleep};
 
 pub use connect::ask;
 pub use local::{Container, Health, Joined, Local, Manager, Membership, Published, Run};
 pub use problem::{Problem, Reason};
+
+use super::backoff::Backoff;
 
 /// Waiting before the next attempt to reach the engine.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -98,18 +104,17 @@ impl Engine {
 }
 
 async fn follow(socket: PathBuf, mouth: Mouth) {
-    let mut pause = SHORTEST;
+    let mut backoff = Backoff::new(SHORTEST, LONGEST);
     let mut book = book::Book::default();
     loop {
+        let start = Instant::now();
         let reason = session::run(&socket, &mut book, &mouth).await;
-        // A session that got as far as a picture was a good one: what follows is a restart, not a lasting failure.
-        let good = mouth.problem.borrow().is_none() && mouth.local.borrow().is_some();
-        if good {
-            pause = SHORTEST;
+        // One that lasted was a good one: what follows is a restart, not a lasting failure.
+        if start.elapsed() >= session::GOOD && mouth.problem.borrow().is_none() {
+            backoff.reset();
         }
         mouth.complain(&socket, reason);
-        tokio::time::sleep(pause).await;
-        pause = LONGEST.min(pause * 2);
+        sleep(backoff.pause()).await;
     }
 }
 

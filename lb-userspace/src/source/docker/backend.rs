@@ -1,13 +1,13 @@
 //! One container as a backend: whether it is there, what its state means, and where it is reached.
 
-use std::cmp::Reverse;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::member::{GATEWAY, Member};
+use super::member::Member;
 use crate::model::validate::is_host_name;
-use crate::model::{Attachment, DesiredBackend, Family, Readiness, Stamps};
-use crate::source::engine::{Container, Health, Joined, Run};
+use crate::model::{Attachment, DesiredBackend, Family, Stamps};
+use crate::source::engine::Container;
+use crate::source::engine::local::GATEWAY;
 
 /// The node that all of this source's containers are on.
 pub struct Here {
@@ -19,7 +19,7 @@ pub struct Here {
 /// The backend, where new or old connections could reach it at all.
 pub fn backend(member: &Member, task: &Arc<str>, here: &Here) -> Option<DesiredBackend> {
     let container = &*member.container;
-    let readiness = readiness(container)?;
+    let readiness = container.readiness()?;
     let addresses = addresses(container, member.settings.network.as_deref(), here);
     if addresses.is_empty() || here.address.is_none() {
         return None;
@@ -37,35 +37,13 @@ pub fn backend(member: &Member, task: &Arc<str>, here: &Here) -> Option<DesiredB
     })
 }
 
-/// `None` for a container that is not there: created, restarting, ended.
-pub fn readiness(container: &Container) -> Option<Readiness> {
-    let unready = |why: &str| Some(Readiness::Unready(why.into()));
-    match (container.run, &container.health) {
-        (Run::Created | Run::Restarting | Run::Ended, _) => None,
-        _ if container.stopping => Some(Readiness::Draining),
-        (Run::Paused, _) => unready("paused"),
-        (Run::Running, Some(Health::Starting)) => unready("starting"),
-        (Run::Running, Some(Health::Unhealthy(line))) if line.is_empty() => unready("unhealthy"),
-        (Run::Running, Some(Health::Unhealthy(line))) => unready(&format!("unhealthy: {line}")),
-        (Run::Running, None | Some(Health::Healthy)) => Some(Readiness::Ready),
-    }
-}
-
-/// Networks that others may be found on, in the order in which they would be the way out.
-pub fn ways(container: &Container) -> Vec<(&Arc<str>, &Joined)> {
-    let networks = container.networks.iter().filter(|(name, _)| ***name != *GATEWAY);
-    let mut ways: Vec<_> = networks.collect();
-    ways.sort_by_key(|(name, joined)| (Reverse(joined.gateway), Reverse(joined.priority), *name));
-    ways
-}
-
 /// Where its node delivers to it: on the network that a label names, else on the one that its default route leads to, for
 /// what it answers goes there.
 fn addresses(container: &Container, network: Option<&str>, here: &Here) -> Vec<IpAddr> {
     if container.host {
         return here.address.map(IpAddr::V4).into_iter().collect();
     }
-    let mut ways = ways(container);
+    let mut ways = container.ways();
     if let Some(named) = network.and_then(|network| ways.iter().position(|(name, _)| ***name == *network)) {
         ways = vec![ways[named]];
     }

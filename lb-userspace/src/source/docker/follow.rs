@@ -106,7 +106,8 @@ impl Follower {
 
     async fn absorb(&mut self, local: &Arc<Local>) -> Result<(), Stopped> {
         let address = self.address(local);
-        let (desired, notes) = self.converter.convert(local, address);
+        let (desired, mut notes) = self.converter.convert(local, address);
+        notes.splice(0..0, local.notes.iter().cloned());
         self.tell(&desired, notes, SystemTime::now());
         self.speak(desired).await?;
         if let Some(served) = &self.served {

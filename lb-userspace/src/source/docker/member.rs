@@ -5,19 +5,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use crate::model::validate::is_host_name;
+use crate::source::engine::local::{GATEWAY, TASK};
 use crate::source::engine::{Container, Run};
 use crate::source::labels::{self, Fault, Settings};
 
-/// Tasks of a swarm are its source's.
-const TASK: &str = "com.docker.swarm.task.id";
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
 const ONE_OFF: &str = "com.docker.compose.oneoff";
 /// What podman starts a pod with; nobody asks it anything.
 const PAUSE: &str = "io.podman.annotations.infra";
-
-/// A network of the engine that tasks have for what leads out of it: nobody is found there.
-pub const GATEWAY: &str = "docker_gwbridge";
 
 /// Networks that a container is on, by each of its addresses.
 pub type Places = BTreeMap<IpAddr, Arc<[Arc<str>]>>;

@@ -4,11 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::backend::{Here, backend};
-use super::member::{GATEWAY, Member};
+use super::member::Member;
 use crate::model::validate::is_host_name;
 use crate::model::{DesiredService, Naming, Protocol};
 use crate::source::Note;
 use crate::source::engine::Container;
+use crate::source::engine::local::GATEWAY;
 use crate::source::labels::{Fault, Front, PREFIX};
 use crate::source::ports;
 

@@ -6,20 +6,24 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State, NetworkInspect, SystemInfo};
+use bollard::models::{ContainerSummary, NetworkInspect, SystemInfo};
 use tokio::time::Instant;
 
-use super::events::TASK;
-use super::local::{Container, Health, Joined, Local, Membership, Run};
+use super::agreement::{same_health, same_run};
+use super::local::{Container, GATEWAY, Joined, Local, Membership, Run, TASK};
+use super::problem::Reason;
 use super::stopping;
 use super::translate::{self, Inspected, Networks};
-
-/// The bridge that tasks of a swarm have beside their overlay networks, for what leads out of these.
-pub const GATEWAY: &str = "docker_gwbridge";
+use crate::source::Note;
 
 #[derive(Default)]
 pub struct Book {
     swarm: Option<Membership>,
+    /// The engine has said whether it is in a swarm.
+    identified: bool,
+    /// Why that is not known, or no more.
+    unidentified: Option<Note>,
+    notes: Vec<Note>,
     root: PathBuf,
     entries: BTreeMap<Arc<str>, Entry>,
     /// Places on [`GATEWAY`], by container.
@@ -40,10 +44,51 @@ struct Entry {
 impl Book {
     /// What the engine says of itself.
     pub fn identify(&mut self, info: &SystemInfo) {
-        self.swarm = translate::membership(info);
         if let Some(root) = info.docker_root_dir.as_deref().filter(|root| !root.is_empty()) {
             self.root = root.into();
         }
+        let mut swarm = translate::membership(info);
+        let error = swarm.as_ref().and_then(|swarm| swarm.error.as_deref());
+        self.unidentified = error.map(|error| Note {
+            service: None,
+            what: format!("this node's place in the swarm: {error}"),
+            consequence: "the swarm's services are served as they were last known".into(),
+            fix: "see docker info and what the engine logs (journalctl -u docker)".into(),
+        });
+        if let Some(next) = swarm.as_mut().filter(|swarm| swarm.node.is_empty()) {
+            // An engine does not know its own id while it joins, is locked, or starts that part of itself anew.
+            let Some(before) = &self.swarm else {
+                return;
+            };
+            next.node = Arc::clone(&before.node);
+            next.address = next.address.or(before.address);
+        }
+        self.swarm = swarm;
+        self.identified = true;
+    }
+
+    /// The engine did not say what it is to a swarm: it is what it was.
+    pub fn unidentified(&mut self, reason: &Reason) {
+        let note = Note {
+            service: None,
+            what: format!("whether the engine is in a swarm is not known at present: {reason}"),
+            consequence: "the swarm's services are served as they were last known; containers are followed"
+                .into(),
+            fix: "see docker info and what the engine logs (journalctl -u docker)".into(),
+        };
+        if self.unidentified.as_ref() != Some(&note) {
+            tracing::warn!("{}; {}", note.what, note.consequence);
+        }
+        self.unidentified = Some(note);
+    }
+
+    pub fn is_identified(&self) -> bool {
+        self.identified
+    }
+
+    /// What else the engine does not say.
+    pub fn note(&mut self, others: impl Iterator<Item = Note>) {
+        self.notes = self.unidentified.iter().cloned().chain(others).collect();
     }
 
     pub fn is_in_swarm(&self) -> bool {
@@ -186,17 +231,23 @@ impl Book {
             && (borrows.is_some() || listed_networks == known)
     }
 
-    /// What is not in a complete list is gone.
-    pub fn keep_only(&mut self, listed: &HashSet<&str>) {
+    /// What is not in a complete list is gone, and told.
+    pub fn keep_only(&mut self, listed: &HashSet<&str>) -> Vec<Arc<str>> {
         let gone: Vec<Arc<str>> = self
             .entries
             .keys()
             .filter(|id| !listed.contains(&***id))
             .cloned()
             .collect();
-        for id in gone {
-            self.forget(&id);
+        for id in &gone {
+            self.forget(id);
         }
+        gone
+    }
+
+    /// The picture as it was made last.
+    pub fn last(&self) -> Arc<Local> {
+        Arc::clone(&self.picture)
     }
 
     /// The next picture, where it differs from the one before. It shares with that what is the same.
@@ -220,12 +271,17 @@ impl Book {
                 None => containers.remove(&id),
             };
         }
-        let same = containers.is_none() && self.picture.swarm == self.swarm && self.picture.root == self.root;
+        let before = &self.picture;
+        let same = containers.is_none()
+            && (&before.swarm, before.unclear) == (&self.swarm, !self.identified)
+            && (&before.root, &before.notes) == (&self.root, &self.notes);
         if same {
             return None;
         }
         self.picture = Arc::new(Local {
             swarm: self.swarm.clone(),
+            unclear: !self.identified,
+            notes: self.notes.clone(),
             root: self.root.clone(),
             containers: containers.unwrap_or_else(|| self.picture.containers.clone()),
         });
@@ -287,30 +343,6 @@ impl Book {
 impl Entry {
     fn is_task(&self) -> bool {
         self.inspected.container.labels.contains_key(TASK)
-    }
-}
-
-fn same_run(state: Option<State>, run: Run) -> bool {
-    match state {
-        Some(State::RUNNING | State::STOPPING) => run == Run::Running,
-        Some(State::PAUSED) => run == Run::Paused,
-        Some(State::RESTARTING) => run == Run::Restarting,
-        Some(State::CREATED) => run == Run::Created,
-        Some(State::EXITED | State::REMOVING | State::DEAD) => run == Run::Ended,
-        Some(State::EMPTY) | None => true,
-    }
-}
-
-/// Engines write health into the words for people: `Up 3 seconds (health: starting)`.
-fn same_health(status: &str, health: Option<&Health>) -> bool {
-    if status.ends_with("(healthy)") {
-        health == Some(&Health::Healthy)
-    } else if status.ends_with("(unhealthy)") {
-        matches!(health, Some(Health::Unhealthy(_)))
-    } else if status.ends_with("(health: starting)") {
-        health == Some(&Health::Starting)
-    } else {
-        true
     }
 }
 

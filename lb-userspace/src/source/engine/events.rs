@@ -7,6 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use bollard::models::{EventMessage, EventMessageTypeEnum as Kind};
 use bollard::query_parameters::{EventsOptions, EventsOptionsBuilder};
 
+use super::local::TASK;
+
 /// What an event asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -25,9 +27,6 @@ pub enum Event {
     /// Nothing of interest.
     Other,
 }
-
-/// On a container that a swarm started.
-pub const TASK: &str = "com.docker.swarm.task.id";
 
 const ACTIONS: [&str; 15] = [
     "create",

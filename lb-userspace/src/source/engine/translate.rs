@@ -11,7 +11,7 @@ use bollard::models::{
 };
 
 use super::instant::nanoseconds;
-use super::local::{Container, Health, Joined, Manager, Membership, Published, Run};
+use super::local::{Container, Health, Joined, Manager, Membership, Published, Run, short};
 use crate::model::Protocol;
 
 /// How long an engine waits after the stop signal where nobody says.
@@ -113,11 +113,6 @@ pub fn membership(info: &SystemInfo) -> Option<Membership> {
 pub fn bare(address: &str) -> Option<IpAddr> {
     let address = address.split('/').next()?.parse::<IpAddr>().ok()?;
     (!address.is_unspecified()).then_some(address)
-}
-
-/// What the engine shows of an id where it shows little.
-pub fn short(id: &str) -> &str {
-    id.get(..12).unwrap_or(id)
 }
 
 fn run(state: &ContainerState) -> Run {

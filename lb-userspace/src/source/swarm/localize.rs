@@ -5,15 +5,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use crate::model::{Desired, DesiredBackend, DesiredService, Readiness};
-use crate::source::engine::local::Joined;
-use crate::source::engine::{Container, Health, Local, Membership, Run};
-
-/// Has the id of the task that a container is.
-const TASK: &str = "com.docker.swarm.task.id";
-/// What leads from a node to its tasks on overlay networks.
-const GATEWAY: &str = "docker_gwbridge";
-/// The network of published ports, on which nobody is found by name who has another one.
-const INGRESS: &str = "ingress";
+use crate::source::engine::local::{GATEWAY, INGRESS, Joined, TASK};
+use crate::source::engine::{Container, Local, Membership, Run};
 
 /// The picture as the node `own` carries it out, sharing with `before` what is the same.
 ///
@@ -119,10 +112,9 @@ impl Here<'_> {
         let gateway = container.networks.get(GATEWAY).and_then(v4);
         gateway.or_else(|| {
             // On a network of this node alone, and so on its default one where the service has none.
-            let leading = container.networks.iter().filter(|(_, joined)| joined.gateway);
-            let by_priority =
-                leading.max_by_key(|(name, joined)| (joined.priority, std::cmp::Reverse(*name)));
-            by_priority.and_then(|(_, joined)| v4(joined))
+            let way = container.ways().into_iter().next();
+            way.filter(|(_, joined)| joined.gateway)
+                .and_then(|(_, joined)| v4(joined))
         })
     }
 
@@ -152,7 +144,7 @@ fn v4(joined: &Joined) -> Option<Ipv4Addr> {
     })
 }
 
-/// On which it may ask for names, as its service would be.
+/// On which it may ask for names, as its service would be: nobody is found on the network of published ports who has another.
 fn networks(container: &Container) -> Arc<[Arc<str>]> {
     let names = container.networks.keys().filter(|name| ***name != *GATEWAY);
     let (ingress, own): (Vec<_>, Vec<_>) = names.cloned().partition(|name| **name == *INGRESS);
@@ -162,20 +154,11 @@ fn networks(container: &Container) -> Arc<[Arc<str>]> {
 /// `None`: it has ended. The node hears of its tasks seconds before a manager does; only what the managers alone know, that
 /// the task shall end, is theirs to say.
 fn readiness(container: &Container, said: &Readiness) -> Option<Readiness> {
-    if !matches!(container.run, Run::Running | Run::Paused) {
-        return None;
-    }
-    if container.stopping || *said == Readiness::Draining {
-        return Some(Readiness::Draining);
-    }
-    let why = match (container.run, &container.health) {
-        (Run::Paused, _) => "paused".into(),
-        (_, Some(Health::Unhealthy(line))) if line.is_empty() => "unhealthy".into(),
-        (_, Some(Health::Unhealthy(line))) => format!("unhealthy: {line}"),
-        (_, Some(Health::Starting)) => "starting".into(),
-        (_, Some(Health::Healthy) | None) => return Some(Readiness::Ready),
-    };
-    Some(Readiness::Unready(why.into()))
+    let own = container.readiness()?;
+    Some(match said {
+        Readiness::Draining => Readiness::Draining,
+        _ => own,
+    })
 }
 
 #[cfg(test)]

@@ -30,6 +30,7 @@ impl Kind {
             return Self::Unknown;
         };
         match &local.swarm {
+            None if local.unclear => Self::Unknown,
             None => Self::Outside,
             Some(member) if member.manager && !demoted => Self::Manager(Arc::clone(&member.node)),
             Some(member) => Self::Follower(Arc::clone(&member.node)),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use super::super::picture::picture;
 use super::super::recorded::{lists, small};
 use super::*;
+use crate::source::engine::Health;
 
 /// A running container of a task, on `app` and reached by `address`.
 fn container(task: &str, address: &str) -> Container {
