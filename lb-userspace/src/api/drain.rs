@@ -8,7 +8,7 @@ use super::Problem;
 use super::backend::backends;
 use super::facts::Facts;
 use crate::config::suggest;
-use crate::model::DrainObject;
+use crate::model::{Backend, DrainObject};
 
 /// How far a drain has come.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -32,31 +32,45 @@ pub struct Progress {
     pub elsewhere: Vec<String>,
 }
 
-/// What `name` means: a node, else a task, given as `TASK` or `SERVICE/TASK`; or what to type instead.
+/// What `name` means: a node, else a task or its container, given as `TASK` or `SERVICE/TASK`; or what to type instead.
 pub fn resolve(facts: &Facts, name: &str) -> Result<DrainObject, Problem> {
     if let Some((node, _)) = facts.snapshot.nodes.get_key_value(name) {
         return Ok(DrainObject::Node(Arc::clone(node)));
     }
     let services = || facts.snapshot.services.values();
-    let backends =
-        || services().flat_map(|service| service.backends.iter().map(move |b| (&service.name, &b.task)));
+    let backends = || services().flat_map(|service| service.backends.iter().map(move |b| (&service.name, b)));
     let means = |service: &str, task: &str| {
         task == name || name.strip_prefix(service).and_then(|rest| rest.strip_prefix('/')) == Some(task)
     };
-    let mut found = backends().filter(|(service, task)| means(service, task));
-    match (found.next(), found.next()) {
-        (Some((service, task)), None) => Ok(DrainObject::Backend {
+    let mut found: Vec<_> = backends()
+        .filter(|(service, backend)| means(service, &backend.task))
+        .collect();
+    if found.is_empty() {
+        let called = |service: &str, backend: &Backend| backend.names.iter().any(|own| means(service, own));
+        found = backends()
+            .filter(|(service, backend)| called(service, backend))
+            .collect();
+    }
+    match found[..] {
+        [(service, backend)] => Ok(DrainObject::Backend {
             service: Arc::clone(service),
-            task: Arc::clone(task),
+            task: Arc::clone(&backend.task),
         }),
-        (Some((first, task)), Some((second, _))) => {
-            Err(Problem::new(format!("{name:?} means several backends"))
-                .because(format!("services {first} and {second} have one of that name"))
-                .fix(format!("say which, as {first}/{task}")))
+        [(first, backend), (second, other), ..] => {
+            let problem = Problem::new(format!("{name:?} means several backends"));
+            let (task, other) = (&backend.task, &other.task);
+            Err(match first == second {
+                true => problem.because(format!(
+                    "tasks {task} and {other} of service {first} are called so"
+                )),
+                false => problem.because(format!("services {first} and {second} have one of that name")),
+            }
+            .fix(format!("say which, as {first}/{task}")))
         }
-        (None, _) => {
+        [] => {
             let nodes = facts.snapshot.nodes.keys().map(|node| &**node);
-            let known = nodes.chain(backends().map(|(_, task)| &**task));
+            let called = backends().flat_map(|(_, backend)| backend.names.iter().chain([&backend.task]));
+            let known = nodes.chain(called.map(|name| &**name));
             let problem = Problem::new(format!("there is neither a node nor a backend {name:?}"));
             Err(match suggest::nearest(name, known) {
                 Some(meant) => problem.fix(format!("did you mean {meant:?}?")),
@@ -122,6 +136,22 @@ mod tests {
             resolve(&facts, "nod2").unwrap_err().fix.as_deref(),
             Some("did you mean \"node2\"?")
         );
+    }
+
+    #[test]
+    fn a_task_is_found_by_what_its_container_is_called() {
+        let mut facts = sample::facts();
+        sample::change(&mut facts, |snapshot| {
+            sample::backend(snapshot, "web.1").names = vec!["shop_web_1".into()];
+        });
+        assert_eq!(resolve(&facts, "shop_web_1"), Ok(web_1()));
+        assert_eq!(resolve(&facts, "web/shop_web_1"), Ok(web_1()));
+        sample::change(&mut facts, |snapshot| {
+            sample::backend(snapshot, "web.2").names = vec!["shop_web_1".into()];
+        });
+        let problem = resolve(&facts, "shop_web_1").unwrap_err();
+        assert_eq!(problem.fix.as_deref(), Some("say which, as web/web.1"));
+        assert_eq!(resolve(&facts, "web.1"), Ok(web_1()));
     }
 
     #[test]

@@ -34,10 +34,12 @@ pub struct Started {
 
 impl Chosen {
     pub fn of(config: &Config) -> Self {
+        // Asked once: a socket may appear between two looks.
+        let engine = config.sources.engine();
         Self {
             file: config.sources.file(),
-            engine: config.sources.engine(),
-            swarm: config.sources.engine().is_some() && config.sources.swarm.enabled != Enabled::Never,
+            swarm: engine.is_some() && config.sources.swarm.enabled != Enabled::Never,
+            engine,
         }
     }
 
@@ -61,6 +63,9 @@ impl Chosen {
             let (report, following) = file::start(path, &config.paths.runtime, writer.clone());
             reports.push(report);
             tasks.push(following);
+        }
+        if self.engine.is_none() && config.sources.swarm.enabled == Enabled::Always {
+            reports.push(without_engine());
         }
         if let Some(socket) = self.engine {
             let (engine, listening) = Engine::start(socket);
@@ -86,6 +91,25 @@ impl Chosen {
             stream,
         }
     }
+}
+
+/// A swarm is asked for, and no engine is followed that could be in one.
+fn without_engine() -> watch::Receiver<SourceReport> {
+    let report = SourceReport {
+        name: source::swarm::NAME,
+        place: "no container engine is followed".into(),
+        loaded: None,
+        services: 0,
+        backends: 0,
+        nodes: 0,
+        error: Some(
+            "no container engine is followed that could be in a swarm\n  traffic: the other sources are served\n  fix: start \
+             the engine and restart the agent, or set sources.docker.socket, or sources.swarm.enabled = \"auto\""
+                .into(),
+        ),
+        notes: Vec::new(),
+    };
+    watch::channel(report).1
 }
 
 fn start_swarm(

@@ -38,7 +38,7 @@ pub fn sift(mut desired: Desired) -> (Desired, Vec<Note>) {
     (desired, notes)
 }
 
-/// Of two services that want one frontend the younger yields, whichever was looked at first.
+/// Of two services that want one frontend the one without tasks yields, else the younger, whichever was looked at first.
 fn yielding(desired: &Desired, fault: Fault) -> Fault {
     let Problem::DuplicateFrontend { frontend, other } = &fault.problem else {
         return fault;
@@ -53,7 +53,12 @@ fn yielding(desired: &Desired, fault: Fault) -> Fault {
             .position(|known| known == name)
             .unwrap_or(usize::MAX)
     };
-    if (age(other), other) <= (age(service), service) {
+    let idle = |name: &Arc<str>| {
+        let service = desired.services.get(name);
+        service.is_none_or(|service| service.backends.is_empty())
+    };
+    let rank = |name| (idle(name), age(name));
+    if (rank(other), other) <= (rank(service), service) {
         return fault;
     }
     let index = desired.services.get(other).and_then(|loser| {
@@ -210,6 +215,17 @@ mod tests {
             note.what,
             "service web: *:8080/tcp is published twice; service zold has it already"
         );
+    }
+
+    #[test]
+    fn of_two_that_want_one_port_the_one_with_tasks_has_it() {
+        let mut desired = pair();
+        let old = Arc::make_mut(desired.services.get_mut("zold").unwrap());
+        old.backends.clear();
+        let (sifted, notes) = sift(desired);
+        assert_eq!(sifted.services["zold"].frontends.len(), 0);
+        assert_eq!(sifted.services["web"].frontends.len(), 1);
+        assert_eq!(notes[0].service.as_deref(), Some("zold"));
     }
 
     #[test]

@@ -17,7 +17,7 @@ pub struct Here {
 }
 
 /// The backend, where new or old connections could reach it at all.
-pub fn backend(member: &Member, task: &Arc<str>, here: &Here) -> Option<DesiredBackend> {
+pub fn backend(member: &Member, here: &Here) -> Option<DesiredBackend> {
     let container = &*member.container;
     let readiness = container.readiness()?;
     let addresses = addresses(container, member.settings.network.as_deref(), here);
@@ -26,7 +26,7 @@ pub fn backend(member: &Member, task: &Arc<str>, here: &Here) -> Option<DesiredB
     }
     let name = Some(&container.name).filter(|name| is_host_name(name));
     Some(DesiredBackend {
-        task: Arc::clone(task),
+        task: Arc::clone(&member.task),
         names: name.into_iter().cloned().collect(),
         node: Arc::clone(&here.node),
         addresses,

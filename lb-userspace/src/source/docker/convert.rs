@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use super::backend::Here;
-use super::member::{Member, Places, Role, role};
+use super::member::{Places, Role, guest, role};
 use super::service::{Members, service};
 use crate::model::{Desired, DesiredNode, DesiredService};
 use crate::source::Note;
@@ -83,14 +83,9 @@ impl Converter {
         touched: &mut BTreeSet<Arc<str>>,
     ) {
         self.guests.remove(id);
-        let home = self.homes.remove(id);
-        let mut task = None;
-        if let Some(home) = home {
+        if let Some(home) = self.homes.remove(id) {
             if let Some(group) = self.groups.get_mut(&home) {
-                task = group
-                    .members
-                    .remove(id)
-                    .map(|(task, _)| (Arc::clone(&home), task));
+                group.members.remove(id);
             }
             touched.insert(home);
         }
@@ -104,12 +99,7 @@ impl Converter {
             Some(Role::Task(member)) => {
                 let service = Arc::clone(&member.service);
                 let group = self.groups.entry(Arc::clone(&service)).or_default();
-                // Renamed, it is the same task.
-                let task = match task.filter(|(home, _)| *home == service) {
-                    Some((_, task)) => task,
-                    None => identity(&member, &group.members),
-                };
-                group.members.insert(Arc::clone(id), (task, member));
+                group.members.insert(Arc::clone(id), member);
                 self.homes.insert(Arc::clone(id), Arc::clone(&service));
                 touched.insert(service);
             }
@@ -121,16 +111,15 @@ impl Converter {
             return;
         };
         let made = service(name, &group.members, &self.here);
-        let age = made
-            .is_some()
-            .then(|| {
-                group
-                    .members
-                    .values()
-                    .map(|(_, member)| member.container.created)
-                    .min()
-            })
-            .flatten();
+        let strangers = made.as_ref().map(|made| &made.strangers);
+        for (id, member) in &group.members {
+            // It may ask for names, at least.
+            match strangers.is_some_and(|strangers| strangers.contains(id)) {
+                true => self.guests.insert(Arc::clone(id), guest(&member.container)),
+                false => self.guests.remove(id),
+            };
+        }
+        let age = made.as_ref().map(|made| made.age);
         if group.age != age {
             if let Some(before) = group.age {
                 self.ages.remove(&(before, Arc::clone(name)));
@@ -138,7 +127,7 @@ impl Converter {
             self.ages.extend(age.map(|age| (age, Arc::clone(name))));
             group.age = age;
         }
-        let (next, notes) = made.unzip();
+        let (next, notes) = made.map(|made| (made.service, made.notes)).unzip();
         group.notes = notes.unwrap_or_default();
         if group.service.as_deref() != next.as_ref() {
             group.service = next.map(Arc::new);
@@ -179,16 +168,6 @@ impl Converter {
     }
 }
 
-/// The container's name, unless another one, which was renamed since, is known by it.
-fn identity(member: &Member, others: &Members) -> Arc<str> {
-    let container = &member.container;
-    if others.values().any(|(task, _)| *task == container.name) {
-        let id = container.id.get(..12).unwrap_or(&container.id);
-        return format!("{}.{id}", container.name).into();
-    }
-    Arc::clone(&container.name)
-}
-
 /// Containers that are not the same in both pictures; `None`: gone.
 fn changes<'l>(before: &'l Local, after: &'l Local) -> Vec<(&'l Arc<str>, Option<&'l Arc<Container>>)> {
     let mut changes = Vec::new();
@@ -203,8 +182,6 @@ fn changes<'l>(before: &'l Local, after: &'l Local) -> Vec<(&'l Arc<str>, Option
         }
     }
     changes.extend(old.map(|(gone, _)| (gone, None)));
-    // Those that go free their names for those that come.
-    changes.sort_by_key(|(_, container)| container.is_some());
     changes
 }
 

@@ -109,8 +109,9 @@ impl Follower {
         let (desired, mut notes) = self.converter.convert(local, address);
         notes.splice(0..0, local.notes.iter().cloned());
         self.tell(&desired, notes, SystemTime::now());
+        let news = self.served.as_deref() != Some(&desired);
         self.speak(desired).await?;
-        if let Some(served) = &self.served {
+        if let Some(served) = self.served.as_ref().filter(|_| news) {
             self.setup.kept.save(served);
         }
         Ok(())
@@ -119,12 +120,17 @@ impl Follower {
     /// What the configuration says, else what the swarm goes by, else what was found first.
     fn address(&self, local: &Local) -> Option<Ipv4Addr> {
         let swarm = || local.swarm.as_ref()?.address;
+        // An engine that has not said yet what it is to a swarm may have had that address from it.
+        let kept = || {
+            let served = self.served.as_ref().filter(|_| local.unclear)?;
+            served.nodes.get(&self.setup.node).map(|node| node.address)
+        };
         let found = || {
             self.converter
                 .address()
                 .or_else(|| address(&self.setup.interfaces))
         };
-        self.setup.address.or_else(swarm).or_else(found)
+        self.setup.address.or_else(swarm).or_else(kept).or_else(found)
     }
 
     async fn speak(&mut self, desired: Desired) -> Result<(), Stopped> {

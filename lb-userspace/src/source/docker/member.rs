@@ -1,6 +1,7 @@
 //! What one container is: a task of a service, somebody who only asks for names, or none of our business.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use crate::source::labels::{self, Fault, Settings};
 
 const PROJECT: &str = "com.docker.compose.project";
 const SERVICE: &str = "com.docker.compose.service";
+const NUMBER: &str = "com.docker.compose.container-number";
 const ONE_OFF: &str = "com.docker.compose.oneoff";
 /// What podman starts a pod with; nobody asks it anything.
 const PAUSE: &str = "io.podman.annotations.infra";
@@ -30,6 +32,8 @@ pub enum Role {
 pub struct Member {
     pub container: Arc<Container>,
     pub service: Arc<str>,
+    /// What it is known by as long as it exists, however it is renamed and whoever follows it.
+    pub task: Arc<str>,
     /// Of Compose: its project and what the service is called there.
     pub compose: Option<(Arc<str>, Arc<str>)>,
     pub settings: Settings,
@@ -64,21 +68,64 @@ pub fn role(container: &Arc<Container>) -> Role {
         (None, Some((project, service))) => format!("{project}_{service}").into(),
         (None, None) => Arc::clone(&container.name),
     };
+    let number = label(NUMBER).filter(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    let task = match number.filter(|_| compose.is_some()) {
+        Some(number) => format!("{service}_{number}.{}", container.short_id()),
+        None => format!("{service}.{}", container.short_id()),
+    };
     Role::Task(Box::new(Member {
         container: Arc::clone(container),
         service,
+        task: task.into(),
         compose,
         settings,
         faults,
     }))
 }
 
+/// What makes a container one of a service. Those of different origins are no replicas of each other, even if their services
+/// have one name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Origin<'m> {
+    /// Somebody wrote so: it joins whoever else is there.
+    Label,
+    /// Project and service.
+    Compose(&'m str, &'m str),
+    Name,
+}
+
+impl fmt::Display for Origin<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Label => f.write_str("containers with that label"),
+            Self::Compose(project, service) => write!(f, "service {service} of Compose project {project}"),
+            Self::Name => f.write_str("a container of that name"),
+        }
+    }
+}
+
 impl Member {
     /// Whether its service is there because of it even while nothing can answer: a Compose service is until `down`, a
     /// container by itself as long as it runs.
     pub fn keeps(&self) -> bool {
-        let runs = matches!(self.container.run, Run::Running | Run::Paused | Run::Restarting);
-        self.compose.is_some() || runs
+        self.compose.is_some() || self.runs()
+    }
+
+    pub fn runs(&self) -> bool {
+        matches!(self.container.run, Run::Running | Run::Paused | Run::Restarting)
+    }
+
+    pub fn origin(&self) -> Origin<'_> {
+        match (&self.settings.service, &self.compose) {
+            (Some(_), _) => Origin::Label,
+            (None, Some((project, service))) => Origin::Compose(project, service),
+            (None, None) => Origin::Name,
+        }
+    }
+
+    /// When it was made; of two at one time the same one is the older everywhere.
+    pub fn age(&self) -> (i64, &str) {
+        (self.container.created, &self.container.id)
     }
 
     /// What others call its service, beside the name that everybody uses.
@@ -121,7 +168,7 @@ impl Member {
     }
 }
 
-fn guest(container: &Container) -> Places {
+pub fn guest(container: &Container) -> Places {
     if !matches!(container.run, Run::Running | Run::Paused) || container.host {
         return Places::new();
     }

@@ -1,33 +1,55 @@
 //! A service made of its containers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::backend::{Here, backend};
-use super::member::Member;
+use super::member::{Member, Origin};
 use crate::model::validate::is_host_name;
 use crate::model::{DesiredService, Naming, Protocol};
 use crate::source::Note;
-use crate::source::engine::Container;
 use crate::source::engine::local::GATEWAY;
+use crate::source::engine::{Container, Run};
 use crate::source::labels::{Fault, Front, PREFIX};
 use crate::source::ports;
 
 /// The network of containers that have the node's own.
 const HOST: &str = "host";
 
-/// The containers of one service, by id, each with the name it has as a task.
-pub type Members = BTreeMap<Arc<str>, (Arc<str>, Box<Member>)>;
+/// The containers that a service of one name is said of, by id.
+pub type Members = BTreeMap<Arc<str>, Box<Member>>;
+
+/// What its containers want.
+pub struct Made {
+    pub service: DesiredService,
+    pub notes: Vec<Note>,
+    /// When the oldest of them was created.
+    pub age: i64,
+    /// Containers that would be of this name, too, and have nothing to do with it.
+    pub strangers: BTreeSet<Arc<str>>,
+}
 
 /// `None` where nothing is there that could be one: no container that keeps it, or none on any network.
-pub fn service(name: &Arc<str>, members: &Members, here: &Here) -> Option<(DesiredService, Vec<Note>)> {
-    if !members.values().any(|(_, member)| member.keeps()) {
-        return None;
-    }
-    // Where replicas disagree, the latest word is meant.
-    let age = |member: &&Member| (member.container.created, Arc::clone(&member.container.id));
-    let youngest = members.values().map(|(_, member)| &**member).max_by_key(age)?;
-    let networks = networks(members);
+pub fn service(name: &Arc<str>, members: &Members, here: &Here) -> Option<Made> {
+    // The name is the oldest one's.
+    let keeping = members.values().filter(|member| member.keeps());
+    let age = keeping.clone().map(|member| member.age()).min()?.0;
+    let founders = keeping.filter(|member| member.origin() != Origin::Label);
+    let founder = founders
+        .min_by_key(|member| member.age())
+        .map(|member| member.origin());
+    let (members, strangers): (Vec<&Member>, Vec<&Member>) =
+        members.values().map(|member| &**member).partition(|member| {
+            let origin = member.origin();
+            origin == Origin::Label || founder.is_none_or(|founder| founder == origin)
+        });
+    // Where replicas disagree, the latest word is meant; what failed to start or has ended says nothing to those that run.
+    let running = members.iter().filter(|member| member.runs());
+    let youngest = running
+        .max_by_key(|member| member.age())
+        .or_else(|| members.iter().max_by_key(|member| member.age()));
+    let youngest = *youngest?;
+    let networks = networks(&members);
     if networks.is_empty() {
         return None;
     }
@@ -38,8 +60,12 @@ pub fn service(name: &Arc<str>, members: &Members, here: &Here) -> Option<(Desir
     let Front {
         vips,
         exposed,
-        frontends,
+        mut frontends,
     } = front(youngest);
+    // As with the engine's own: who is stopped has no ports on the node, and others may have them.
+    if members.iter().all(|member| member.container.run == Run::Ended) {
+        frontends.clear();
+    }
     let health = settings.health(&exposed).unwrap_or_else(|fault| {
         faults.push(fault);
         None
@@ -49,14 +75,12 @@ pub fn service(name: &Arc<str>, members: &Members, here: &Here) -> Option<(Desir
         .as_ref()
         .map(|(project, _)| project)
         .filter(|stack| is_host_name(stack));
-    let backends = members
-        .values()
-        .filter_map(|(task, member)| backend(member, task, here));
+    let backends = members.iter().filter_map(|member| backend(member, here));
     let service = DesiredService {
         naming: Naming {
             stack: stack.cloned(),
             networks,
-            aliases: aliases(name, members, youngest),
+            aliases: aliases(name, &members, youngest),
             endpoint: settings.endpoint.unwrap_or_default(),
             ttl: settings.ttl,
         },
@@ -71,15 +95,45 @@ pub fn service(name: &Arc<str>, members: &Members, here: &Here) -> Option<(Desir
     };
     let notes = faults
         .iter()
-        .map(|fault| fault.note(&object, Some(Arc::clone(name))))
-        .collect();
-    Some((service, notes))
+        .map(|fault| fault.note(&object, Some(Arc::clone(name))));
+    let founder = founder.unwrap_or(Origin::Label);
+    Some(Made {
+        service,
+        notes: notes.chain(unrelated(name, founder, &strangers)).collect(),
+        age,
+        strangers: strangers
+            .iter()
+            .map(|stranger| Arc::clone(&stranger.container.id))
+            .collect(),
+    })
+}
+
+/// One note for all containers of one kind.
+fn unrelated(name: &Arc<str>, founder: Origin<'_>, strangers: &[&Member]) -> Vec<Note> {
+    let mut told = Vec::new();
+    let mut notes = Vec::new();
+    for stranger in strangers.iter().filter(|stranger| stranger.keeps()) {
+        if told.contains(&stranger.origin()) {
+            continue;
+        }
+        told.push(stranger.origin());
+        notes.push(Note {
+            service: Some(Arc::clone(name)),
+            what: format!(
+                "container {}: it would be service {name}, too, which is {founder} already",
+                stranger.container.name
+            ),
+            consequence: "it is not served; the older has the name".into(),
+            fix: format!("rename one of them, or say by label {PREFIX}service of which service it is"),
+        });
+    }
+    notes
 }
 
 /// All that its containers are on, sorted.
-fn networks(members: &Members) -> Vec<Arc<str>> {
+fn networks(members: &[&Member]) -> Vec<Arc<str>> {
     let mut networks: Vec<Arc<str>> = Vec::new();
-    for (_, member) in members.values() {
+    for member in members {
         let Container {
             networks: joined,
             host,
@@ -100,8 +154,8 @@ fn networks(members: &Members) -> Vec<Arc<str>> {
 }
 
 /// Each once, but the names of its containers, which lead to these.
-fn aliases(service: &Arc<str>, members: &Members, youngest: &Member) -> Vec<Arc<str>> {
-    let of_members = members.values().flat_map(|(_, member)| member.aliases());
+fn aliases(service: &Arc<str>, members: &[&Member], youngest: &Member) -> Vec<Arc<str>> {
+    let of_members = members.iter().flat_map(|member| member.aliases());
     let mut aliases: Vec<Arc<str>> = Vec::new();
     let mut take = |alias: &Arc<str>| {
         let known = alias.eq_ignore_ascii_case(service)

@@ -44,6 +44,7 @@ fn container(id: &str, name: &str, address: &str) -> Container {
 
 fn compose(project: &str, service: &str, number: u8) -> Container {
     let labels = [
+        ("com.docker.compose.container-number", number.to_string()),
         ("com.docker.compose.project", project.to_owned()),
         ("com.docker.compose.service", service.to_owned()),
         ("com.docker.compose.oneoff", "False".to_owned()),
@@ -103,7 +104,12 @@ fn replicas_of_a_compose_service_are_one_service() {
     let (desired, notes) = convert((1..=3).map(|number| compose("shop", "web", number)));
     assert_eq!(notes, []);
     let web = &desired.services["shop_web"];
-    assert_eq!(tasks(web), ["shop_web_1", "shop_web_2", "shop_web_3"]);
+    let expected = [
+        "shop_web_1.shopweb1",
+        "shop_web_2.shopweb2",
+        "shop_web_3.shopweb3",
+    ];
+    assert_eq!(tasks(web), expected);
     assert_eq!(web.naming.stack.as_deref(), Some("shop"));
     assert_eq!(web.naming.aliases, ["web".into()]);
     assert_eq!(web.naming.networks, ["shop_default".into()]);
@@ -155,7 +161,7 @@ fn a_container_by_itself_is_a_service_of_its_name() {
 #[test]
 fn a_service_without_a_port_is_kept() {
     let (desired, _) = convert([container("a", "worker", "172.17.0.2")]);
-    assert_eq!(tasks(&desired.services["worker"]), ["worker"]);
+    assert_eq!(tasks(&desired.services["worker"]), ["worker.a"]);
 }
 
 #[rstest]
@@ -338,7 +344,7 @@ fn a_renamed_container_is_the_same_task() {
     let backend = &desired.services["shop_web"].backends[0];
     assert_eq!(
         (&*backend.task, &backend.names[..]),
-        ("shop_web_1", &["old_web".into()][..])
+        ("shop_web_1.shopweb1", &["old_web".into()][..])
     );
     // Who is given its former name is another task.
     let mut successor = compose("shop", "web", 1);
@@ -347,11 +353,93 @@ fn a_renamed_container_is_the_same_task() {
         .networks
         .values_mut()
         .for_each(|place| *place = joined("172.18.0.9"));
-    let (desired, _) = converter.convert(&with(&second, successor), Some(ADDRESS));
+    let third = with(&second, successor);
+    let (desired, _) = converter.convert(&third, Some(ADDRESS));
     assert_eq!(
         tasks(&desired.services["shop_web"]),
-        ["shop_web_1.0123456789ab", "shop_web_1"]
+        ["shop_web_1.0123456789ab", "shop_web_1.shopweb1"]
     );
+    // And an agent that starts now calls them the same: their connections are theirs.
+    let anew = Converter::new("node1".into(), None)
+        .convert(&third, Some(ADDRESS))
+        .0;
+    assert_eq!(anew, desired);
+}
+
+fn published(container: Container) -> Container {
+    let port = Published {
+        address: None,
+        port: Some(8080),
+        protocol: Protocol::Tcp,
+        target_port: 80,
+    };
+    Container {
+        published: vec![port],
+        ..container
+    }
+}
+
+#[test]
+fn a_stopped_project_leaves_its_port_to_whoever_runs() {
+    let blue = |run| Container {
+        run,
+        created: 1,
+        ..published(compose("blue", "web", 1))
+    };
+    let green = Container {
+        created: 2,
+        ..published(compose("green", "web", 2))
+    };
+    let fronts = |desired: &Desired| {
+        let services = desired.services.values();
+        services
+            .map(|service| service.frontends.len())
+            .collect::<Vec<_>>()
+    };
+    let (desired, notes) = convert([blue(Run::Ended), green.clone()]);
+    assert_eq!((fronts(&desired), notes.len()), (vec![0, 1], 0));
+    // Its name stays, and what answers inside.
+    assert_eq!(desired.services["blue_web"].exposed.len(), 1);
+    // One that was made and does not run yet wants it, and has to wait.
+    let (desired, notes) = convert([blue(Run::Created), green]);
+    assert_eq!((fronts(&desired), notes.len()), (vec![0, 1], 1));
+    // While one is made anew it keeps what nobody else wants.
+    let (desired, _) = convert([blue(Run::Created)]);
+    assert_eq!(fronts(&desired), [1]);
+}
+
+#[test]
+fn what_does_not_run_says_nothing_to_those_that_do() {
+    let mut old = compose("shop", "web", 1);
+    label(&mut old, "portico.ports", "8080:80");
+    let mut failed = Container {
+        run: Run::Created,
+        ..compose("shop", "web", 2)
+    };
+    label(&mut failed, "portico.ports", "9090:80");
+    let (desired, _) = convert([old, failed]);
+    assert_eq!(desired.services["shop_web"].frontends[0].port, 8080);
+}
+
+#[test]
+fn containers_that_have_only_a_name_in_common_are_not_one_service() {
+    let mut other = Container {
+        created: 9,
+        ..container("a", "shop_web", "172.17.0.2")
+    };
+    let (desired, notes) = convert([compose("shop", "web", 1), other.clone()]);
+    assert_eq!(tasks(&desired.services["shop_web"]), ["shop_web_1.shopweb1"]);
+    assert_eq!(
+        notes[0].what,
+        "container shop_web: it would be service shop_web, too, which is service web of Compose project shop already"
+    );
+    // It asks for names all the same.
+    assert!(desired.guests.contains_key(&IpAddr::from([172, 17, 0, 2])));
+    // Who says so joins.
+    label(&mut other, "portico.service", "shop_web");
+    let (desired, notes) = convert([compose("shop", "web", 1), other]);
+    assert_eq!(tasks(&desired.services["shop_web"]).len(), 2);
+    assert_eq!((notes.len(), desired.guests.len()), (0, 0));
 }
 
 #[test]

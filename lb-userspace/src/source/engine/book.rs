@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::mem;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use bollard::models::{ContainerSummary, NetworkInspect, SystemInfo};
 use tokio::time::Instant;
@@ -144,8 +143,8 @@ impl Book {
             return;
         };
         if stopping::ends(signal, entry.inspected.stop_signal.as_deref()) {
-            let granted = entry.inspected.stop_timeout.min(Duration::from_secs(24 * 3600));
-            entry.stop = Some(now + granted + stopping::GRACE);
+            let granted = entry.inspected.stop_timeout + stopping::GRACE;
+            entry.stop = Some(now + granted.clamp(stopping::LEAST, stopping::MOST));
             self.stale.insert(id);
         }
     }
@@ -348,6 +347,8 @@ impl Entry {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bollard::models::{ContainerInspectResponse, EndpointResource};
 
     use super::*;
@@ -356,7 +357,7 @@ mod tests {
         let mut answer = serde_json::json!({
             "Id": id, "Name": format!("/{id}"), "Created": "2026-11-20T23:51:57Z",
             "State": { "Status": "running", "StartedAt": "1" },
-            "Config": { "StopTimeout": 30, "StopSignal": "SIGUSR1", "Labels": {} },
+            "Config": { "StopTimeout": 90, "StopSignal": "SIGUSR1", "Labels": {} },
             "HostConfig": { "NetworkMode": "bridge" },
             "NetworkSettings": { "Networks": { "bridge": { "IPAddress": "172.17.0.2", "Gateway": "172.17.0.1" } } },
         });
@@ -379,11 +380,11 @@ mod tests {
         assert_eq!(book.next_expiry(), None);
         book.signal("a", "10", now);
         assert!(stopping(&mut book, "a"));
-        assert_eq!(book.next_expiry(), Some(now + Duration::from_secs(35)));
+        assert_eq!(book.next_expiry(), Some(now + Duration::from_secs(95)));
         // Looked at again, it is still the one that was told.
         book.learn(inspected("a", |_| {}));
         assert!(stopping(&mut book, "a"));
-        book.expire(now + Duration::from_secs(35));
+        book.expire(now + Duration::from_secs(95));
         assert!(!stopping(&mut book, "a"));
     }
 

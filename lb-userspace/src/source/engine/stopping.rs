@@ -4,6 +4,10 @@ use std::time::Duration;
 
 /// What a container that still runs is granted beyond the time that its engine waits.
 pub const GRACE: Duration = Duration::from_secs(5);
+/// And in all at least: `docker stop --time` and a swarm's grace period are told to nobody.
+pub const LEAST: Duration = Duration::from_secs(60);
+/// And in all at most.
+pub const MOST: Duration = Duration::from_secs(24 * 3600);
 
 /// Whether a signal of this number or name is one that ends a container with this stop signal.
 pub fn ends(signal: &str, stop_signal: Option<&str>) -> bool {

@@ -118,7 +118,12 @@ pub fn states(cluster: &Cluster, service: &str) -> anyhow::Result<BTreeMap<Strin
     Ok(rows
         .iter()
         .filter(|row| row["service"] == service)
-        .map(|row| (word(row, "task"), word(row, "state")))
+        .map(|row| {
+            let called = row["names"][0]
+                .as_str()
+                .map_or_else(|| word(row, "task"), str::to_owned);
+            (called, word(row, "state"))
+        })
         .collect())
 }
 
