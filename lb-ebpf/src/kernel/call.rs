@@ -18,9 +18,6 @@ pub fn cookie(context: &SockContext) -> u64 {
     unsafe { bpf_get_socket_cookie(context.sock.cast()) }
 }
 
-/// The namespace of the socket itself, in a lookup.
-pub const OWN_NAMESPACE: i32 = -1;
-
 /// Fields are read and written whole and one at a time: the kernel rewrites each access, and knows no others.
 #[derive(Clone, Copy)]
 pub struct Call(*mut bpf_sock_addr);

@@ -9,7 +9,7 @@ use lb_common::socket::{End, map};
 use lb_common::table::{Pool, namespace, pool_flag};
 use lb_common::{V4, V6};
 
-use super::call::{Call, OWN_NAMESPACE};
+use super::call::Call;
 use super::choose::head;
 use super::clock;
 use super::socket::Lookup;
@@ -216,7 +216,7 @@ fn own_value(address: &V6) -> u8 {
 fn is_taken<V: Side>(call: Call, address: V::Address, asked: &End, protocol: u8) -> bool {
     match kept(asked, protocol) {
         PLACEHOLDER => false,
-        0 => call.listens::<V>(address, asked.port, protocol, OWN_NAMESPACE),
+        0 => call.listens::<V>(address, asked.port, protocol, namespace::OWN),
         _ => true,
     }
 }

@@ -187,7 +187,7 @@ pub fn prepare<V: Path>(case: &mut Case<V::Address>, local: &Local) -> u8 {
 
 /// Whether the task cannot be shown the client's address: it would take it for its own, for a neighbour's that does not
 /// answer, or for one of this node's although it is another's. The kernel of a task in the node's own namespace would not
-/// take the node's own packets from a device.
+/// take the node's own packets from a device, whether they come from the node itself or by another that it asked.
 #[inline(never)]
 fn hides<V: Path>(case: &Case<V::Address>, local: &Local) -> bool {
     let key = &case.packet.key;
@@ -196,7 +196,7 @@ fn hides<V: Path>(case: &Case<V::Address>, local: &Local) -> bool {
         return true;
     }
     if local.ifindex & HOST_TASK != 0 {
-        return case.arrival.node == self_node() && is_host(case.arrival.device);
+        return case.arrival.node == self_node() && is_host(case.arrival.device) || V::is_own(&key.client);
     }
     let task = V::Address::narrow(local.address);
     key.client == task

@@ -21,8 +21,6 @@ use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, tcp};
 
 /// A pool without members drops what comes for this long, then it resets: its tasks may be on their way.
 const EMPTY: u32 = tick::from_seconds(10);
-/// The namespace that the program runs in.
-const OWN_NAMESPACE: i32 = namespace::OWN;
 
 /// A packet from an uplink: out of the tunnel, or for a frontend.
 #[inline(always)]
@@ -248,7 +246,7 @@ fn is_host_socket<V: Path>(skb: Skb, case: &mut Case<V::Address>, number: u32) -
         client_port: packet.key.client_port,
         protocol: packet.key.transport(),
     };
-    !matches!(V::state(skb, &case.back, OWN_NAMESPACE), 0 | socket::LISTEN) && !is_ours::<V>(&case.back)
+    !matches!(V::state(skb, &case.back, namespace::OWN), 0 | socket::LISTEN) && !is_ours::<V>(&case.back)
 }
 
 /// Whether the way back is one of a flow that a task in the node's own namespace has.

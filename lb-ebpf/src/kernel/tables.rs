@@ -7,7 +7,6 @@ use aya_ebpf::macros::btf_map;
 use lb_common::geneve::Tunnel;
 use lb_common::host::ALONE;
 use lb_common::key::{FlowKey, FragmentKey, Front, RevKey};
-use lb_common::socket::map;
 use lb_common::table::{
     ChainSlot, Counter, Flow, HeadBlock, Hint, INSIDE, Local, Member, Node, Pool, Rev, Settings, Spent,
     Uplink,
@@ -199,13 +198,22 @@ fn is_peer6(_: &V6) -> bool {
     false
 }
 
+/// In words, for the compiler calls a function to write an address byte by byte, and callers are as deep as may be.
 #[inline(never)]
 fn is_own4(address: &V4) -> bool {
-    is_own6(&map(*address))
+    let [a, b, c, d] = *address;
+    let words = [0, u64::from_ne_bytes([0, 0, 0xff, 0xff, a, b, c, d])];
+    // SAFETY: sixteen bytes either way.
+    is_alone(unsafe { &*(&raw const words).cast::<V6>() })
 }
 
 #[inline(never)]
 fn is_own6(address: &V6) -> bool {
+    is_alone(address)
+}
+
+#[inline(always)]
+fn is_alone(address: &V6) -> bool {
     // SAFETY: the value is compared at once; the agent replaces whole values.
     let value = unsafe { OWN.get(address) };
     value == Some(&ALONE)

@@ -3,6 +3,7 @@
 
 use std::net::{IpAddr, SocketAddr, TcpListener};
 
+use lb_common::host::ALONE;
 use lb_common::key::{TCP, UDP};
 use lb_common::table::{HOST_TASK, Uplink, namespace, node_flag};
 use lb_common::{Address, Verdict};
@@ -12,7 +13,7 @@ use crate::cluster::{self, BOTH, HERE, Narrow, Net, SECOND, TARGET, TASK, THERE,
 use crate::frame::{ACK, Geneve, Packet, SYN, icmp_error, open, read, read_error};
 use crate::handshake::{ISN, acknowledge};
 use crate::rig::{Ran, Rig, TC_UNSPEC, shell};
-use crate::scoped::container;
+use crate::scoped::{self, container};
 
 /// A node with `portico0`, and the index of its far end.
 fn rig() -> Option<(Rig, u32)> {
@@ -201,6 +202,32 @@ fn the_node_itself_and_other_nodes_containers_are_shown_as_the_nodes_vip() {
         host_task(&mut rig, net, 0);
         let stray = Packet::syn(net.front(40_001), front).frame();
         rig.behind(behind, &stray).dropped(Verdict::NoPort);
+    }
+}
+
+/// A process that asks another node is balanced to a task on its own: a packet from the node's own address would be a martian.
+#[test]
+fn what_the_node_itself_asked_another_is_shown_as_the_nodes_vip() {
+    let Some((mut rig, behind)) = rig() else { return };
+    for net in BOTH {
+        host_task(&mut rig, net, behind);
+        let (own, front) = (net.front(40_000), net.front(port::HERE));
+        scoped::own(&mut rig, net, own, ALONE);
+        let ask = |rig: &mut Rig, packet: &Packet| {
+            let relayed = rig.uplink(&Geneve::to(TASK, packet).frame());
+            let sent = relayed.sent(Verdict::Delivered);
+            assert_eq!(sent[..6], lb_common::host::MAC);
+            read(&sent)
+        };
+        let seen = ask(&mut rig, &Packet::syn(own, front));
+        assert_eq!((seen.from.ip(), seen.to), (vip(net), task(net)));
+        let answer = rig.behind(behind, &syn_ack(net, seen.from).frame());
+        let opened = open(&answer.sent(Verdict::ReplyRelayed));
+        let inner = read(&opened.inner);
+        assert_eq!((inner.from, inner.to), (front, own));
+        ask(&mut rig, &acknowledge(own, front, ISN.wrapping_add(1)));
+        let asked = ask(&mut rig, &Packet::udp(own, front));
+        assert_eq!((asked.from.ip(), asked.to), (vip(net), task(net)));
     }
 }
 
