@@ -107,9 +107,15 @@ impl State {
             BTreeSet::new()
         };
         for &device in &answering {
-            if let Err(problem) = self.attach_to(Place::Answer(device)) {
-                problems.push(problem);
-                found.retain(|_, hooked| !hooks::is_host_task(hooked));
+            let Err(problem) = self.attach_to(Place::Answer(device)) else {
+                continue;
+            };
+            problems.push(problem);
+            if uplinks.contains(&device) {
+                // Those that are hooked up have connections that go on; others would get some that are never answered.
+                let before = self.tables.hooks();
+                let had = |task: &IpAddr| before.get(task).is_some_and(hooks::is_host_task);
+                found.retain(|task, hooked| !hooks::is_host_task(hooked) || had(task));
             }
         }
         self.tables.set_hooks(found)?;
@@ -188,13 +194,8 @@ impl State {
             .get(&place.device())
             .map(|device| device.name.clone())
             .unwrap_or_default();
-        self.attach(place, &name).map_err(|reason| Problem {
-            error: format!(
-                "cannot attach the tc program to {name}, behind which clients of this node are: {reason}"
-            ),
-            traffic: "the task gets no connections; its service's other tasks serve on".into(),
-            fix: "see what else is attached there: bpftool net show".into(),
-        })
+        self.attach(place, &name)
+            .map_err(|reason| unattached(place, &name, &reason))
     }
 
     fn serve_uplinks(&mut self) -> Result<(), EbpfError> {
@@ -349,6 +350,30 @@ impl State {
             }
         }
         missing
+    }
+}
+
+/// Why a device inside the node, or the way out of a device, is not served.
+fn unattached(place: Place, name: &str, reason: &str) -> Problem {
+    let (error, traffic) = match place {
+        Place::Answer(_) => (
+            format!("cannot attach the tc program to what leaves by {name}: {reason}"),
+            format!(
+                "tasks on the network of the node itself do not answer clients there; where {name} is an uplink such tasks \
+                 get connections only if they had the program before"
+            ),
+        ),
+        _ => (
+            format!(
+                "cannot attach the tc program to {name}, behind which clients of this node are: {reason}"
+            ),
+            "the task gets no connections; its service's other tasks serve on".into(),
+        ),
+    };
+    Problem {
+        error,
+        traffic,
+        fix: "see what else is attached there: bpftool net show".into(),
     }
 }
 
