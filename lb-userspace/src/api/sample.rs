@@ -63,6 +63,7 @@ pub fn snapshot(identity: &Identity, tasks: usize) -> Snapshot {
         protocol: Protocol::Tcp,
         target_port: 80,
         inside: false,
+        held: false,
     };
     let service = Service {
         name: "web".into(),

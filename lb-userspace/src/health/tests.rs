@@ -73,6 +73,7 @@ fn cluster(task: &Task, interval: Duration) -> Desired {
             protocol: Protocol::Tcp,
             target_port,
             inside: false,
+            held: false,
         }],
         slots: DEFAULT_SLOTS,
         affinity: Affinity::None,

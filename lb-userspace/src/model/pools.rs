@@ -129,6 +129,7 @@ mod tests {
             protocol: Protocol::Tcp,
             target_port,
             inside: false,
+            held: false,
         }
     }
 

@@ -6,6 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use lb_common::key;
+
 /// Everything the planes need, complete: any of them can be rebuilt from it alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -114,6 +116,9 @@ pub struct Frontend {
     pub target_port: u16,
     /// For clients inside the cluster only: at a VIP from the pools.
     pub inside: bool,
+    /// The container engine of a node publishes this port itself, too: somebody who listens there at all addresses is the
+    /// engine, unless it is seen to be another.
+    pub held: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -243,6 +248,14 @@ impl Family {
 }
 
 impl Protocol {
+    /// As in a packet.
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::Tcp => key::TCP,
+            Self::Udp => key::UDP,
+        }
+    }
+
     /// As it is written in configuration and output.
     pub const fn label(self) -> &'static str {
         match self {

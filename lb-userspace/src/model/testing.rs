@@ -50,6 +50,7 @@ pub fn service(port: u16, backends: Vec<DesiredBackend>) -> DesiredService {
             protocol: Protocol::Tcp,
             target_port: 80,
             inside: false,
+            held: false,
         }],
         slots: DEFAULT_SLOTS,
         affinity: Affinity::None,
@@ -112,6 +113,7 @@ fn any_service() -> impl Strategy<Value = DesiredService> {
             protocol: Protocol::Tcp,
             target_port,
             inside: false,
+            held: false,
         };
         service.frontends = targets.into_iter().enumerate().map(frontend).collect();
         service.health = service.health.filter(|_| checked);

@@ -84,6 +84,7 @@ pub fn at_vip(vip: IpAddr, port: u16, target_port: u16) -> Frontend {
         protocol: Protocol::Tcp,
         target_port,
         inside: false,
+        held: false,
     }
 }
 

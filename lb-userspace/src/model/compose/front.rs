@@ -42,6 +42,7 @@ pub fn front(vips: &Vips, name: &str, desired: &DesiredService, backends: &[Back
             target_port: exposed.port,
             // What the source brings is an address that somebody outside may be told.
             inside: !desired.vips.contains(&vip),
+            held: false,
         }));
     }
     Front {

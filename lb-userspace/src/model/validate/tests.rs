@@ -133,7 +133,7 @@ proptest! {
         for service in desired.services.values_mut() {
             let service = Arc::make_mut(service);
             service.slots = slots;
-            service.frontends.push(Frontend { address: None, port, protocol: Protocol::Udp, target_port: port, inside: false });
+            service.frontends.push(Frontend { address: None, port, protocol: Protocol::Udp, target_port: port, inside: false, held: false });
         }
         for fault in validate(&desired) {
             let _ = (fault.problem.to_string(), fault.problem.fix());

@@ -57,7 +57,9 @@ pub struct State {
     ports: ReservedPorts,
     /// Published ports for which the node's own connections have been looked at.
     published: BTreeSet<u16>,
-    /// Of this node's listeners at these.
+    /// Those of them that container engines publish, too.
+    held: HashSet<(u16, u8)>,
+    /// Of this node's listeners at published ports.
     owners: Owners,
     expiry: Expiry,
     /// By who found them.
@@ -120,6 +122,7 @@ impl State {
             namespace,
             ports: ReservedPorts::new(&config.paths.runtime),
             published: BTreeSet::new(),
+            held: HashSet::new(),
             owners: Owners::default(),
             keys,
             pins,
@@ -335,7 +338,6 @@ impl State {
         problems.extend(self.pins.problems());
         problems.extend(self.cgroup.problem());
         problems.extend(self.graves.problem());
-        problems.extend(self.owners.problem());
         PlaneReport {
             generation: self.generation,
             applied_in: self.applied_in,

@@ -27,6 +27,7 @@ impl Settings {
             [] => vec![None],
             vips => vips.iter().copied().map(Some).collect(),
         };
+        let engines: HashSet<_> = published.iter().map(|port| (port.port, port.protocol)).collect();
         let mut taken = HashSet::new();
         let mut publish = |front: &mut Front, name: Option<&Arc<str>>, published: &ports::Published| {
             let &ports::Published {
@@ -42,6 +43,7 @@ impl Settings {
                         protocol,
                         target_port,
                         inside: false,
+                        held: address.is_none() && engines.contains(&(port, protocol)),
                     });
                 }
             }

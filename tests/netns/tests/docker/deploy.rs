@@ -152,11 +152,12 @@ fn the_compose_file_runs_an_agent_that_serves_and_can_be_replaced() {
     cluster.wait_health(NODE, AGENT, "healthy").unwrap();
     let target = shop::published(&cluster, 8080);
     shop::wait_answers(&cluster, target, |names| *names == web);
+    held(&cluster);
     assert_sound(&cluster, NODE, AGENT);
     let reserved = cluster.command(NODE, "cat").unwrap();
     assert_eq!(
         read_sysctl(reserved),
-        "8080",
+        "8080,8082",
         "as the agent wrote it on the machine"
     );
 
@@ -178,6 +179,37 @@ fn the_compose_file_runs_an_agent_that_serves_and_can_be_replaced() {
     compose(&["down", "--volumes"]);
     assert_eq!(shop::answers(&cluster, target, 30), web);
 }
+
+/// A port that the engine publishes for one replica, and listens at: the node's own processes reach both replicas by it,
+/// although the agent does not see whose the listener is.
+fn held(cluster: &Cluster) {
+    for (name, ports) in [("held-1", &[][..]), ("held-2", &["--publish", "8082:80"])] {
+        let run = ["run", "--detach", "--hostname", name, "--name", name];
+        let label = ["--label", "portico.service=held"];
+        cluster
+            .docker(NODE, &[&run[..], &label, ports, &[IMAGE]].concat())
+            .unwrap();
+    }
+    let both = BTreeSet::from(["held-1", "held-2"].map(str::to_owned));
+    shop::wait_answers(cluster, shop::published(cluster, 8082), |names| *names == both);
+    // In the node's cgroup, which its agent has attached programs to.
+    for url in ["http://127.0.0.1:8082/", "http://[::1]:8082/"] {
+        wait::until("the node reaches both replicas", shop::PATIENCE, || {
+            let mut asker = cluster.command(NODE, "python3").unwrap();
+            let output = asker.args(["-c", ASKING, url]).output().unwrap();
+            let said = String::from_utf8_lossy(&output.stdout).into_owned();
+            said.lines().map(str::to_owned).collect::<BTreeSet<_>>() == both
+        })
+        .unwrap();
+    }
+}
+
+/// Asks for a page thirty times, and says which task each is of.
+const ASKING: &str = "
+import json, sys, urllib.request
+for _ in range(30):
+    print(json.load(urllib.request.urlopen(sys.argv[1], timeout=5))['task'])
+";
 
 /// Connects, says so, and then how the connection ends.
 const WAITING: &str = "

@@ -7,7 +7,6 @@ use std::io;
 use std::path::Path;
 
 use crate::outside::sees_all_processes;
-use crate::plane::Problem;
 
 /// Processes that hold ports for containers, by the names that the kernel has of them: Docker's, Podman's, and those that
 /// serve engines without root.
@@ -51,21 +50,14 @@ impl Owners {
         }
     }
 
-    /// Whether a container engine has it.
-    pub fn is_engines(&self, inode: u32) -> bool {
-        self.known.get(&inode) == Some(&Owner::Engine)
-    }
-
-    pub fn problem(&self) -> Option<Problem> {
-        let hidden = self.known.values().any(|owner| *owner == Owner::Hidden);
-        hidden.then(|| Problem {
-            error: "cannot tell who listens at some of the published ports on this node: the agent does not see all processes"
-                .into(),
-            traffic: "should it be a container engine, localhost and the node's own addresses lead the node's processes to \
-                      the engine there; all others are served"
-                .into(),
-            fix: "let the agent see the node's processes (pid: host, --pid=host) and their files (CAP_SYS_PTRACE)".into(),
-        })
+    /// Whether a container engine has it. `held`: engines are known to publish this port, so that they have it unless
+    /// somebody else is seen to.
+    pub fn is_engines(&self, inode: u32, held: bool) -> bool {
+        match self.known.get(&inode) {
+            Some(Owner::Engine) => true,
+            Some(Owner::Hidden) => held,
+            Some(Owner::Other) | None => false,
+        }
     }
 }
 
@@ -143,14 +135,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_closed_is_forgotten_and_what_is_hidden_is_told() {
+    fn what_is_closed_is_forgotten_and_what_is_hidden_is_the_engines_at_its_own_ports() {
         let mut owners = Owners {
-            known: [(1, Owner::Engine), (2, Owner::Hidden)].into(),
+            known: [(1, Owner::Engine), (2, Owner::Hidden), (3, Owner::Other)].into(),
         };
-        assert!(owners.is_engines(1) && !owners.is_engines(2) && owners.problem().is_some());
-        owners.look(&[1].into());
-        assert!(owners.is_engines(1) && owners.problem().is_none());
+        let engines = |owners: &Owners, held| [1, 2, 3].map(|inode| owners.is_engines(inode, held));
+        assert_eq!(engines(&owners, false), [true, false, false]);
+        assert_eq!(engines(&owners, true), [true, true, false]);
         owners.look(&HashSet::new());
-        assert!(!owners.is_engines(1));
+        assert_eq!(engines(&owners, true), [false; 3]);
     }
 }

@@ -27,6 +27,18 @@ pub struct Listener {
     inode: u32,
 }
 
+impl Listener {
+    pub const fn inode(&self) -> u32 {
+        self.inode
+    }
+
+    /// Whether it listens at all addresses, and at one of these ports.
+    pub fn is_at_one_of(&self, ports: &HashSet<(u16, u8)>) -> bool {
+        let front = &self.front;
+        front.address == ANYWHERE && ports.contains(&(u16::from_be_bytes(front.port), front.protocol))
+    }
+}
+
 /// Those that have one of `ports`.
 pub fn listeners(ports: &BTreeSet<u16>) -> io::Result<Vec<Listener>> {
     let mut listeners = Vec::new();
@@ -50,15 +62,15 @@ pub fn inodes(listeners: &[Listener]) -> HashSet<u32> {
     listeners.iter().map(|listener| listener.inode).collect()
 }
 
-/// What `KEPT` shall say. `is_engines` by inode.
-pub fn kept(listeners: &[Listener], is_engines: impl Fn(u32) -> bool) -> HashMap<Front<V6>, u8> {
+/// What `KEPT` shall say.
+pub fn kept(listeners: &[Listener], is_engines: impl Fn(&Listener) -> bool) -> HashMap<Front<V6>, u8> {
     let mut at: HashMap<Front<V6>, Vec<&Listener>> = HashMap::new();
     for listener in listeners {
         at.entry(listener.front).or_default().push(listener);
     }
     let is_held = |front: &Front<V6>| {
         let listeners = at.get(front);
-        listeners.is_some_and(|all| all.iter().all(|listener| is_engines(listener.inode)))
+        listeners.is_some_and(|all| all.iter().all(|listener| is_engines(listener)))
     };
     let value = |front: &Front<V6>, listeners: &[&Listener]| {
         if is_held(front) {
@@ -163,6 +175,9 @@ mod tests {
             (front(loopback, 80), KEPT),
             (front(own, 82), PLACEHOLDER),
         ];
-        assert_eq!(kept(&all, |inode| inode < 10), wanted.into());
+        assert_eq!(kept(&all, |listener| listener.inode < 10), wanted.into());
+        let held = HashSet::from([(80, TCP), (82, TCP)]);
+        let at = all.iter().filter(|listener| listener.is_at_one_of(&held));
+        assert_eq!(at.map(Listener::inode).collect::<Vec<_>>(), [1, 2, 12]);
     }
 }

@@ -1,6 +1,6 @@
 //! The ports that services publish on every node, and what this node itself has there: connections, and listeners.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 
 use super::super::{connected, sockets};
@@ -12,6 +12,7 @@ use crate::plane::{EbpfError, Problem};
 impl State {
     /// Connections that the node itself has on ports published from now on shall go on.
     pub(super) fn ask_node(&mut self, snapshot: &Snapshot) -> Result<(), EbpfError> {
+        self.held = held(snapshot);
         let published = published(snapshot);
         if published.is_subset(&self.published) {
             return Ok(());
@@ -45,7 +46,10 @@ impl State {
         match listeners {
             Ok(listeners) => {
                 self.owners.look(&sockets::inodes(&listeners));
-                let kept = sockets::kept(&listeners, |inode| self.owners.is_engines(inode));
+                let kept = sockets::kept(&listeners, |listener| {
+                    self.owners
+                        .is_engines(listener.inode(), listener.is_at_one_of(&self.held))
+                });
                 self.tables.set_kept(&kept)
             }
             Err(error) => {
@@ -69,5 +73,14 @@ fn published(snapshot: &Snapshot) -> BTreeSet<u16> {
     frontends
         .filter(|frontend| frontend.address.is_none())
         .map(|frontend| frontend.port)
+        .collect()
+}
+
+/// Ports that container engines publish beside us.
+fn held(snapshot: &Snapshot) -> HashSet<(u16, u8)> {
+    let frontends = snapshot.services.values().flat_map(|service| &service.frontends);
+    frontends
+        .filter(|frontend| frontend.held)
+        .map(|frontend| (frontend.port, frontend.protocol.number()))
         .collect()
 }

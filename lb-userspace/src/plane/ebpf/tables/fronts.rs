@@ -5,13 +5,13 @@ use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::host::{NODE_VIP4, NODE_VIP6};
-use lb_common::key::{self, Front};
+use lb_common::key::Front;
 use lb_common::table::INSIDE;
 use lb_common::{Plain, V4, V6};
 
 use super::super::maps::Table;
 use super::{Tables, mapped};
-use crate::model::{Family, Frontend, Pool, Protocol};
+use crate::model::{Family, Frontend, Pool};
 use crate::plane::EbpfError;
 
 impl Tables {
@@ -125,10 +125,7 @@ pub(super) struct Fronts {
 
 impl Fronts {
     fn add(&mut self, address: IpAddr, frontend: &Frontend, number: u32) {
-        let protocol = match frontend.protocol {
-            Protocol::Tcp => key::TCP,
-            Protocol::Udp => key::UDP,
-        };
+        let protocol = frontend.protocol.number();
         let port = frontend.port.to_be_bytes();
         match address {
             IpAddr::V4(ip) => self.v4.insert(Front::new(ip.octets(), port, protocol), number),

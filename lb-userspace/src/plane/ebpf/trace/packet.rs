@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use lb_common::{checksum, key};
+use lb_common::checksum;
 
 use crate::model::Protocol;
 use crate::plane::{EbpfError, Question};
@@ -21,7 +21,7 @@ pub fn build(question: &Question) -> Result<Vec<u8>, EbpfError> {
             header[2..4].copy_from_slice(&((20 + transport.len()) as u16).to_be_bytes());
             header[6] = 0x40;
             header[8] = 64;
-            header[9] = protocol(question);
+            header[9] = question.protocol.number();
             header[12..16].copy_from_slice(&source.octets());
             header[16..20].copy_from_slice(&destination.octets());
             let sum = !checksum::fold(checksum::sum(&header));
@@ -35,7 +35,7 @@ pub fn build(question: &Question) -> Result<Vec<u8>, EbpfError> {
             let mut header = [0u8; 40];
             header[0] = 0x60;
             header[4..6].copy_from_slice(&(transport.len() as u16).to_be_bytes());
-            header[6] = protocol(question);
+            header[6] = question.protocol.number();
             header[7] = 64;
             header[8..24].copy_from_slice(&source.octets());
             header[24..40].copy_from_slice(&destination.octets());
@@ -46,13 +46,6 @@ pub fn build(question: &Question) -> Result<Vec<u8>, EbpfError> {
         (source, destination) => return Err(EbpfError::Families(source, destination)),
     }
     Ok(packet)
-}
-
-fn protocol(question: &Question) -> u8 {
-    match question.protocol {
-        Protocol::Tcp => key::TCP,
-        Protocol::Udp => key::UDP,
-    }
 }
 
 /// The TCP or UDP header, without its checksum.
@@ -75,7 +68,7 @@ fn transport(question: &Question) -> Vec<u8> {
 /// With the checksum over the pseudo-header (RFC 9293, section 3.1; RFC 768; RFC 8200, section 8.1).
 fn finished(mut header: Vec<u8>, addresses: &[u8], question: &Question) -> Vec<u8> {
     let at = if question.protocol == Protocol::Tcp { 16 } else { 6 };
-    let pseudo = [0, protocol(question), 0, header.len() as u8];
+    let pseudo = [0, question.protocol.number(), 0, header.len() as u8];
     let sum = checksum::sum(addresses) + checksum::sum(&pseudo) + checksum::sum(&header);
     // A UDP checksum that comes out as zero is sent as ones: zero means none.
     let sum = match !checksum::fold(sum) {

@@ -56,6 +56,7 @@ pub fn front(written: &raw::Service, places: &mut ServicePlaces, faults: &mut Ve
                     protocol,
                     target_port,
                     inside: false,
+                    held: false,
                 });
                 places.frontends.push(entry.referenced);
             }

@@ -163,6 +163,7 @@ fn frontend(frontend: wire::Frontend) -> Result<model::Frontend, Fault> {
         protocol: protocol(frontend.protocol)?,
         target_port: number("target port", frontend.target_port)?,
         inside: frontend.inside,
+        held: frontend.held,
     })
 }
 

@@ -64,6 +64,7 @@ fn frontend(frontend: &model::Frontend) -> wire::Frontend {
         protocol: protocol(frontend.protocol).into(),
         target_port: frontend.target_port.into(),
         inside: frontend.inside,
+        held: frontend.held,
     }
 }
 

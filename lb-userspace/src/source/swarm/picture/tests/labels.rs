@@ -28,6 +28,7 @@ fn labels_of_a_service_are_in_force() {
     assert_eq!(picture.notes, []);
     let web = &picture.desired.services["web"];
     assert_eq!(web.frontends[0].to_string(), "*:9090/tcp");
+    assert!(!web.frontends[0].held, "ours alone");
     assert_eq!(web.frontends.len(), 1);
     assert_eq!(web.exposed.len(), 2);
     assert_eq!(web.health.as_ref().map(|health| health.port), Some(80));

@@ -33,6 +33,7 @@ fn a_published_port_answers_on_every_node() {
     let web = &desired.services["web"];
     assert_eq!(web.frontends[0].to_string(), "*:8080/tcp");
     assert_eq!(web.frontends[0].target_port, 80);
+    assert!(web.frontends[0].held, "the engines publish it, too");
 }
 
 #[test]
