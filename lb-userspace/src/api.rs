@@ -11,6 +11,7 @@ pub mod facts;
 pub mod naming;
 pub mod node;
 mod problem;
+pub mod published;
 pub mod server;
 pub mod service;
 pub mod socket;

@@ -15,6 +15,7 @@ use super::backend::{BackendRow, backends};
 use super::drain::{Progress, progress, resolve};
 use super::explain::{Explanation, explain};
 use super::node::{NodeRow, nodes};
+use super::published::Published;
 use super::service::{ServiceRow, ServiceView, service, services};
 use super::socket::Socket;
 use super::status::{Status, status};
@@ -46,6 +47,7 @@ pub fn router(agent: Arc<dyn Agent>) -> Router {
         .route("/v1/services/{name}", get(get_service))
         .route("/v1/backends", get(get_backends))
         .route("/v1/nodes", get(get_nodes))
+        .route("/v1/published", get(get_published))
         .route("/v1/explain/{name}", get(get_explanation))
         .route("/v1/trace", post(post_trace))
         .route("/v1/dns", post(post_dns))
@@ -98,6 +100,10 @@ async fn get_backends(State(agent): Handle, Query(of): Query<OfService>) -> Repl
 
 async fn get_nodes(State(agent): Handle) -> Reply<Vec<NodeRow>> {
     blocking(move || Ok(nodes(&agent.facts()))).await
+}
+
+async fn get_published(State(agent): Handle) -> Reply<Published> {
+    blocking(move || Ok(Published::of(&agent.facts()))).await
 }
 
 async fn get_explanation(State(agent): Handle, Path(name): Path<String>) -> Reply<Explanation> {

@@ -15,6 +15,7 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use super::output::{Format, print};
+use crate::api::published::Published;
 use crate::api::{Client, Problem};
 use finding::State;
 
@@ -29,13 +30,19 @@ pub async fn check(
     findings.extend(kernel::check());
     findings.extend(privileges::check());
     findings.extend(mounts::check(&config));
-    let (services, found) = files::services(&config);
+    let (written, found) = files::services(&config);
     findings.extend(found);
+    // The agent knows what all sources want; without it, only a services file says anything.
+    let published: Option<Published> = match client.get("/v1/published").await {
+        Ok(published) => Some(published),
+        Err(_) => written.as_ref().map(Published::wanted),
+    };
+    let published = published.as_ref();
     findings.extend(devices::check(&config).await);
-    findings.extend(vips::check(&config.vip, services.as_ref()).await);
-    findings.extend(ports::check(services.as_ref()));
+    findings.extend(vips::check(&config.vip, published).await);
+    findings.extend(ports::check(published));
     let status = client.get("/v1/status").await;
-    findings.extend(names::check(&config, services.as_ref(), status.is_ok()).await);
+    findings.extend(names::check(&config, published, status.is_ok()).await);
     findings.extend(agent::check(&client, status).await);
     let worst = findings
         .iter()

@@ -7,6 +7,7 @@ use super::*;
 use crate::api::backend::BackendRow;
 use crate::api::drain::Progress;
 use crate::api::explain::Explanation;
+use crate::api::published::Published;
 use crate::api::server::{Mark, serve};
 use crate::api::service::ServiceView;
 use crate::api::socket::Socket;
@@ -72,6 +73,8 @@ async fn every_view_comes_through_the_socket_as_it_was() {
     assert_eq!(service, crate::api::service::service(&facts, "web").unwrap());
     let backends: Vec<BackendRow> = client.get("/v1/backends?service=web").await.unwrap();
     assert_eq!(backends.len(), 3);
+    let published: Published = client.get("/v1/published").await.unwrap();
+    assert_eq!(published, Published::of(&facts));
     let explanation: Explanation = client.get("/v1/explain/web").await.unwrap();
     assert_eq!(explanation, crate::api::explain::explain(&facts, "web").unwrap());
     let question = Question {

@@ -37,7 +37,8 @@ pub fn config(path: Option<&Path>) -> (Config, Vec<Finding>) {
 /// What the services file wants, if it is used and can be read.
 pub fn services(config: &Config) -> (Option<Desired>, Vec<Finding>) {
     let Some(path) = &config.sources.file() else {
-        let words = "no services file; containers are served as their engine has them";
+        let words =
+            "no services file; containers are served as their engine has them, which the running agent knows";
         return (None, vec![Finding::ok("services", words)]);
     };
     let text = match std::fs::read_to_string(path) {

@@ -11,9 +11,8 @@ use tokio::net::{TcpStream, UdpSocket};
 use tokio::time::timeout;
 
 use super::finding::Finding;
+use crate::api::published::Published;
 use crate::config::{Config, Dns};
-use crate::model::Desired;
-use crate::model::validate::is_host_name;
 use crate::names;
 
 /// A name server on the same machine answers in microseconds, one elsewhere in milliseconds.
@@ -26,7 +25,7 @@ enum By {
 }
 
 /// `running`: whether there is an agent that should answer.
-pub async fn check(config: &Config, services: Option<&Desired>, running: bool) -> Vec<Finding> {
+pub async fn check(config: &Config, published: Option<&Published>, running: bool) -> Vec<Finding> {
     let dns = &config.dns;
     if dns.listen.is_empty() {
         return vec![Finding::ok("names", "not served: [dns] listen is empty")];
@@ -34,7 +33,7 @@ pub async fn check(config: &Config, services: Option<&Desired>, running: bool) -
     let mut findings = Vec::new();
     for address in &dns.listen {
         findings.push(match running {
-            true => served(dns, *address, services).await,
+            true => served(dns, *address, published).await,
             false => free(*address),
         });
     }
@@ -60,13 +59,13 @@ fn taken(address: SocketAddr) -> String {
 }
 
 /// The zone, and a service of the mesh, by both protocols.
-async fn served(dns: &Dns, address: SocketAddr, services: Option<&Desired>) -> Finding {
+async fn served(dns: &Dns, address: SocketAddr, published: Option<&Published>) -> Finding {
     let at = SocketAddr::new(reachable(address.ip()), address.port());
     let apex = format!("{}.", dns.domain);
-    // Others are served, but could not be asked for.
-    let mut known = services.iter().flat_map(|desired| desired.services.keys());
-    let service = known.find(|service| is_host_name(service));
-    let service = service.map(|service| format!("{service}.{apex}"));
+    // Others are served, but not to whoever asks.
+    let mut known = published.iter().flat_map(|published| &published.services);
+    let service = known.find(|service| service.public);
+    let service = service.map(|service| format!("{}.{apex}", service.name));
     for (by, protocol) in [(By::Udp, "udp"), (By::Tcp, "tcp")] {
         let failure =
             |what: &str, fix: String| Finding::failure("names", format!("{address}/{protocol} {what}"), fix);
@@ -219,13 +218,13 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn each_address_is_asked_by_both_protocols_for_a_name_of_the_mesh() {
         let config = config();
-        let desired = testing::web(vec![testing::backend("web.1", "node1")]);
+        let published = Published::wanted(&testing::web(vec![testing::backend("web.1", "node1")]));
         let server = NameServer::start(&config).unwrap();
         let show = |services: Vec<crate::model::Service>| {
             server.names().show(&names::tests::snapshot(1, services));
         };
         show(vec![names::tests::service("web", &["default"], vec![])]);
-        let findings = check(&config, Some(&desired), true).await;
+        let findings = check(&config, Some(&published), true).await;
         assert_eq!(findings[0].state, State::Ok, "{findings:?}");
         assert!(
             findings[0]
@@ -236,7 +235,7 @@ mod tests {
         assert_eq!(findings[1].state, State::Ok);
         // An agent that lags.
         show(vec![]);
-        let findings = check(&config, Some(&desired), true).await;
+        let findings = check(&config, Some(&published), true).await;
         assert_eq!(findings[0].state, State::Failure);
         assert!(
             findings[0].words.contains("does not know web.portico.internal."),

@@ -4,20 +4,28 @@ use std::collections::BTreeMap;
 use std::ops::RangeInclusive;
 
 use super::finding::Finding;
-use crate::model::{Desired, Frontend, Protocol};
+use crate::api::published::{Port, Published};
+use crate::model::Protocol;
 
-pub fn check(desired: Option<&Desired>) -> Vec<Finding> {
-    let published = desired.map(published).unwrap_or_default();
+pub fn check(published: Option<&Published>) -> Vec<Finding> {
+    let Some(published) = published else {
+        return vec![Finding::warning(
+            "ports",
+            "not looked at: no services file can be read, and no agent says what else is published",
+            "start the agent, and check again",
+        )];
+    };
     let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
     let net = |name: &str| read(&format!("/proc/net/{name}"));
     let tcp = listening(&(net("tcp") + &net("tcp6")), LISTEN);
     let udp = listening(&(net("udp") + &net("udp6")), UNCONNECTED);
     let range = read("/proc/sys/net/ipv4/ip_local_port_range");
     let reserved = read("/proc/sys/net/ipv4/ip_local_reserved_ports");
+    let all = ports(published, |_| true);
     vec![
-        clashes(&without_own_tasks(&published, desired), &tcp, &udp),
-        ephemeral(&published, &range, &reserved),
-        of_tasks(&published),
+        clashes(&ports(published, |port| !port.expected), &tcp, &udp),
+        ephemeral(&all, &range, &reserved),
+        of_tasks(&all),
     ]
 }
 
@@ -25,36 +33,18 @@ pub fn check(desired: Option<&Desired>) -> Vec<Finding> {
 const LISTEN: &str = "0A";
 const UNCONNECTED: &str = "07";
 
-type Published = BTreeMap<(u16, Protocol), String>;
+/// With the service that answers there.
+type Ports = BTreeMap<(u16, Protocol), String>;
 
-/// Ports that answer on every address of this node, with their service.
-fn published(desired: &Desired) -> Published {
-    let everywhere = |front: &&Frontend| front.address.is_none();
-    let services = desired.services.iter();
+/// Those that answer on every address of this node.
+fn ports(published: &Published, is_meant: impl Fn(&Port) -> bool) -> Ports {
+    let services = published.services.iter();
     services
-        .flat_map(|(name, service)| {
-            let fronts = service.frontends.iter().filter(everywhere);
-            fronts.map(|front| ((front.port, front.protocol), name.to_string()))
+        .flat_map(|service| {
+            let ports = service.ports.iter().filter(|port| is_meant(port));
+            ports.map(|port| ((port.port, port.protocol), service.name.clone()))
         })
         .collect()
-}
-
-/// Those on which no listener is expected: a service's own task may have the port, in the node's own network namespace.
-fn without_own_tasks(published: &Published, desired: Option<&Desired>) -> Published {
-    let is_own = |(port, protocol): &(u16, Protocol), name: &str| {
-        let service = desired.and_then(|desired| Some((desired, desired.services.get(name)?)));
-        service.is_some_and(|(desired, service)| {
-            let on_host = service.backends.iter().any(|backend| {
-                let node = desired.nodes.get(&backend.node);
-                node.is_some_and(|node| backend.addresses.contains(&node.address.into()))
-            });
-            let same = |front: &Frontend| (front.target_port, front.protocol) == (*port, *protocol);
-            on_host && service.frontends.iter().any(same)
-        })
-    };
-    let mut others = published.clone();
-    others.retain(|key, name| !is_own(key, name));
-    others
 }
 
 /// Ports of the sockets in `state` that are reachable from outside.
@@ -70,7 +60,7 @@ fn listening(table: &str, state: &str) -> Vec<u16> {
     sockets.collect()
 }
 
-fn clashes(published: &Published, tcp: &[u16], udp: &[u16]) -> Finding {
+fn clashes(published: &Ports, tcp: &[u16], udp: &[u16]) -> Finding {
     let taken = |(port, protocol): &(u16, Protocol)| match protocol {
         Protocol::Tcp => tcp.contains(port),
         Protocol::Udp => udp.contains(port),
@@ -84,7 +74,7 @@ fn clashes(published: &Published, tcp: &[u16], udp: &[u16]) -> Finding {
         return Finding::ok(
             "ports",
             format!(
-                "none of {} published ports has a listener on this node",
+                "none of {} published ports has a listener on this node that is not expected",
                 published.len()
             ),
         );
@@ -99,7 +89,7 @@ fn clashes(published: &Published, tcp: &[u16], udp: &[u16]) -> Finding {
     )
 }
 
-fn ephemeral(published: &Published, range: &str, reserved: &str) -> Finding {
+fn ephemeral(published: &Ports, range: &str, reserved: &str) -> Finding {
     let mut bounds = range
         .split_whitespace()
         .filter_map(|bound| bound.parse::<u16>().ok());
@@ -134,7 +124,7 @@ const NAMESPACES: RangeInclusive<u16> = 32768..=60999;
 
 /// Masquerading keeps the port of a connection that a container makes wherever it is free, and asks nobody whether it is
 /// reserved on the node: its answers would be taken for a client's packets.
-fn of_tasks(published: &Published) -> Finding {
+fn of_tasks(published: &Ports) -> Finding {
     let mut open: Vec<_> = published.keys().map(|(port, _)| *port).collect();
     open.dedup();
     open.retain(|port| NAMESPACES.contains(port));
@@ -178,8 +168,14 @@ mod tests {
    0: 00000000000000000000000001000000:0CEB 00000000000000000000000000000000:0000 0A 0 0 0
 ";
 
-    fn web(port: u16) -> Published {
+    fn web(port: u16) -> Ports {
         [((port, Protocol::Tcp), "web".to_owned())].into()
+    }
+
+    #[test]
+    fn without_an_agent_or_a_file_nothing_is_said_to_be_well() {
+        let findings = check(None);
+        assert_eq!((findings.len(), findings[0].state), (1, State::Warning));
     }
 
     #[test]

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
-use std::sync::Arc;
 
 use futures_util::TryStreamExt;
 use ipnet::IpNet;
@@ -13,8 +12,8 @@ use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage,
 use rtnetlink::{Error, Handle};
 
 use super::finding::Finding;
+use crate::api::published::Published;
 use crate::config::Vip;
-use crate::model::Desired;
 
 /// What carries the VIPs themselves.
 const OWN: &str = "portico0";
@@ -39,37 +38,33 @@ impl Used {
     }
 }
 
-/// What the services file says of addresses.
+/// What the sources say of addresses.
 #[derive(Debug, Default)]
 struct Known {
-    nodes: Vec<(Arc<str>, IpAddr)>,
+    nodes: Vec<(String, IpAddr)>,
     /// VIPs that services bring.
-    vips: BTreeMap<IpAddr, Arc<str>>,
+    vips: BTreeMap<IpAddr, String>,
 }
 
 impl Known {
-    fn of(services: Option<&Desired>) -> Self {
-        let Some(desired) = services else {
+    fn of(published: Option<&Published>) -> Self {
+        let Some(published) = published else {
             return Self::default();
         };
-        let nodes = desired.nodes.iter();
-        let services = desired.services.iter();
-        let vips = services.flat_map(|(name, service)| {
-            let published = service.frontends.iter().filter_map(|front| front.address);
-            let vips = service.vips.iter().copied().chain(published);
-            vips.map(|vip| (vip, Arc::clone(name)))
-        });
+        let nodes = published.nodes.iter();
+        let services = published.services.iter();
+        let vips = services.flat_map(|service| service.vips.iter().map(|vip| (*vip, service.name.clone())));
         Self {
             nodes: nodes
-                .map(|(name, node)| (Arc::clone(name), node.address.into()))
+                .map(|(name, address)| (name.clone(), (*address).into()))
                 .collect(),
             vips: vips.collect(),
         }
     }
 }
 
-pub async fn check(vip: &Vip, services: Option<&Desired>) -> Vec<Finding> {
-    let known = Known::of(services);
+pub async fn check(vip: &Vip, published: Option<&Published>) -> Vec<Finding> {
+    let known = Known::of(published);
     if vip.pool.is_empty() && known.vips.is_empty() {
         return vec![Finding::ok(
             "VIPs",
