@@ -1,4 +1,8 @@
 //! A copy of what a source wanted last, so that an agent that starts while the source is silent knows what it served.
+//!
+//! ```text
+//! MAGIC, hash of the rest, ORIGIN and a line feed, Picture
+//! ```
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -12,8 +16,8 @@ use crate::model::Desired;
 
 /// Copies are written at most this often: the newest each time.
 const PAUSE: Duration = Duration::from_secs(1);
-/// What the file begins with; the hash of what follows comes next.
-const MAGIC: &[u8] = b"portico desired 1\n";
+/// What the file begins with.
+const MAGIC: &[u8] = b"portico desired 2\n";
 const HASH: usize = blake3::OUT_LEN;
 
 /// The kept copy of one source: the file `NAME.kept` in the runtime directory. Dropping it writes what was saved last.
@@ -26,8 +30,24 @@ pub struct Kept {
 /// The thread that writes, once there is something to write.
 #[derive(Debug)]
 struct Writer {
-    sender: Sender<Arc<Desired>>,
+    sender: Sender<Saved>,
     thread: JoinHandle<()>,
+}
+
+/// A picture and whose it is.
+#[derive(Debug)]
+struct Saved {
+    origin: String,
+    desired: Arc<Desired>,
+}
+
+/// What was kept.
+#[derive(Debug)]
+pub struct Recalled {
+    pub desired: Desired,
+    pub when: SystemTime,
+    /// What the source told of itself with it, one line; it may be another one by now.
+    pub origin: String,
 }
 
 /// Why a copy is of no use.
@@ -51,6 +71,12 @@ impl Kept {
 
     /// Keeps a picture that was good, without its guests. Returns at once; failing at it costs nothing but the copy.
     pub fn save(&self, desired: &Arc<Desired>) {
+        self.save_of(String::new(), desired);
+    }
+
+    /// The same of a source that is not always the same one: `origin`, one line, tells which it was.
+    pub fn save_of(&self, origin: String, desired: &Arc<Desired>) {
+        let desired = Arc::clone(desired);
         let mut writer = self
             .writer
             .lock()
@@ -66,12 +92,17 @@ impl Kept {
         }
         if let Some(writer) = &*writer {
             // The thread ends with this sender, not before.
-            let _ = writer.sender.send(Arc::clone(desired));
+            let _ = writer.sender.send(Saved { origin, desired });
         }
     }
 
     /// What was kept, and when.
     pub fn recall(&self) -> Option<(Desired, SystemTime)> {
+        self.recall_of().map(|recalled| (recalled.desired, recalled.when))
+    }
+
+    /// The same with its origin.
+    pub fn recall_of(&self) -> Option<Recalled> {
         match read(&self.path) {
             Ok(kept) => Some(kept),
             Err(Useless::Io(error)) if error.kind() == io::ErrorKind::NotFound => None,
@@ -98,10 +129,10 @@ impl Drop for Kept {
     }
 }
 
-fn write_on(path: &Path, receiver: &Receiver<Arc<Desired>>) {
+fn write_on(path: &Path, receiver: &Receiver<Saved>) {
     let mut next = receiver.recv().ok();
-    while let Some(desired) = next.take() {
-        if let Err(error) = write(path, &receiver.try_iter().last().unwrap_or(desired)) {
+    while let Some(saved) = next.take() {
+        if let Err(error) = write(path, &receiver.try_iter().last().unwrap_or(saved)) {
             complain(path, &error);
         }
         next = newest(receiver, Instant::now() + PAUSE);
@@ -109,20 +140,22 @@ fn write_on(path: &Path, receiver: &Receiver<Arc<Desired>>) {
 }
 
 /// The last picture that comes until then, else the first one that comes at all; `None`: nobody sends any more.
-fn newest(receiver: &Receiver<Arc<Desired>>, until: Instant) -> Option<Arc<Desired>> {
+fn newest(receiver: &Receiver<Saved>, until: Instant) -> Option<Saved> {
     let mut newest = None;
     loop {
         let left = until.saturating_duration_since(Instant::now());
         match receiver.recv_timeout(left) {
-            Ok(desired) => newest = Some(desired),
+            Ok(saved) => newest = Some(saved),
             Err(RecvTimeoutError::Disconnected) => return newest,
             Err(RecvTimeoutError::Timeout) => return newest.or_else(|| receiver.recv().ok()),
         }
     }
 }
 
-fn write(path: &Path, desired: &Desired) -> io::Result<()> {
-    let body = codec::encode(desired);
+fn write(path: &Path, saved: &Saved) -> io::Result<()> {
+    let mut body = saved.origin.replace('\n', " ").into_bytes();
+    body.push(b'\n');
+    body.extend_from_slice(&codec::encode(&saved.desired));
     let new = path.with_extension("kept.new");
     let mut file = std::fs::File::create(&new)?;
     file.write_all(MAGIC)?;
@@ -131,15 +164,21 @@ fn write(path: &Path, desired: &Desired) -> io::Result<()> {
     std::fs::rename(new, path)
 }
 
-fn read(path: &Path) -> Result<(Desired, SystemTime), Useless> {
-    let kept = std::fs::metadata(path)?.modified()?;
+fn read(path: &Path) -> Result<Recalled, Useless> {
+    let when = std::fs::metadata(path)?.modified()?;
     let bytes = std::fs::read(path)?;
     let rest = bytes.strip_prefix(MAGIC).ok_or(Useless::Damaged)?;
     let (hash, body) = rest.split_at_checked(HASH).ok_or(Useless::Damaged)?;
     if blake3::hash(body).as_bytes() != hash {
         return Err(Useless::Damaged);
     }
-    Ok((codec::decode(body, None)?, kept))
+    let end = body.iter().position(|byte| *byte == b'\n');
+    let (origin, picture) = body.split_at(end.ok_or(Useless::Damaged)?);
+    Ok(Recalled {
+        desired: codec::decode(&picture[1..], None)?,
+        when,
+        origin: String::from_utf8_lossy(origin).into_owned(),
+    })
 }
 
 fn complain(path: &Path, error: &io::Error) {
@@ -168,6 +207,17 @@ mod tests {
         assert_eq!(desired, *picture("web.3"));
         assert!(when.elapsed().unwrap() < Duration::from_secs(60));
         assert!(Kept::new(runtime.path(), "docker").recall().is_none());
+    }
+
+    #[test]
+    fn whose_it_was_is_kept_with_it() {
+        let runtime = tempfile::tempdir().unwrap();
+        let kept = Kept::new(runtime.path(), "swarm");
+        kept.save_of("swarm1 node1".to_owned(), &picture("web.1"));
+        drop(kept);
+        let recalled = Kept::new(runtime.path(), "swarm").recall_of().unwrap();
+        assert_eq!(recalled.origin, "swarm1 node1");
+        assert_eq!(recalled.desired, *picture("web.1"));
     }
 
     #[test]

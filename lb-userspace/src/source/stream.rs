@@ -27,6 +27,6 @@ mod tests;
 pub use certificates::Certificates;
 pub use figures::{Count, Figures, StreamReport};
 pub use follow::{Connection, Follow, FollowReport, Following, follow};
-pub use identity::Trouble;
+pub use identity::{Trouble, is_uncertified, own};
 pub use publisher::{Publisher, bytes_of_change};
 pub use serve::{Serving, serve};

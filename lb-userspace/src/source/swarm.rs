@@ -7,6 +7,7 @@
 //! others:  stream ─────────────> localize ─> writer
 //! ```
 
+mod belief;
 pub mod fetch;
 pub mod follow;
 pub mod lists;

@@ -90,6 +90,19 @@ impl Identity {
     }
 }
 
+/// Who this node is by its certificate, whatever its key and the authorities are.
+pub fn own(directory: &Path) -> Result<Peer, Trouble> {
+    let path = directory.join(CERTIFICATE);
+    let chain = certificates(&path)?;
+    Peer::of(&chain[0]).map_err(|why| Trouble::NoNode { path, why })
+}
+
+/// There is no certificate: engines remove it when they leave their swarm.
+pub fn is_uncertified(directory: &Path) -> bool {
+    let there = std::fs::metadata(directory.join(CERTIFICATE));
+    there.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 pub fn provider() -> Arc<CryptoProvider> {
     Arc::new(rustls::crypto::ring::default_provider())
 }

@@ -27,7 +27,7 @@ pub struct Serving {
     address: SocketAddr,
     /// Connections end when nobody holds it any more.
     _open: watch::Sender<()>,
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 /// Serves what is published to nodes of the same swarm. Fails where the port cannot be had.
@@ -63,7 +63,7 @@ pub async fn serve(
     Ok(Serving {
         address,
         _open: open,
-        _tasks: tasks,
+        tasks,
     })
 }
 
@@ -71,5 +71,10 @@ impl Serving {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// When nobody is served any more, which is not to happen.
+    pub async fn ended(&mut self) {
+        self.tasks.join_next().await;
     }
 }

@@ -2,6 +2,7 @@
 //! out.
 
 mod report;
+mod sound;
 #[cfg(test)]
 mod tests;
 
@@ -14,21 +15,27 @@ use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep_until};
 
 use super::NAME;
+use super::belief::{Belief, Evidence, Swarm};
 use super::fetch::Fetch;
 use super::localize::{localize, own_name};
 use super::poll::{Polled, poll};
-use super::role::{Kind, Role, Task, Told};
+use super::role::{Heard, Kind, Role, Task};
 use super::trouble::Trouble;
 use crate::model::writer::Stopped;
 use crate::model::{Desired, Writer};
 use crate::source::engine::{Local, Membership};
 use crate::source::kept::Kept;
 use crate::source::{Note, SourceReport};
+use sound::Sound;
 
 /// How long a refusal is believed more than what the engine says of itself.
 const DEMOTED: Duration = Duration::from_secs(10);
 /// How long the others wait for the first picture where nothing is known of an earlier one.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// How long a manager may be unable to see the swarm before its agent stops telling others what it saw, and listens to
+/// another manager's itself.
+const BLIND: Duration = Duration::from_secs(5);
 
 /// The ways out of this node; tests have others.
 pub trait Ways: Send + Sync + 'static {
@@ -37,14 +44,27 @@ pub trait Ways: Send + Sync + 'static {
     /// To the lists of this node's engine.
     fn lists(&self) -> Self::Lists;
 
-    /// To the agents of the managers: goes on until it is aborted.
-    fn stream(&self, member: &Membership) -> (watch::Receiver<Told>, JoinHandle<()>);
+    /// To the agents of the managers: goes on until it is aborted. What is the same is shared with `known`.
+    fn stream(
+        &self,
+        member: &Membership,
+        known: Option<Arc<Desired>>,
+    ) -> (watch::Receiver<Heard>, JoinHandle<()>);
 
     /// To the agents of the others. `None`: this node is no manager, and has nothing to tell.
     fn publish(&self, desired: Option<&Arc<Desired>>);
 
     /// Why the others cannot be told.
     fn hindrance(&self) -> Option<Note>;
+
+    /// The swarm's own id, from the certificate that it gave this node under this name.
+    fn cluster(&self, node: &str) -> Option<Arc<str>>;
+
+    /// There is no such certificate, whatever its name.
+    fn is_uncertified(&self) -> bool;
+
+    /// The engine answers.
+    fn is_answered(&self) -> bool;
 }
 
 /// What the source is started with.
@@ -69,8 +89,12 @@ pub fn start<W: Ways>(setup: Setup<W>, runtime: &Path) -> (watch::Receiver<Sourc
         kept,
         report,
         role: Role::Idle(Kind::Unknown),
+        belief: Belief::default(),
         refused: None,
+        blind: None,
+        instead: None,
         picture: None,
+        sound: Sound::default(),
         loaded: None,
         published: None,
         due: None,
@@ -84,17 +108,24 @@ struct Follower<W> {
     kept: Kept,
     report: watch::Sender<SourceReport>,
     role: Role,
+    belief: Belief,
     /// When this manager was told that it is none.
     refused: Option<Instant>,
+    /// Since when this manager has not been able to see the swarm.
+    blind: Option<Instant>,
+    /// What another manager's agent tells it meanwhile.
+    instead: Option<(watch::Receiver<Heard>, Task)>,
     /// What the swarm wants, whoever said so last; `None`: nobody yet in this life.
     picture: Option<Arc<Desired>>,
+    /// What others said, without what is wrong with it.
+    sound: Sound,
     /// When that was confirmed last.
     loaded: Option<SystemTime>,
     /// What the others have been told in this role.
     published: Option<Arc<Desired>>,
     /// When the writer must be told something for the first time; `None`: it has been.
     due: Option<Instant>,
-    /// The picture as this node carries it out.
+    /// The picture as this node carries it out, and as the writer has it.
     spoken: Arc<Desired>,
 }
 
@@ -109,10 +140,14 @@ impl<W: Ways> Follower<W> {
                 return;
             }
             let believed = self.refused.map(|refused| refused + DEMOTED);
+            let blind = self.blind.filter(|_| self.instead.is_none());
             tokio::select! {
                 changed = self.setup.local.changed() => if changed.is_err() { return },
                 () = self.role.changed() => {}
+                () = heard(&mut self.instead) => {}
                 () = until(believed) => self.refused = None,
+                () = until(blind.map(|blind| blind + BLIND)) => {}
+                () = until(self.belief.doubts_until()) => {}
                 () = until(self.due) => {}
             }
         }
@@ -120,12 +155,13 @@ impl<W: Ways> Follower<W> {
 
     /// Nobody shall wait for this source: what an agent before this one kept, or soon nothing, until the truth is known.
     async fn begin(&mut self) -> Result<(), Stopped> {
-        let Some((desired, kept)) = self.kept.recall() else {
+        let Some(recalled) = self.kept.recall_of() else {
             self.due = Some(Instant::now() + PATIENCE);
             return Ok(());
         };
-        self.spoken = Arc::new(desired);
-        self.loaded = Some(kept);
+        self.spoken = self.sound.of(&Arc::new(recalled.desired));
+        self.loaded = Some(recalled.when);
+        self.belief.swarm = Swarm::read(&recalled.origin);
         self.tell_writer().await
     }
 
@@ -140,20 +176,26 @@ impl<W: Ways> Follower<W> {
         if self.refused.is_none() && self.is_refused() {
             self.refused = Some(Instant::now());
         }
-        let kind = Kind::of(local.as_deref(), self.refused.is_some());
+        let member = local.as_ref().and_then(|local| local.swarm.as_ref());
+        self.belief.heed(member);
+        let said = Kind::of(local.as_deref(), self.refused.is_some());
+        let evidence = Evidence {
+            at_stake: *self.spoken != Desired::default(),
+            answers: self.setup.ways.is_answered(),
+            uncertified: said == Kind::Outside && self.setup.ways.is_uncertified(),
+        };
+        let Some(kind) = self.belief.judge(said, self.role.kind(), evidence) else {
+            return;
+        };
         if kind == *self.role.kind() {
             return;
         }
         tracing::info!(?kind, "this node's place in the swarm");
-        if !self.role.kind().same_swarm(&kind) {
-            self.picture = None;
-            self.spoken = Arc::default();
-        }
-        let member = local.as_ref().and_then(|local| local.swarm.as_ref());
-        self.published = None;
+        self.turn(&kind);
         // What came before ends first: two would ask for one thing.
         self.role = Role::Idle(Kind::Unknown);
-        self.role = match (&kind, member) {
+        (self.blind, self.instead) = (None, None);
+        self.role = match (&kind, &self.belief.member) {
             (Kind::Manager(_), _) => {
                 let (out, polled) = watch::channel(Polled::default());
                 let start = self.picture.clone().unwrap_or_default();
@@ -163,14 +205,38 @@ impl<W: Ways> Follower<W> {
             }
             (Kind::Follower(_), Some(member)) => {
                 self.setup.ways.publish(None);
-                let (told, following) = self.setup.ways.stream(member);
-                Role::Follower(kind, told, Task(following))
+                let (heard, following) = self.setup.ways.stream(member, self.picture.clone());
+                Role::Follower(kind, heard, Task(following))
             }
             _ => {
                 self.setup.ways.publish(None);
                 Role::Idle(kind)
             }
         };
+    }
+
+    /// What another swarm wanted ends; what was kept of an earlier life may be of another one, too.
+    fn turn(&mut self, kind: &Kind) {
+        let another = match kind {
+            Kind::Unknown | Kind::Unsettled => return,
+            Kind::Outside => {
+                self.belief.swarm = Swarm::default();
+                self.belief.member = None;
+                true
+            }
+            Kind::Manager(node) | Kind::Follower(node) => !self.belief.turn_to(Swarm {
+                cluster: self.setup.ways.cluster(node),
+                node: Some(Arc::clone(node)),
+            }),
+        };
+        if another {
+            self.picture = Some(Arc::default());
+            self.loaded = None;
+            if self.published.is_some() {
+                self.setup.ways.publish(None);
+            }
+        }
+        self.published = None;
     }
 
     fn is_refused(&self) -> bool {
@@ -181,7 +247,7 @@ impl<W: Ways> Follower<W> {
     }
 
     async fn speak(&mut self) -> Result<(), Stopped> {
-        let mut notes: Arc<[Note]> = Arc::default();
+        let mut notes = Vec::new();
         match &mut self.role {
             Role::Idle(Kind::Outside) => {
                 self.picture = Some(Arc::default());
@@ -189,30 +255,65 @@ impl<W: Ways> Follower<W> {
             }
             Role::Idle(_) => {}
             Role::Manager(_, polled, _) => {
-                let polled = polled.borrow_and_update();
-                notes = Arc::clone(&polled.notes);
-                if let Some(desired) = &polled.desired {
-                    let told = self.published.as_ref();
-                    if !told.is_some_and(|told| Arc::ptr_eq(told, desired)) {
-                        self.setup.ways.publish(Some(desired));
-                        self.published = Some(Arc::clone(desired));
-                    }
-                    self.picture = Some(Arc::clone(desired));
-                    self.loaded = polled.at;
-                }
+                let polled = polled.borrow_and_update().clone();
+                notes.extend(polled.notes.iter().cloned());
+                self.see(polled);
             }
-            Role::Follower(_, told, _) => {
-                let told = told.borrow_and_update();
-                if let Some(desired) = &told.desired {
-                    self.picture = Some(Arc::clone(desired));
-                    self.loaded = told.at;
-                }
+            Role::Follower(_, heard, _) => {
+                let heard = heard.borrow_and_update().clone();
+                self.hear(heard, &mut notes);
             }
+        }
+        if let Some((heard, _)) = &mut self.instead {
+            let heard = heard.borrow_and_update().clone();
+            self.hear(heard, &mut notes);
         }
         let local = self.setup.local.borrow().clone();
         let stranger = self.carry_out(local.as_deref()).await?;
-        self.tell(&notes, stranger);
+        self.tell(notes, stranger);
         Ok(())
+    }
+
+    fn hear(&mut self, heard: Heard, notes: &mut Vec<Note>) {
+        if let Some(desired) = &heard.desired {
+            self.picture = Some(self.sound.of(desired));
+            self.loaded = heard.at;
+            notes.extend(self.sound.notes());
+        }
+        notes.extend(heard.notes);
+    }
+
+    /// What this manager sees itself, as long as it does.
+    fn see(&mut self, polled: Polled) {
+        if polled.trouble.is_none() {
+            (self.blind, self.instead) = (None, None);
+        } else {
+            let since = *self.blind.get_or_insert_with(Instant::now);
+            if since.elapsed() >= BLIND {
+                self.look_elsewhere();
+                return;
+            }
+        }
+        let Some(desired) = polled.desired else { return };
+        let told = self.published.as_ref();
+        if !told.is_some_and(|told| Arc::ptr_eq(told, &desired)) {
+            self.setup.ways.publish(Some(&desired));
+            self.published = Some(Arc::clone(&desired));
+        }
+        self.picture = Some(desired);
+        self.loaded = polled.at;
+    }
+
+    /// Those who follow this manager would stay with what is old: other managers may see more.
+    fn look_elsewhere(&mut self) {
+        if self.published.take().is_some() {
+            tracing::warn!("other agents are told nothing any more: this manager cannot see the swarm");
+            self.setup.ways.publish(None);
+        }
+        if let (None, Some(member)) = (&self.instead, &self.belief.member) {
+            let (heard, following) = self.setup.ways.stream(member, self.picture.clone());
+            self.instead = Some((heard, Task(following)));
+        }
     }
 
     /// Tells the writer what is new. Returns what is wrong with this node's name.
@@ -229,7 +330,7 @@ impl<W: Ways> Follower<W> {
         };
         // Until the swarm speaks, what was kept: of its tasks some may have ended meanwhile.
         let desired = self.picture.as_ref().unwrap_or(&self.spoken);
-        let member = local.swarm.as_ref();
+        let member = self.belief.member.as_ref();
         let own = own_name(desired, member, &self.setup.node);
         let localized = localize(desired, local, &own, &self.spoken);
         let stranger = member.and_then(|member| report::stranger(desired, &own, &self.setup.node, member));
@@ -239,16 +340,24 @@ impl<W: Ways> Follower<W> {
             self.spoken = Arc::new(localized);
             self.tell_writer().await?;
             if self.picture.is_some() {
-                self.kept.save(&self.spoken);
+                self.kept.save_of(self.belief.swarm.to_string(), &self.spoken);
             }
         }
         Ok(stranger)
     }
 
-    fn tell(&self, notes: &[Note], stranger: Option<String>) {
+    fn tell(&self, mut notes: Vec<Note>, stranger: Option<String>) {
         let served = self.loaded.is_some();
         let required = self.setup.required;
-        let (place, problem) = report::of_role(&self.role, served, required);
+        let instead = self
+            .instead
+            .as_ref()
+            .and_then(|(heard, _)| heard.borrow().from.clone());
+        let (place, problem) = report::of_role(&self.role, instead.as_deref(), served, required);
+        let local = self.setup.local.borrow().clone();
+        let member = local.as_ref().and_then(|local| local.swarm.as_ref());
+        let unwell = member.and_then(|member| report::unwell(member, served));
+        notes.extend(self.setup.ways.hindrance());
         let now = SourceReport {
             name: NAME,
             place,
@@ -256,8 +365,8 @@ impl<W: Ways> Follower<W> {
             services: self.spoken.services.len(),
             backends: report::backends(&self.spoken),
             nodes: self.spoken.nodes.len(),
-            error: stranger.or(problem),
-            notes: notes.iter().cloned().chain(self.setup.ways.hindrance()).collect(),
+            error: stranger.or(unwell).or(problem),
+            notes,
         };
         self.report.send_if_modified(|report| {
             let news = *report != now;
@@ -268,6 +377,17 @@ impl<W: Ways> Follower<W> {
             *report = now;
             news
         });
+    }
+}
+
+/// Where nobody tells anything there is no news.
+async fn heard(instead: &mut Option<(watch::Receiver<Heard>, Task)>) {
+    let news = match instead {
+        Some((heard, _)) => heard.changed().await.is_ok(),
+        None => false,
+    };
+    if !news {
+        std::future::pending().await
     }
 }
 

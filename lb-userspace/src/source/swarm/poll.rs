@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use super::fetch::Fetch;
 use super::lists::Lists;
@@ -24,6 +24,8 @@ pub const WAITING: Duration = Duration::from_secs(5);
 pub const LONG: Duration = Duration::from_secs(120);
 /// While nothing is.
 pub const CALM: Duration = Duration::from_secs(15);
+/// An engine that takes as long for an answer is in trouble, even if one comes in the end.
+pub const SLOW: Duration = Duration::from_secs(5);
 /// After a failure, doubled each time.
 const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -57,7 +59,7 @@ pub async fn poll(
     loop {
         let begun = Instant::now();
         moved.mark_unchanged();
-        let pause = match fetch.lists().await {
+        let pause = match follower.wait(fetch.lists()).await {
             Ok(lists) => follower.take(lists),
             Err(trouble) => follower.fail(trouble),
         };
@@ -126,7 +128,26 @@ impl Follower {
         });
     }
 
+    /// Says so while it lasts too long.
+    async fn wait(&self, lists: impl Future<Output = Result<Lists, Trouble>>) -> Result<Lists, Trouble> {
+        let mut lists = std::pin::pin!(lists);
+        match timeout(SLOW, &mut lists).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.complain(Trouble::Silent { waited: SLOW });
+                lists.await
+            }
+        }
+    }
+
     fn fail(&mut self, trouble: Trouble) -> Duration {
+        self.complain(trouble);
+        let pause = self.retry;
+        self.retry = (self.retry * 2).min(RETRY.1);
+        pause
+    }
+
+    fn complain(&self, trouble: Trouble) {
         self.out.send_if_modified(|polled| {
             let news = polled.trouble.as_ref() != Some(&trouble);
             if news {
@@ -135,9 +156,6 @@ impl Follower {
             }
             news
         });
-        let pause = self.retry;
-        self.retry = (self.retry * 2).min(RETRY.1);
-        pause
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use super::poll::Polled;
 use crate::model::Desired;
+use crate::source::Note;
 use crate::source::engine::Local;
 
 /// A change of any of it is a change of role.
@@ -17,6 +18,8 @@ pub enum Kind {
     Unknown,
     /// In no swarm.
     Outside,
+    /// In one, but the engine does not say as which node: it starts, is locked, or has lost it for a moment.
+    Unsettled,
     /// With this id, as everything that follows.
     Manager(Arc<str>),
     /// A worker, or a manager on its way to become one.
@@ -32,25 +35,24 @@ impl Kind {
         match &local.swarm {
             None if local.unclear => Self::Unknown,
             None => Self::Outside,
+            Some(member) if member.node.is_empty() => Self::Unsettled,
             Some(member) if member.manager && !demoted => Self::Manager(Arc::clone(&member.node)),
             Some(member) => Self::Follower(Arc::clone(&member.node)),
         }
     }
 
-    /// Whether the wishes of the one mean anything to the other.
-    pub fn same_swarm(&self, other: &Self) -> bool {
-        let node = |kind: &Self| match kind {
-            Self::Unknown | Self::Outside => None,
-            Self::Manager(node) | Self::Follower(node) => Some(Arc::clone(node)),
-        };
-        // What was kept of an earlier life is believed to be of this swarm.
-        matches!(self, Self::Unknown) || node(self) == node(other)
+    /// What the swarm calls this node.
+    pub const fn node(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::Unknown | Self::Outside | Self::Unsettled => None,
+            Self::Manager(node) | Self::Follower(node) => Some(node),
+        }
     }
 }
 
 /// What an agent on a manager tells this one.
 #[derive(Clone, Debug, Default)]
-pub struct Told {
+pub struct Heard {
     /// `None` until there is one.
     pub desired: Option<Arc<Desired>>,
     /// When it was told last.
@@ -59,6 +61,8 @@ pub struct Told {
     pub from: Option<String>,
     /// Why nobody does, laid out for people.
     pub problem: Option<String>,
+    /// What is wrong beside that.
+    pub notes: Vec<Note>,
 }
 
 /// A role and what comes with it; ends with it.
@@ -66,7 +70,7 @@ pub enum Role {
     /// Nobody tells anything.
     Idle(Kind),
     Manager(Kind, watch::Receiver<Polled>, Task),
-    Follower(Kind, watch::Receiver<Told>, Task),
+    Follower(Kind, watch::Receiver<Heard>, Task),
 }
 
 /// Ends with its owner.

@@ -1,6 +1,5 @@
 //! Why a manager's lists cannot be had.
 
-use std::fmt;
 use std::time::Duration;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +51,17 @@ impl Trouble {
         Self::Unreachable(error.to_string())
     }
 
+    /// Laid out for people, several lines. `served`: something is.
+    pub fn told(&self, served: bool) -> String {
+        let traffic = if served {
+            "flows on as the swarm was seen last; what changes meanwhile is not followed"
+        } else {
+            "what the kernel still holds keeps serving; nothing was seen of this swarm yet"
+        };
+        let fix = self.fix();
+        format!("cannot list the swarm's services: {self}\n  traffic: {traffic}\n  fix: {fix}")
+    }
+
     const fn fix(&self) -> &'static str {
         match self {
             Self::NoLeader => {
@@ -67,29 +77,6 @@ impl Trouble {
                 "see what dockerd logs (journalctl -u docker); report it as a bug"
             }
         }
-    }
-}
-
-/// Laid out for people, several lines.
-pub struct Told<'t> {
-    pub trouble: &'t Trouble,
-    /// Something is being served.
-    pub served: bool,
-}
-
-impl fmt::Display for Told<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let traffic = if self.served {
-            "flows on as the swarm was seen last; what changes meanwhile is not followed"
-        } else {
-            "what the kernel still holds keeps serving; nothing was seen of this swarm yet"
-        };
-        let Self { trouble, .. } = self;
-        write!(
-            f,
-            "cannot list the swarm's services: {trouble}\n  traffic: {traffic}\n  fix: {}",
-            trouble.fix()
-        )
     }
 }
 
@@ -138,11 +125,7 @@ mod tests {
 
     #[test]
     fn it_is_told_whether_traffic_flows_and_what_to_do() {
-        let told = Told {
-            trouble: &Trouble::NoLeader,
-            served: true,
-        };
-        let told = told.to_string();
+        let told = Trouble::NoLeader.told(true);
         assert!(told.contains("traffic: flows on"), "{told}");
         assert!(told.contains("fix: bring managers back"), "{told}");
     }

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::fetch::Socket;
 use super::follow::Ways;
-use super::role::Told;
+use super::role::Heard;
 use crate::model::Desired;
 use crate::source::Note;
 use crate::source::engine::{Engine, Local, Membership};
@@ -51,6 +51,15 @@ impl Outside {
     }
 }
 
+impl Outside {
+    /// `None` as long as the engine has not said where it is.
+    fn directory(&self) -> Option<PathBuf> {
+        let local = self.engine.local();
+        let local = local.borrow();
+        local.as_deref().map(|local| self.stream.directory(local))
+    }
+}
+
 impl Stream {
     fn directory(&self, local: &Local) -> PathBuf {
         let configured = self.certificates.clone();
@@ -76,24 +85,30 @@ impl Ways for Outside {
         Socket::new(Arc::from(self.engine.socket()))
     }
 
-    fn stream(&self, member: &Membership) -> (watch::Receiver<Told>, JoinHandle<()>) {
-        let (tell, told) = watch::channel(Told::default());
+    fn stream(
+        &self,
+        member: &Membership,
+        known: Option<Arc<Desired>>,
+    ) -> (watch::Receiver<Heard>, JoinHandle<()>) {
+        let (tell, told) = watch::channel(Heard::default());
         let (managers, listed) = watch::channel(self.stream.managers(member));
-        let local = self.engine.local();
-        let directory = local
-            .borrow()
-            .as_deref()
-            .map(|local| self.stream.directory(local));
+        let certificates = Certificates::watch(self.directory().unwrap_or_default());
         let following = stream::follow(Follow {
             node: Arc::clone(&self.node),
             managers: listed,
-            certificates: Certificates::watch(directory.unwrap_or_default()),
+            certificates: certificates.clone(),
             figures: Arc::clone(&self.stream.figures),
-            known: None,
+            known,
         });
-        let stream = Arc::clone(&self.stream);
-        let bridging = tokio::spawn(bridge(following, local, stream, managers, tell));
-        (told, bridging)
+        let bridge = Bridge {
+            following,
+            certificates,
+            local: self.engine.local(),
+            stream: Arc::clone(&self.stream),
+            managers,
+            tell,
+        };
+        (told, tokio::spawn(bridge.run()))
     }
 
     fn publish(&self, desired: Option<&Arc<Desired>>) {
@@ -103,45 +118,88 @@ impl Ways for Outside {
     fn hindrance(&self) -> Option<Note> {
         self.serving.hindrance()
     }
+
+    fn cluster(&self, node: &str) -> Option<Arc<str>> {
+        let own = stream::own(&self.directory()?).ok()?;
+        (own.node == node).then(|| own.cluster.into())
+    }
+
+    fn is_uncertified(&self) -> bool {
+        let directory = self.directory();
+        directory.is_some_and(|directory| stream::is_uncertified(&directory))
+    }
+
+    fn is_answered(&self) -> bool {
+        self.engine.problem().borrow().is_none()
+    }
 }
 
 /// Hands on what is told, and who may tell it.
-async fn bridge(
-    mut following: stream::Following,
-    mut local: watch::Receiver<Option<Arc<Local>>>,
+struct Bridge {
+    following: stream::Following,
+    certificates: Certificates,
+    local: watch::Receiver<Option<Arc<Local>>>,
     stream: Arc<Stream>,
     managers: watch::Sender<Vec<SocketAddr>>,
-    tell: watch::Sender<Told>,
-) {
-    loop {
-        tokio::select! {
-            Ok(()) = following.desired.changed() => {}
-            Ok(()) = following.report.changed() => {}
-            Ok(()) = local.changed() => {
-                let local = local.borrow_and_update().clone();
-                if let Some(member) = local.as_ref().and_then(|local| local.swarm.as_ref()) {
-                    let now = stream.managers(member);
-                    managers.send_if_modified(|before| {
-                        let news = *before != now;
-                        *before = now;
-                        news
-                    });
-                }
-                continue;
+    tell: watch::Sender<Heard>,
+}
+
+impl Bridge {
+    async fn run(mut self) {
+        loop {
+            self.hand_on();
+            tokio::select! {
+                Ok(()) = self.following.desired.changed() => {}
+                Ok(()) = self.following.report.changed() => {}
+                () = self.certificates.changed() => {}
+                Ok(()) = self.local.changed() => self.list(),
+                else => return,
             }
-            else => return,
         }
-        let report = following.report.borrow_and_update().clone();
-        let desired = following.desired.borrow_and_update().clone();
-        let problem = problem(&report, desired.is_some(), stream.port);
+    }
+
+    /// An engine that has lost its place in the swarm for a moment knows no managers; those that it knew are still there.
+    fn list(&mut self) {
+        let local = self.local.borrow_and_update().clone();
+        let member = local.as_ref().and_then(|local| local.swarm.as_ref());
+        let now = member
+            .map(|member| self.stream.managers(member))
+            .unwrap_or_default();
+        self.managers.send_if_modified(|before| {
+            let news = !now.is_empty() && *before != now;
+            if news {
+                *before = now;
+            }
+            news
+        });
+    }
+
+    fn hand_on(&mut self) {
+        let report = self.following.report.borrow_and_update().clone();
+        let desired = self.following.desired.borrow_and_update().clone();
+        let problem = problem(&report, desired.is_some(), self.stream.port);
         let from = report.connected.as_ref();
         let from = from.map(|connection| name(connection, desired.as_deref().unwrap_or(&Desired::default())));
-        tell.send_replace(Told {
+        let trouble = self.certificates.trouble();
+        // Where there are none at all, that is the problem already.
+        let trouble = trouble.filter(|_| self.certificates.identity().is_some());
+        self.tell.send_replace(Heard {
             desired,
             at: report.updated,
             from,
             problem,
+            notes: trouble.map(|trouble| outdated(&trouble)).into_iter().collect(),
         });
+    }
+}
+
+/// What is wrong with the certificates while the last good ones are in use.
+fn outdated(trouble: &stream::Trouble) -> Note {
+    Note {
+        service: None,
+        what: format!("the swarm's certificates of this node cannot be used as they are now: {trouble}"),
+        consequence: "the last good ones are used until they expire, or this agent ends".to_owned(),
+        fix: "see that the agent can read what the engine has in [sources.swarm] certificates".to_owned(),
     }
 }
 

@@ -2,7 +2,6 @@
 
 use super::super::NAME;
 use super::super::role::{Kind, Role};
-use super::super::trouble;
 use crate::model::Desired;
 use crate::source::SourceReport;
 use crate::source::engine::Membership;
@@ -25,13 +24,15 @@ const fn place(kind: &Kind) -> &'static str {
     match kind {
         Kind::Unknown => "waiting for the container engine",
         Kind::Outside => "in no swarm",
+        Kind::Unsettled => "in a swarm that the engine has not found its place in",
         Kind::Manager(_) => "manager of the swarm",
         Kind::Follower(_) => "worker of the swarm, no manager's agent reached",
     }
 }
 
-/// Where the wishes come from, and what hinders that.
-pub fn of_role(role: &Role, served: bool, required: bool) -> (String, Option<String>) {
+/// Where the wishes come from, and what hinders that. `instead`: the manager's agent that tells a manager which cannot see
+/// for itself.
+pub fn of_role(role: &Role, instead: Option<&str>, served: bool, required: bool) -> (String, Option<String>) {
     let kind = role.kind();
     match role {
         Role::Idle(Kind::Outside) if required => (
@@ -49,19 +50,20 @@ pub fn of_role(role: &Role, served: bool, required: bool) -> (String, Option<Str
                 Some(leader) => format!("{}, leader {leader}", place(kind)),
                 None => place(kind).to_owned(),
             };
-            let told = polled.trouble.as_ref().map(|trouble| {
-                let told = trouble::Told { trouble, served };
-                told.to_string()
-            });
-            (place, told)
+            let place = match instead {
+                Some(from) => format!("{place}; stream from {from} meanwhile"),
+                None => place,
+            };
+            let told = polled.trouble.as_ref();
+            (place, told.map(|trouble| trouble.told(served)))
         }
-        Role::Follower(_, told, _) => {
-            let told = told.borrow();
-            let place = match &told.from {
+        Role::Follower(_, heard, _) => {
+            let heard = heard.borrow();
+            let place = match &heard.from {
                 Some(from) => format!("stream from {from}"),
                 None => place(kind).to_owned(),
             };
-            (place, told.problem.clone())
+            (place, heard.problem.clone())
         }
     }
 }
@@ -84,6 +86,20 @@ pub fn stranger(desired: &Desired, own: &str, node: &str, member: &Membership) -
         "the swarm has no address of this node ({id}) that others could reach\n  traffic: other nodes serve the swarm's \
          services; tasks on this one get nothing from Portico\n  fix: see docker node inspect {id}; let it join with \
          --advertise-addr and its IPv4 address"
+    ))
+}
+
+/// What the engine says is wrong between it and its swarm.
+pub fn unwell(member: &Membership, served: bool) -> Option<String> {
+    let error = member.error.as_ref()?;
+    let traffic = if served {
+        "flows on as the swarm was seen last"
+    } else {
+        "the other sources are served; nothing was seen of this swarm yet"
+    };
+    Some(format!(
+        "the engine is not well in its swarm: {error}\n  traffic: {traffic}\n  fix: docker swarm unlock where it is \
+         locked; else see docker info, and what dockerd logs (journalctl -u docker)"
     ))
 }
 

@@ -1,5 +1,6 @@
 //! A manager's side of the stream: open as long as this node has something to tell.
 
+use std::io::ErrorKind;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -12,8 +13,10 @@ use super::Stream;
 use crate::model::Desired;
 use crate::source::Note;
 use crate::source::engine::Local;
-use crate::source::stream::{Certificates, Publisher, serve};
+use crate::source::stream::{self, Certificates, Publisher, serve};
 
+/// Where this node tells them nothing.
+const CONSEQUENCE: &str = "agents on other nodes follow another manager, or keep what they have";
 /// Before a port that could not be had is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -30,6 +33,13 @@ pub struct Serving {
 struct Place {
     listen: SocketAddr,
     certificates: PathBuf,
+}
+
+/// A port that is open.
+struct Served {
+    place: Place,
+    serving: stream::Serving,
+    certificates: Certificates,
 }
 
 impl Serving {
@@ -84,10 +94,10 @@ struct Keeper {
 
 impl Keeper {
     async fn run(mut self) {
-        let mut served = None;
+        let mut served: Option<Served> = None;
         loop {
             let place = self.place();
-            if served.as_ref().map(|(place, _)| place) != place.as_ref() {
+            if served.as_ref().map(|served| &served.place) != place.as_ref() {
                 // The port is free before it is taken again.
                 drop(served.take());
                 let Some(place) = place else {
@@ -96,11 +106,7 @@ impl Keeper {
                     continue;
                 };
                 match self.open(&place).await {
-                    Ok(serving) => {
-                        tracing::info!(address = %place.listen, "other agents are told what the swarm wants");
-                        self.hinder(None);
-                        served = Some((place, serving));
-                    }
+                    Ok(new) => served = Some(new),
                     Err(error) => {
                         self.hinder(Some(unserved(place.listen, &error)));
                         let _ = tokio::time::timeout(AGAIN, self.news()).await;
@@ -108,7 +114,17 @@ impl Keeper {
                     }
                 }
             }
-            self.news().await;
+            let Some(now) = &mut served else { continue };
+            self.hinder(untrusted(&now.certificates));
+            let ended = tokio::select! {
+                () = now.serving.ended() => true,
+                () = now.certificates.changed() => false,
+                () = self.news() => false,
+            };
+            if ended {
+                served = None;
+                tokio::time::sleep(AGAIN).await;
+            }
         }
     }
 
@@ -132,10 +148,32 @@ impl Keeper {
         })
     }
 
-    async fn open(&self, place: &Place) -> std::io::Result<crate::source::stream::Serving> {
+    async fn open(&self, place: &Place) -> std::io::Result<Served> {
         let certificates = Certificates::watch(place.certificates.clone());
-        let figures = Arc::clone(&self.stream.figures);
-        serve(place.listen, certificates, self.publisher.clone(), figures).await
+        let open = |listen| {
+            let figures = Arc::clone(&self.stream.figures);
+            serve(listen, certificates.clone(), self.publisher.clone(), figures)
+        };
+        let serving = match open(place.listen).await {
+            // The swarm may know this node by the address of something in front of it. Who calls must show a certificate,
+            // whichever address it calls.
+            Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {
+                let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), place.listen.port());
+                let serving = open(any).await?;
+                tracing::info!(
+                    address = %place.listen,
+                    "the swarm's address of this node is not one of its own: other agents are listened to on all of them"
+                );
+                serving
+            }
+            other => other?,
+        };
+        tracing::info!(address = %serving.address(), "other agents are told what the swarm wants");
+        Ok(Served {
+            place: place.clone(),
+            serving,
+            certificates,
+        })
     }
 
     fn hinder(&self, note: Option<Note>) {
@@ -151,13 +189,48 @@ impl Keeper {
 }
 
 fn unserved(listen: SocketAddr, error: &std::io::Error) -> Note {
+    let port = listen.port();
+    let fix = match error.kind() {
+        ErrorKind::AddrInUse => {
+            format!(
+                "end what has the port (ss -ltnp sport = :{port}), or set [peer] port, the same on every node"
+            )
+        }
+        ErrorKind::PermissionDenied => {
+            format!(
+                "set [peer] port to one above 1023, the same on every node, or see what forbids tcp/{port} here"
+            )
+        }
+        _ => format!("see that this node may listen on tcp/{port}"),
+    };
     Note {
         service: None,
         what: format!("cannot tell other agents what the swarm wants on tcp {listen}: {error}"),
-        consequence: "agents on other nodes follow another manager, or keep what they have".to_owned(),
-        fix: format!(
-            "end what has the port (ss -ltnp sport = :{}), or set [peer] port, the same on every node",
-            listen.port()
-        ),
+        consequence: CONSEQUENCE.to_owned(),
+        fix,
     }
 }
+
+/// Those who call are shown the last good certificates; without any, all are refused.
+fn untrusted(certificates: &Certificates) -> Option<Note> {
+    let trouble = certificates.trouble()?;
+    if certificates.identity().is_some() {
+        return Some(super::outdated(&trouble));
+    }
+    let fix = match &*trouble {
+        // It says what to do itself.
+        stream::Trouble::Locked(_) => {
+            "docker swarm update --autolock=false, or leave it to the other managers"
+        }
+        _ => "see that the agent can read what the engine has in [sources.swarm] certificates",
+    };
+    Some(Note {
+        service: None,
+        what: format!("cannot show other agents that this node is of the swarm: {trouble}"),
+        consequence: CONSEQUENCE.to_owned(),
+        fix: fix.to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;
