@@ -16,6 +16,8 @@ pub const STREAMS: u32 = 4;
 pub const CONNECTIONS: usize = 4096;
 /// Of them, those of one address that have not shown who they are.
 pub const HANDSHAKES: usize = 4;
+/// Of them, those of one node: one is enough, and one that was cut off may come again before the old one is missed.
+pub const LINKS: usize = 4;
 /// Time for TCP and TLS, each.
 pub const HANDSHAKE: Duration = Duration::from_secs(2);
 /// Silence after which the other side is asked whether it is there, and how long its answer may take: what vanishes is

@@ -28,6 +28,8 @@ pub enum Refusal {
     Silent,
     #[error("too many connections")]
     Crowd,
+    #[error("this node has no certificates of a swarm to show")]
+    Unready,
     #[error("it refuses this node's certificate: {0}")]
     Refused(&'static str),
     #[error("{0}")]
@@ -36,7 +38,7 @@ pub enum Refusal {
 
 impl Refusal {
     /// Of all that are counted.
-    pub const LABELS: [&str; 8] = [
+    pub const LABELS: [&str; 9] = [
         "stranger",
         "certificate",
         "authority",
@@ -45,6 +47,7 @@ impl Refusal {
         "role",
         "silent",
         "crowd",
+        "unready",
     ];
 
     /// As metrics have it; a [`LABELS`](Self::LABELS).
@@ -58,6 +61,7 @@ impl Refusal {
             Self::Role | Self::Worker => "role",
             Self::Silent => "silent",
             Self::Crowd => "crowd",
+            Self::Unready => "unready",
         }
     }
 

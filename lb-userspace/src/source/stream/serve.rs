@@ -1,5 +1,6 @@
 //! The manager's side: takes connections of nodes of the swarm, and tells them the newest picture.
 
+mod crowd;
 mod door;
 mod teller;
 

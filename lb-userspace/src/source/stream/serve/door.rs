@@ -1,8 +1,7 @@
 //! Who comes in: nodes of the swarm, in bounded numbers.
 
-use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -11,11 +10,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
+use super::crowd::{Counted, Crowd};
 use crate::source::stream::certificates::Certificates;
 use crate::source::stream::complaints::Complaints;
 use crate::source::stream::figures::Figures;
 use crate::source::stream::limits;
 use crate::source::stream::link::Link;
+use crate::source::stream::peer::Peer;
 use crate::source::stream::refusal::Refusal;
 
 /// After an error that is the machine's, not the caller's.
@@ -32,7 +33,9 @@ struct Keeper {
     closed: watch::Receiver<()>,
     places: Arc<Semaphore>,
     /// Handshakes that are under way, by address.
-    strangers: Mutex<HashMap<IpAddr, usize>>,
+    strangers: Arc<Crowd<IpAddr>>,
+    /// Connections of those who have shown who they are, by the swarm's id of the node.
+    nodes: Arc<Crowd<String>>,
 }
 
 impl Door {
@@ -43,7 +46,8 @@ impl Door {
             complaints: Complaints::default(),
             closed,
             places: Arc::new(Semaphore::new(limits::CONNECTIONS)),
-            strangers: Mutex::default(),
+            strangers: Arc::new(Crowd::of(limits::HANDSHAKES)),
+            nodes: Arc::new(Crowd::of(limits::LINKS)),
         }))
     }
 
@@ -89,31 +93,21 @@ impl Door {
 }
 
 impl Keeper {
-    fn place(self: &Arc<Self>, address: IpAddr) -> Result<(OwnedSemaphorePermit, Stranger), Refusal> {
+    fn place(&self, address: IpAddr) -> Result<(OwnedSemaphorePermit, Counted<IpAddr>), Refusal> {
         let place = Arc::clone(&self.places)
             .try_acquire_owned()
             .map_err(|_| Refusal::Crowd)?;
-        let mut strangers = self
-            .strangers
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        let count = strangers.entry(address).or_default();
-        if *count >= limits::HANDSHAKES {
-            return Err(Refusal::Crowd);
-        }
-        *count += 1;
-        Ok((place, Stranger(Arc::clone(self), address)))
+        Ok((place, Crowd::enter(&self.strangers, address)?))
     }
 
     /// The handshake; who is refused may still read why from its socket.
     async fn greet(
         &self,
         socket: TcpStream,
-        (place, stranger): (OwnedSemaphorePermit, Stranger),
+        (place, stranger): (OwnedSemaphorePermit, Counted<IpAddr>),
     ) -> Result<Link, (Refusal, Option<TcpStream>)> {
         let Some(identity) = self.certificates.identity() else {
-            let own = "this node has no certificates of a swarm to show";
-            return Err((Refusal::Other(own.into()), None));
+            return Err((Refusal::Unready, None));
         };
         // Each update is written as a whole.
         let _ = socket.set_nodelay(true);
@@ -128,9 +122,14 @@ impl Keeper {
             Ok(Ok(stream)) => stream,
         };
         drop(stranger);
+        let shown = stream.get_ref().1.peer_certificates();
+        let shown = shown.and_then(<[_]>::first).ok_or(Refusal::NoCertificate);
+        let node = shown.and_then(|shown| Peer::of(shown)).map(|peer| peer.node);
+        let counted = node.and_then(|node| Crowd::enter(&self.nodes, node));
+        let token = (place, counted.map_err(|refusal| (refusal, None))?);
         let mut closed = self.closed.clone();
         let end = async move { while closed.changed().await.is_ok() {} };
-        let link = Link::new(stream.into(), identity, self.certificates.clone(), end, place);
+        let link = Link::new(stream.into(), identity, self.certificates.clone(), end, token);
         link.map_err(|refusal| (refusal, None))
     }
 
@@ -152,23 +151,4 @@ async fn part(mut socket: TcpStream) {
         std::io::Result::Ok(())
     };
     let _ = tokio::time::timeout(FAREWELL, farewell).await;
-}
-
-/// Counts an address as long as it has not shown who it is.
-struct Stranger(Arc<Keeper>, IpAddr);
-
-impl Drop for Stranger {
-    fn drop(&mut self) {
-        let mut strangers = self
-            .0
-            .strangers
-            .lock()
-            .unwrap_or_else(|poisoned| poisoned.into_inner());
-        if let Some(count) = strangers.get_mut(&self.1) {
-            *count -= 1;
-            if *count == 0 {
-                strangers.remove(&self.1);
-            }
-        }
-    }
 }

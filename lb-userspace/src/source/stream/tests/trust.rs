@@ -173,6 +173,24 @@ async fn who_says_nothing_keeps_nobody_out() {
     assert!(manager.refused("crowd") > 0);
 }
 
+#[tokio::test]
+async fn one_node_keeps_nobody_out() {
+    let authority = Authority::new();
+    let manager = Manager::telling(&authority, "web.1").await;
+    let files = authority.worker("w1");
+    let mut many = Vec::new();
+    for _ in 0..4 {
+        let mut follower = Follower::start(&files, &[manager.address()]);
+        follower.has(&picture("web.1")).await;
+        many.push(follower);
+    }
+    let fifth = Follower::start(&files, &[manager.address()]);
+    manager.has_refused("crowd", 1).await;
+    assert_eq!(*fifth.following.desired.borrow(), None);
+    let mut other = Follower::start(&authority.worker("w2"), &[manager.address()]);
+    other.has(&picture("web.1")).await;
+}
+
 #[test]
 fn all_reasons_are_documented() {
     let documented = include_str!("../../../../../docs/stream.md");
