@@ -2,9 +2,10 @@
 
 use std::collections::HashSet;
 use std::fmt;
+use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::{Desired, Frontend};
+use super::{Desired, DesiredBackend, Frontend};
 
 /// What a later source wanted and did not get.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,6 +64,9 @@ pub fn merge<'d>(sources: impl IntoIterator<Item = (&'d Arc<str>, &'d Desired)>)
             };
             if merged.services.contains_key(name) {
                 refuse(Claim::Service(Arc::clone(name)));
+                for backend in &service.backends {
+                    merged.guests.extend(unserved(backend));
+                }
                 continue;
             }
             let mut kept = Arc::clone(service);
@@ -97,6 +101,13 @@ pub fn merge<'d>(sources: impl IntoIterator<Item = (&'d Arc<str>, &'d Desired)>)
         merged.order.extend(kept.cloned());
     }
     (merged, conflicts)
+}
+
+/// A task of a service that is not served asks for names all the same: from each of its addresses, as one on its networks.
+fn unserved(backend: &DesiredBackend) -> impl Iterator<Item = (IpAddr, Arc<[Arc<str>]>)> {
+    let at = &backend.attachments;
+    let networks: Arc<[Arc<str>]> = at.iter().map(|at| Arc::clone(&at.network)).collect();
+    at.iter().map(move |at| (at.address, Arc::clone(&networks)))
 }
 
 impl Conflict {

@@ -1,6 +1,6 @@
 //! From pictures of the engine to wishes. What a change does not touch is shared with the wishes before it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -64,7 +64,8 @@ impl Converter {
         for name in touched {
             self.rebuild(&name);
         }
-        let (desired, mut notes) = sift(self.wishes());
+        let (mut desired, mut notes) = sift(self.wishes());
+        self.unserved(&mut desired);
         notes.splice(
             0..0,
             self.groups.values().flat_map(|group| group.notes.iter().cloned()),
@@ -164,6 +165,29 @@ impl Converter {
             services: services.collect(),
             order: self.ages.iter().map(|(_, name)| Arc::clone(name)).collect(),
             guests,
+        }
+    }
+}
+
+impl Converter {
+    /// Containers that are tasks of nothing that is left ask for names all the same.
+    fn unserved(&self, desired: &mut Desired) {
+        for (name, group) in &self.groups {
+            let backends = desired
+                .services
+                .get(name)
+                .map_or(&[][..], |service| &service.backends);
+            if backends.len() == group.members.len() {
+                continue;
+            }
+            let tasks: HashSet<&Arc<str>> = backends.iter().map(|backend| &backend.task).collect();
+            let others = group
+                .members
+                .values()
+                .filter(|member| !tasks.contains(&member.task));
+            desired
+                .guests
+                .extend(others.flat_map(|member| guest(&member.container)));
         }
     }
 }

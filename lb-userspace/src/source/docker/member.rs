@@ -168,6 +168,7 @@ impl Member {
     }
 }
 
+/// Where it asks for names from, while it is there.
 pub fn guest(container: &Container) -> Places {
     if !matches!(container.run, Run::Running | Run::Paused) || container.host {
         return Places::new();

@@ -491,6 +491,12 @@ fn without_an_address_nothing_is_served_and_a_note_says_so() {
     let (desired, notes) = converter().convert(&local([compose("shop", "web", 1)]), None);
     assert_eq!(desired.services["shop_web"].backends, []);
     assert!(notes[0].fix.contains("set address in portico.toml"));
+    let (asker, networks) = desired.guests.first_key_value().unwrap();
+    assert_eq!(
+        (asker.to_string().as_str(), &**networks),
+        ("172.18.0.2", &["shop_default".into()][..]),
+        "it asks for names all the same"
+    );
 }
 
 proptest! {

@@ -1,6 +1,7 @@
 //! What sources say, several of them together, and of tasks that are not ready.
 
 use super::*;
+use crate::model::Attachment;
 
 #[test]
 fn no_snapshot_is_made_before_every_source_has_spoken() {
@@ -60,6 +61,23 @@ fn a_later_sources_services_take_their_vips_after_all_of_the_firsts() {
     let sources = [(&Arc::from("file"), &first), (&Arc::from("docker"), &later)];
     let (merged, _) = merge(sources);
     assert_eq!(merged.order, ["c", "b", "a"].map(Arc::<str>::from));
+}
+
+#[test]
+fn tasks_of_a_service_that_another_source_has_still_ask_for_names() {
+    let mut later = web(two());
+    let service = Arc::make_mut(later.services.get_mut("web").unwrap());
+    let at = |network: &str, last| Attachment {
+        network: network.into(),
+        address: [172, 18, 0, last].into(),
+    };
+    service.backends[0].attachments = vec![at("back", 8), at("front", 9)];
+    let first = web(vec![]);
+    let sources = [(&Arc::from("file"), &first), (&Arc::from("docker"), &later)];
+    let (merged, _) = merge(sources);
+    let networks: Arc<[Arc<str>]> = ["back".into(), "front".into()].into();
+    let both = [8, 9].map(|last| ([172, 18, 0, last].into(), Arc::clone(&networks)));
+    assert_eq!(merged.guests, both.into());
 }
 
 #[test]
