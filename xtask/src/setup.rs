@@ -51,6 +51,7 @@ const ENGINES: &[(&str, &str)] = &[
     ),
     ("iptables", "what the engine writes its rules with"),
     ("docker-compose", "projects of several containers"),
+    ("podman", "an engine that speaks almost like Docker's"),
 ];
 
 /// Installs what the tests with container engines need: nobody else needs an engine on the machine.

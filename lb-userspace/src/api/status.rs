@@ -93,8 +93,11 @@ fn problems(facts: &Facts, planes: &[Plane], sources: &[Source], peers: &[Peer])
                 .traffic("served as the older generation says")
         });
     let refused = sources.iter().filter_map(|source| {
-        let error = source.error.as_ref()?;
-        let refused = Problem::of(error);
+        let refused = Problem::of(source.error.as_ref()?);
+        if &*source.name != "file" {
+            // Sources of engines say whose traffic flows, and how.
+            return Some(refused);
+        }
         Some(Problem {
             why: Some(refused.what),
             traffic: match source.age_ms {
@@ -102,10 +105,7 @@ fn problems(facts: &Facts, planes: &[Plane], sources: &[Source], peers: &[Peer])
                 None => "this agent changes nothing; what an earlier one programmed goes on".into(),
             },
             fix: refused.fix,
-            ..Problem::new(match &*source.name {
-                "file" => format!("source {} was refused", source.name),
-                name => format!("source {name} cannot be followed"),
-            })
+            ..Problem::new(format!("source {} was refused", source.name))
         })
     });
     let silent = peers.iter().filter(|peer| peer.suspected).map(|peer| {

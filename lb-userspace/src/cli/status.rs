@@ -36,12 +36,9 @@ fn text(status: &Status, format: Format) -> String {
     }
     text += "\nsources\n";
     text += &indent(&table(
-        ["SOURCE", "PLACE", "LAST GOOD", "ERROR"],
+        ["SOURCE", "PLACE", "LAST GOOD", "STATE"],
         status.sources.iter().map(source),
     ));
-    for note in status.sources.iter().flat_map(|source| &source.notes) {
-        text += &indent(&format!("warning: {}\n", note.problem));
-    }
     if let Some(names) = &status.names {
         text += "\nnames\n";
         text += &indent(&names_text(names, format));
@@ -235,12 +232,9 @@ fn source(source: &Source) -> [String; 4] {
     let age = source
         .age_ms
         .map_or_else(|| "never".into(), |age| format!("{} ago", time(age)));
-    let error = source
-        .error
-        .as_deref()
-        .and_then(|error| error.lines().next())
-        .unwrap_or_default();
-    [source.name.clone(), source.place.clone(), age, error.into()]
+    // Why is said above, once.
+    let state = if source.error.is_some() { "failing" } else { "good" };
+    [source.name.clone(), source.place.clone(), age, state.into()]
 }
 
 fn peer(peer: &Peer) -> [String; 3] {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::Write;
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use anyhow::Result;
 use nix::errno::Errno;
@@ -16,12 +17,17 @@ use crate::state::Service;
 /// The ports of the service `web`, which most tests ask.
 pub const WEB: [&str; 2] = ["8080:80", "8080:80/udp"];
 
+/// What tests with Docker's engine start.
+pub const DOCKER: &[&str] = &["dockerd", "docker", "docker-compose"];
+
 /// Two cores serve one cluster at a time.
 static TURN: Mutex<()> = Mutex::new(());
 
 /// A turn, for as long as it lives: no other test of this machine has one.
 #[derive(Debug)]
 pub struct Turn {
+    test: String,
+    began: Instant,
     _file: Option<Flock<File>>,
     _guard: MutexGuard<'static, ()>,
 }
@@ -36,20 +42,31 @@ pub fn turn(test: &str) -> Option<Turn> {
         return None;
     }
     let guard = TURN.lock().unwrap_or_else(PoisonError::into_inner);
+    let file = machine(test);
     Some(Turn {
-        _file: machine(test),
+        test: test.to_owned(),
+        began: Instant::now(),
+        _file: file,
         _guard: guard,
     })
 }
 
+impl Drop for Turn {
+    /// The harness gives no times, and these tests wait for each other: who is slow must be seen.
+    fn drop(&mut self) {
+        say(&format!(
+            "{} took {:.1} s",
+            self.test,
+            self.began.elapsed().as_secs_f64()
+        ));
+    }
+}
+
 /// Whether there are engines to start. Without any the test says SKIPPED, and fails in CI.
-fn engines(test: &str) -> bool {
+pub fn engines(test: &str, programs: &[&str]) -> bool {
     let paths = std::env::var_os("PATH").unwrap_or_default();
     let there = |name: &str| std::env::split_paths(&paths).any(|path| path.join(name).is_file());
-    let missing: Vec<_> = ["dockerd", "docker", "docker-compose"]
-        .into_iter()
-        .filter(|name| !there(name))
-        .collect();
+    let missing: Vec<_> = programs.iter().filter(|name| !there(name)).collect();
     if !missing.is_empty() {
         assert!(
             std::env::var("CI").is_err(),
@@ -116,7 +133,7 @@ impl Builder {
     /// # Panics
     /// With the reason, when there is no such cluster.
     pub fn stage(self) -> Option<Stage> {
-        if self.needs_engines() && !engines(self.prefix()) {
+        if self.needs_engines() && !engines(self.prefix(), DOCKER) {
             return None;
         }
         let turn = turn(self.prefix())?;

@@ -162,7 +162,15 @@ impl Follower {
     }
 
     fn complain(&self, problem: Option<&Problem>) {
-        let error = problem.map(ToString::to_string);
+        let error = problem.map(|problem| {
+            // The engine knows nothing of what an earlier agent kept.
+            let served = problem.served || self.report.borrow().loaded.is_some();
+            Problem {
+                served,
+                ..problem.clone()
+            }
+            .to_string()
+        });
         self.report.send_if_modified(|report| {
             let news = report.error != error;
             report.error = error;

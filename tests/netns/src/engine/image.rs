@@ -13,17 +13,30 @@ pub const IMAGE: &str = "portico-task";
 /// What `cargo xtask test docker` builds it with.
 const TARGET: &str = "x86_64-unknown-linux-gnu";
 
-/// It serves, and is asked each second whether it is well; a second "no" makes it unhealthy.
-const CHANGES: [&str; 4] = [
+/// It serves.
+const SERVES: [&str; 4] = [
     r#"ENTRYPOINT ["/portico-task"]"#,
     r#"CMD ["--polite"]"#,
-    "EXPOSE 80/tcp 80/udp",
-    r#"HEALTHCHECK --interval=500ms --timeout=2s --retries=2 CMD ["/portico-task", "probe", "http://127.0.0.1/healthz"]"#,
+    // Podman takes one at a time.
+    "EXPOSE 80/tcp",
+    "EXPOSE 80/udp",
 ];
+
+/// It is asked every half second whether it is well; a second "no" makes it unhealthy.
+const HEALTH: &str = r#"HEALTHCHECK --interval=500ms --timeout=2s --retries=2 CMD ["/portico-task", "probe", "http://127.0.0.1/healthz"]"#;
 
 impl Cluster {
     /// Gives a node's engine the image [`IMAGE`].
     pub fn import_image(&self, node: &str) -> Result<()> {
+        self.import(node, &[HEALTH])
+    }
+
+    /// The same without a health check, which Podman does not take here.
+    pub fn import_image_without_health(&self, node: &str) -> Result<()> {
+        self.import(node, &[])
+    }
+
+    fn import(&self, node: &str, more: &[&str]) -> Result<()> {
         let program = static_task()?;
         let directory = program.parent().context("the program lies nowhere")?;
         let tar = self.engine_directory(node).join("task.tar");
@@ -35,7 +48,7 @@ impl Cluster {
                 .arg(&tar)
                 .arg(IMAGE),
         )?;
-        let changes = CHANGES.iter().flat_map(|change| ["--change", change]);
+        let changes = SERVES.iter().chain(more).flat_map(|change| ["--change", change]);
         let mut command = self.docker_command(node);
         tool::run(command.arg("import").args(changes).arg(&tar).arg(IMAGE))?;
         std::fs::remove_file(tar)?;

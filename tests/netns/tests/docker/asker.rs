@@ -48,16 +48,7 @@ impl Asker {
         ];
         let quiet = ["--no-healthcheck", "--label", "portico.enable=false", IMAGE];
         let rate = rate.to_string();
-        // The agent hears of a container a moment after the container begins, and does not know it until then.
-        let ask = [
-            "ask",
-            url,
-            "--rate",
-            &rate,
-            "--patient",
-            "--progress",
-            "/out/progress",
-        ];
+        let ask = ["ask", url, "--rate", &rate, "--progress", "/out/progress"];
         cluster
             .docker(node, &[&options[..], &quiet, &ask].concat())
             .unwrap();

@@ -4,12 +4,25 @@ use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use netns::client::http::{self, Connection};
+use netns::client::http::Connection;
 use netns::client::load::Plan;
 use netns::{address, tool};
 
 use crate::asker::Asker;
 use crate::shop::{self, NODE, Shop, WEB};
+
+#[test]
+fn a_project_is_scaled_healed_followed_and_gone() {
+    let Some(cluster) = shop::machine("compose").stage() else {
+        return;
+    };
+    forbid_direct_access(&cluster);
+    let shop = Shop::open(cluster, 3);
+    scaling_under_load_loses_nothing_by_name_or_by_port(&shop);
+    a_replica_that_cannot_answer_gets_nothing_until_it_can(&shop);
+    containers_that_are_renamed_or_change_networks_are_followed(&shop);
+    the_last_of_a_project_goes_with_it(&shop);
+}
 
 /// What Docker 28 adds for each container: nobody but its bridge may address it.
 fn forbid_direct_access(cluster: &netns::Cluster) {
@@ -30,22 +43,16 @@ fn forbid_direct_access(cluster: &netns::Cluster) {
     tool::run(command.args(rule)).unwrap();
 }
 
-#[test]
-fn scaling_under_load_loses_nothing_by_name_or_by_port() {
-    let Some(cluster) = shop::machine("scale").stage() else {
-        return;
-    };
-    forbid_direct_access(&cluster);
-    let shop = Shop::open(cluster, 3);
+fn scaling_under_load_loses_nothing_by_name_or_by_port(shop: &Shop) {
     let mut everybody: BTreeSet<String> = shop.replicas().into_values().collect();
     let outside = Plan::new_connections(&[shop.published()], 60.0).start(&shop.cluster.client());
     let kept = Plan::keep_alive(&[shop.published()], 30.0).start(&shop.cluster.client());
     let inside = Asker::in_container(&shop.cluster, NODE, "asker", "shop_default", "http://web/", 40);
     let node = Asker::on_node(&shop.cluster, NODE, "http://web.shop/", 40);
     let go_on = || {
-        outside.wait_for(120).unwrap();
-        inside.wait_for(80);
-        node.wait_for(80);
+        outside.wait_for(60).unwrap();
+        inside.wait_for(40);
+        node.wait_for(40);
     };
     go_on();
     shop.scale(5);
@@ -73,27 +80,10 @@ fn scaling_under_load_loses_nothing_by_name_or_by_port() {
     kept.stop().unwrap().assert_flawless();
     let client = BTreeSet::from([IpAddr::from(address::CLIENT.v4)]);
     assert_eq!(reports[0].1.clients, client, "tasks see the client itself");
-
-    // The last of it goes with it.
-    shop.compose(&["down"]);
-    shop::wait_states(&shop.cluster, WEB, |states| states.is_empty());
-    let services = shop.cluster.portico(NODE, &["service", "ls"]).unwrap();
-    assert!(!services.contains(WEB), "{services}");
-    let error = shop
-        .cluster
-        .client()
-        .run(|| Connection::open(shop.published(), None).map(drop))
-        .unwrap()
-        .unwrap_err();
-    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
 }
 
-#[test]
-fn a_replica_that_cannot_answer_gets_nothing_until_it_can() {
-    let Some(cluster) = shop::machine("replica").stage() else {
-        return;
-    };
-    let shop = Shop::open(cluster, 3);
+fn a_replica_that_cannot_answer_gets_nothing_until_it_can(shop: &Shop) {
+    shop.scale(3);
     let replicas = shop.replicas();
     let all: BTreeSet<String> = replicas.values().cloned().collect();
     let first = &replicas["shop_web_1"];
@@ -154,12 +144,8 @@ fn a_replica_that_cannot_answer_gets_nothing_until_it_can() {
     assert_eq!(shop.answers(60), all);
 }
 
-#[test]
-fn containers_that_are_renamed_or_change_networks_are_followed() {
-    let Some(cluster) = shop::machine("follow").stage() else {
-        return;
-    };
-    let shop = Shop::open(cluster, 2);
+fn containers_that_are_renamed_or_change_networks_are_followed(shop: &Shop) {
+    shop.scale(2);
     let cluster = &shop.cluster;
     let replicas = shop.replicas();
     let all: BTreeSet<String> = replicas.values().cloned().collect();
@@ -189,75 +175,16 @@ fn containers_that_are_renamed_or_change_networks_are_followed() {
     assert!(report.of_task(first) > 0 && report.of_task(second) > 0);
 }
 
-#[test]
-fn containers_without_compose_and_with_ipv6_are_served() {
-    let Some(cluster) = shop::machine("plain").stage() else {
-        return;
-    };
-    let docker = |arguments: &[&str]| cluster.docker(NODE, arguments).unwrap();
-    let run = |name: &str, more: &[&str], command: &[&str]| {
-        let options = ["run", "--detach", "--name", name];
-        docker(&[&options[..], more, &[netns::engine::IMAGE], command].concat());
-        cluster.hostname(NODE, name).unwrap()
-    };
-    // The default bridge, and an address in both families.
-    let lone = run("lone", &["--label", "portico.ports=8081:80"], &[]);
-    docker(&[
-        "network",
-        "create",
-        "--ipv6",
-        "--subnet",
-        "2001:db8:19::/64",
-        "both",
-    ]);
-    let options = [
-        "--network",
-        "both",
-        "--label",
-        "portico.ports=8082:80",
-        "--label",
-        "portico.service=pair",
-    ];
-    let pair: BTreeSet<String> = ["pair1", "pair2"]
-        .iter()
-        .map(|name| run(name, &options, &["--polite"]))
-        .collect();
-    shop::wait_served(&cluster, "lone", 1);
-    shop::wait_served(&cluster, "pair", 2);
-    assert_eq!(
-        shop::answers(&cluster, shop::published(&cluster, 8081), 5),
-        BTreeSet::from([lone])
-    );
-    for target in cluster.ports(8082) {
-        assert_eq!(shop::answers(&cluster, target, 60), pair, "{target}");
-        let answer = http::ask(&cluster.client(), target).unwrap();
-        assert_eq!(answer.client, address::CLIENT.like(target.ip()));
-    }
-}
-
-#[test]
-fn a_container_on_the_hosts_network_is_served() {
-    let Some(cluster) = shop::machine("hostly").stage() else {
-        return;
-    };
-    let options = [
-        "--network",
-        "host",
-        "--no-healthcheck",
-        "--label",
-        "portico.ports=8083:9080",
-    ];
-    let name = ["run", "--detach", "--name", "host", "--env", "TASK=host"];
-    let task = [netns::engine::IMAGE, "--port", "9080", "--echo-port", "9007"];
-    cluster
-        .docker(NODE, &[&name[..], &options, &task].concat())
-        .unwrap();
-    shop::wait_served(&cluster, "host", 1);
-    for target in cluster.ports(8083).into_iter().filter(|target| target.is_ipv4()) {
-        let answer = http::ask(&cluster.client(), target).unwrap();
-        assert_eq!(
-            (answer.task.as_str(), answer.client),
-            ("host", address::CLIENT.v4.into())
-        );
-    }
+fn the_last_of_a_project_goes_with_it(shop: &Shop) {
+    shop.compose(&["down"]);
+    shop::wait_states(&shop.cluster, WEB, |states| states.is_empty());
+    let services = shop.cluster.portico(NODE, &["service", "ls"]).unwrap();
+    assert!(!services.contains(WEB), "{services}");
+    let error = shop
+        .cluster
+        .client()
+        .run(|| Connection::open(shop.published(), None).map(drop))
+        .unwrap()
+        .unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionRefused);
 }

@@ -4,6 +4,7 @@
 
 mod asker;
 mod compose;
+mod containers;
 mod deploy;
 mod harness;
 mod podman;

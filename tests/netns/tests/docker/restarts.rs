@@ -52,8 +52,8 @@ fn traffic_goes_on_while_agent_and_engine_restart_and_without_a_socket() {
     let kept = Plan::keep_alive(&[shop.published()], 20.0).start(&shop.cluster.client());
     let inside = Asker::in_container(&shop.cluster, NODE, "asker", "shop_default", "http://web/", 20);
     let go_on = || {
-        outside.wait_for(60).unwrap();
-        inside.wait_for(30);
+        outside.wait_for(40).unwrap();
+        inside.wait_for(15);
     };
     go_on();
 
@@ -68,8 +68,8 @@ fn traffic_goes_on_while_agent_and_engine_restart_and_without_a_socket() {
     shop::wait_served(cluster, WEB, 3);
     let inside = Asker::in_container(cluster, NODE, "asker", "shop_default", "http://web/", 20);
     let go_on = || {
-        outside.wait_for(60).unwrap();
-        inside.wait_for(30);
+        outside.wait_for(40).unwrap();
+        inside.wait_for(15);
     };
     go_on();
 
@@ -139,8 +139,8 @@ fn traffic_goes_on_while_agent_and_engine_restart_and_without_a_socket() {
     wait_error(cluster, Some("engine"));
     let inside = Asker::on_node(cluster, NODE, "http://web.shop/", 20);
     let go_on = || {
-        outside.wait_for(60).unwrap();
-        inside.wait_for(30);
+        outside.wait_for(40).unwrap();
+        inside.wait_for(15);
     };
     go_on();
     std::thread::sleep(MINUTE.saturating_sub(gone.elapsed()));

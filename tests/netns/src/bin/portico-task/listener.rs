@@ -60,7 +60,7 @@ where
     if polite {
         filter(&listener, &NO_SYN);
         let end = Instant::now() + POLITENESS;
-        while waiting(&listener) + promised(&listener) > 0 && Instant::now() < end {
+        while left(&listener) > 0 && Instant::now() < end {
             if let Ok(Ok((stream, client))) = timeout(Duration::from_millis(5), listener.accept()).await {
                 start(stream, client);
             }
@@ -69,7 +69,7 @@ where
     // From here on the kernel drops what comes for the listener, so that what is counted stays what it is until it closes.
     // Clients send again after a second at the earliest.
     filter(&listener, &NOTHING);
-    let lost = waiting(&listener) + promised(&listener);
+    let lost = left(&listener);
     drop(listener);
     while open.0.load(Ordering::Relaxed) > 0 {
         open.1.notified().await;
@@ -101,6 +101,12 @@ fn filter(listener: &TcpListener, program: &[SockFilter]) {
     if let Err(error) = SockRef::from(listener).attach_filter(program) {
         eprintln!("the listener goes on while it is counted: {error}");
     }
+}
+
+/// Clients that closing would cost. Handshakes are counted first: one that ends in between is counted twice, not never.
+fn left(listener: &TcpListener) -> u32 {
+    let promised = promised(listener);
+    promised + waiting(listener)
 }
 
 /// Handshakes that wait for the client's last segment: /proc/net/tcp and tcp6 list them in state 03 (SYN_RECV), under
