@@ -5,6 +5,7 @@ use std::os::unix::net::UnixListener;
 use std::thread;
 
 use netns::engine::IMAGE;
+use nix::sys::signal::Signal;
 
 use crate::restarts::wait_error;
 use crate::shop::{self, NODE, Shop, WEB};
@@ -87,11 +88,16 @@ fn each_refusal_is_said_once_and_clearly_and_the_rest_goes_on() {
     assert_eq!(shop.answers(60), all);
     for name in ["misspelt", "beyond"] {
         shop.docker(&["rm", "--force", name]);
+        shop::wait_states(&shop.cluster, name, |states| states.is_empty());
     }
 
     // A socket that the agent may not use: the root of this agent is not above permissions.
     let cluster = &mut shop.cluster;
     let socket = cluster.engine_socket(NODE);
+    // Told to end it keeps what it served last; killed it may keep what was a second before.
+    let agent = cluster.state.nodes[NODE].agent.unwrap();
+    agent.signal(Signal::SIGTERM).unwrap();
+    agent.wait_gone(shop::PATIENCE).unwrap();
     cluster.kill_agent(NODE).unwrap();
     let owner = std::fs::metadata(&socket).unwrap();
     std::os::unix::fs::chown(&socket, Some(65534), Some(65534)).unwrap();
