@@ -2,6 +2,7 @@
 
 use super::super::NAME;
 use super::super::role::{Kind, Role};
+use super::super::trouble::Trouble;
 use crate::model::Desired;
 use crate::source::SourceReport;
 use crate::source::engine::Membership;
@@ -92,14 +93,18 @@ pub fn stranger(desired: &Desired, own: &str, node: &str, member: &Membership) -
 /// What the engine says is wrong between it and its swarm.
 pub fn unwell(member: &Membership, served: bool) -> Option<String> {
     let error = member.error.as_ref()?;
+    // What a refused list would say, it says in the same words.
+    let trouble = Trouble::of("/info", 200, error);
+    if matches!(trouble, Trouble::NoLeader | Trouble::Locked) {
+        return Some(trouble.told(served));
+    }
     let traffic = if served {
         "flows on as the swarm was seen last"
     } else {
         "the other sources are served; nothing was seen of this swarm yet"
     };
     Some(format!(
-        "the engine is not well in its swarm: {error}\n  traffic: {traffic}\n  fix: docker swarm unlock where it is \
-         locked; else see docker info, and what dockerd logs (journalctl -u docker)"
+        "the engine is not well in its swarm: {error}\n  traffic: {traffic}\n  fix: see docker info, and what dockerd logs (journalctl -u docker)"
     ))
 }
 
