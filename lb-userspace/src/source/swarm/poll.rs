@@ -11,6 +11,7 @@ use super::lists::Lists;
 use super::picture::{is_restless, picture};
 use super::trouble::Trouble;
 use crate::model::Desired;
+use crate::source::backoff::Backoff;
 use crate::source::{Note, sift};
 
 /// Between two lists, whatever happens.
@@ -27,7 +28,7 @@ pub const CALM: Duration = Duration::from_secs(15);
 /// An engine that takes as long for an answer is in trouble, even if one comes in the end.
 pub const SLOW: Duration = Duration::from_secs(5);
 /// After a failure, doubled each time.
-const RETRY: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
+const RETRY: Backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(5));
 
 /// The latest that a manager said.
 #[derive(Clone, Debug, Default)]
@@ -54,7 +55,7 @@ pub async fn poll(
         last: start,
         lists: Lists::default(),
         changed: Instant::now(),
-        retry: RETRY.0,
+        retry: RETRY,
     };
     loop {
         let begun = Instant::now();
@@ -84,13 +85,13 @@ struct Follower {
     lists: Lists,
     /// When the lists were different last.
     changed: Instant,
-    retry: Duration,
+    retry: Backoff,
 }
 
 impl Follower {
     /// Tells when to look again.
     fn take(&mut self, lists: Lists) -> Duration {
-        self.retry = RETRY.0;
+        self.retry.reset();
         let first = self.out.borrow().desired.is_none();
         if first || lists != self.lists {
             self.changed = Instant::now();
@@ -142,9 +143,7 @@ impl Follower {
 
     fn fail(&mut self, trouble: Trouble) -> Duration {
         self.complain(trouble);
-        let pause = self.retry;
-        self.retry = (self.retry * 2).min(RETRY.1);
-        pause
+        self.retry.pause()
     }
 
     fn complain(&self, trouble: Trouble) {

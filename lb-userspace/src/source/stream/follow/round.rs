@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use super::attempt::{Attempt, Failure};
 use super::{Follow, FollowReport};
 use crate::model::Desired;
+use crate::source::backoff::Backoff;
 use crate::source::stream::complaints::Complaints;
 use crate::source::stream::held::Held;
 
@@ -37,7 +38,7 @@ pub async fn run(
         desired: known.unwrap_or_default(),
         ..Held::default()
     };
-    let mut pause = SHORTEST;
+    let mut backoff = Backoff::new(SHORTEST, LONGEST);
     // Who was there last comes last: it has just gone.
     let mut last = None;
     loop {
@@ -78,7 +79,7 @@ pub async fn run(
                 say.send_modify(|report| report.connected = None);
                 if start.elapsed() >= GOOD || matches!(failure, Failure::Leisure | Failure::Unlisted) {
                     // Straight to the next one.
-                    pause = SHORTEST;
+                    backoff.reset();
                     errors.clear();
                     break;
                 }
@@ -99,9 +100,9 @@ pub async fn run(
         };
         say.send_modify(|report| report.error = Some(error));
         tokio::select! {
-            () = tokio::time::sleep(shortened(pause)) => pause = (pause * 2).min(LONGEST),
-            Ok(()) = managers.changed() => pause = SHORTEST,
-            () = certificates.changed() => pause = SHORTEST,
+            () = tokio::time::sleep(shortened(backoff.pause())) => {}
+            Ok(()) = managers.changed() => backoff.reset(),
+            () = certificates.changed() => backoff.reset(),
         }
     }
 }

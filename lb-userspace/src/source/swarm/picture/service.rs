@@ -9,6 +9,7 @@ use super::nodes::Nodes;
 use super::ports::{Published, published};
 use super::{Network, Networks, tasks};
 use crate::model::{DesiredService, Endpoint, Naming};
+use crate::source::engine::local::INGRESS;
 use crate::source::labels::{self, Fault, Front, Settings};
 use crate::source::{Note, ports};
 
@@ -18,8 +19,6 @@ const STACK: &str = "com.docker.stack.namespace";
 pub const HOST: &str = "host";
 /// Of containers that are on no other network.
 const BRIDGE: &str = "bridge";
-/// Of published ports.
-const INGRESS: &str = "ingress";
 
 /// What a service's description refers to.
 pub struct Surroundings<'l> {
