@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 use socket2::{SockRef, Socket};
@@ -64,6 +64,14 @@ impl Task {
                  ip neighbour replace 198.51.100.9 lladdr 02:00:00:00:00:03 dev task0-peer nud permanent
                  ip neighbour replace 2001:db8:c::9 lladdr 02:00:00:00:00:03 dev task0-peer nud permanent",
             );
+            // The kernel serves a new IPv6 address once it has had the lock of all network devices (`addrconf_dad_work`), for which
+            // it waits while other namespaces end. Until then it looks for a neighbour that has the address.
+            let end = Instant::now() + Duration::from_secs(30);
+            for own in ["2001:db8:18::2", "2001:db8:c::7"] {
+                while !shell(&format!("ip -6 route get {own}")).starts_with("local ") {
+                    assert!(Instant::now() < end, "{own} is not the task's own");
+                }
+            }
         });
         (task, words[at + 1].parse().expect("a number"))
     }
