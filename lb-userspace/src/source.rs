@@ -35,6 +35,22 @@ pub struct SourceReport {
     pub notes: Vec<Note>,
 }
 
+impl SourceReport {
+    /// Before anything was read.
+    pub fn new(name: &'static str, place: impl Into<String>) -> Self {
+        Self {
+            name,
+            place: place.into(),
+            loaded: None,
+            services: 0,
+            backends: 0,
+            nodes: 0,
+            error: None,
+            notes: Vec::new(),
+        }
+    }
+}
+
 /// Something that a source could not take as it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Note {

@@ -95,20 +95,12 @@ impl Chosen {
 
 /// A swarm is asked for, and no engine is followed that could be in one.
 fn without_engine() -> watch::Receiver<SourceReport> {
-    let report = SourceReport {
-        name: source::swarm::NAME,
-        place: "no container engine is followed".into(),
-        loaded: None,
-        services: 0,
-        backends: 0,
-        nodes: 0,
-        error: Some(
-            "no container engine is followed that could be in a swarm\n  traffic: the other sources are served\n  fix: start \
-             the engine and restart the agent, or set sources.docker.socket, or sources.swarm.enabled = \"auto\""
-                .into(),
-        ),
-        notes: Vec::new(),
-    };
+    let mut report = SourceReport::new(source::swarm::NAME, "no container engine is followed");
+    report.error = Some(
+        "no container engine is followed that could be in a swarm\n  traffic: the other sources are served\n  fix: start \
+         the engine and restart the agent, or set sources.docker.socket, or sources.swarm.enabled = \"auto\""
+            .into(),
+    );
     watch::channel(report).1
 }
 

@@ -33,17 +33,8 @@ pub struct Setup {
 
 /// Starts following; the report is always the latest.
 pub fn start(setup: Setup) -> (watch::Receiver<SourceReport>, JoinHandle<()>) {
-    let report = SourceReport {
-        name: NAME,
-        place: setup.engine.socket().display().to_string(),
-        loaded: None,
-        services: 0,
-        backends: 0,
-        nodes: 0,
-        error: None,
-        notes: Vec::new(),
-    };
-    let (report, reports) = watch::channel(report);
+    let place = setup.engine.socket().display().to_string();
+    let (report, reports) = watch::channel(SourceReport::new(NAME, place));
     let follower = Follower {
         converter: Converter::new(Arc::clone(&setup.node), None),
         setup,

@@ -47,17 +47,8 @@ pub(super) fn start_reading(
     writer: Writer,
     read_file: Read,
 ) -> (watch::Receiver<SourceReport>, JoinHandle<()>) {
-    let report = SourceReport {
-        name: NAME,
-        place: path.display().to_string(),
-        loaded: None,
-        services: 0,
-        backends: 0,
-        nodes: 0,
-        error: None,
-        notes: Vec::new(),
-    };
-    let (report, reports) = watch::channel(report);
+    let place = path.display().to_string();
+    let (report, reports) = watch::channel(SourceReport::new(NAME, place));
     let follower = Follower {
         writers: Arc::new(Writers::new(path.clone())),
         path,

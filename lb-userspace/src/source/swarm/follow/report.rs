@@ -9,16 +9,7 @@ use crate::source::engine::Membership;
 
 /// Before anything is known.
 pub fn blank() -> SourceReport {
-    SourceReport {
-        name: NAME,
-        place: place(&Kind::Unknown).to_owned(),
-        loaded: None,
-        services: 0,
-        backends: 0,
-        nodes: 0,
-        error: None,
-        notes: Vec::new(),
-    }
+    SourceReport::new(NAME, place(&Kind::Unknown))
 }
 
 const fn place(kind: &Kind) -> &'static str {
