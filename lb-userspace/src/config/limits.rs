@@ -30,7 +30,8 @@ pub struct Limits {
     /// Members of all pools. 16 bytes each.
     #[serde(deserialize_with = "within::<_, 64, 16_777_216>")]
     pub members: u32,
-    /// Frontends, per family: a published port counts once for each address of this node.
+    /// Frontends, per family: a published port counts once for each address of this node. As many of this
+    /// node's own listeners at published ports.
     #[serde(deserialize_with = "within::<_, 64, 16_777_216>")]
     pub fronts: u32,
     /// Open sockets of this machine that were led to a task by connect(); the oldest give way, and then show the task's address

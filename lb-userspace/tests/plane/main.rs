@@ -8,12 +8,15 @@ mod machine;
 mod portico0;
 mod suspicion;
 
+use std::net::TcpListener;
+
 use aya::maps::{HashMap, Map, MapData};
 use lb_common::key::{FlowKey, Front, TCP};
 use lb_common::table::Flow;
 use lb_userspace::model::{Affinity, Shape};
 use lb_userspace::plane::Problem;
 use machine::{Machine, Raw, pinned, services};
+use socket2::SockRef;
 
 #[test]
 fn what_was_applied_is_adopted_by_the_next_agent() {
@@ -174,6 +177,46 @@ fn what_is_said_to_be_enough_is_enough() {
         plane.apply(&snapshot).unwrap();
         assert_eq!(machine::refused(&plane), [], "{enough}");
     });
+}
+
+#[test]
+fn listeners_of_the_node_that_there_is_no_room_for_are_counted_and_said() {
+    machine::run(
+        "listeners_of_the_node_that_there_is_no_room_for_are_counted_and_said",
+        |machine| {
+            machine.ip("link set lo up");
+            // Those bound to a device are what the programs do not find by themselves.
+            let listen = |last: u8| {
+                let listener = TcpListener::bind(("127.0.0.".to_owned() + &last.to_string(), 8080)).unwrap();
+                SockRef::from(&listener).bind_device(Some(b"lo")).unwrap();
+                listener
+            };
+            let mut listeners: Vec<_> = (1..=70).map(listen).collect();
+            let snapshot = machine.snapshot(&services(1, 1));
+            let plane = machine.start("[limits]\nfronts = 64\n");
+            plane.apply(&snapshot).unwrap();
+            let problems = machine::refused(&plane);
+            assert_eq!(problems.len(), 1, "{problems:?}");
+            assert!(
+                problems[0].error.starts_with("no room for 6 of the 70 listeners"),
+                "{problems:?}"
+            );
+            assert!(
+                problems[0].fix.contains("limits.fronts in portico.toml to 70"),
+                "{problems:?}"
+            );
+            // What others leave is used.
+            listeners.truncate(64);
+            plane.apply(&machine.snapshot(&services(2, 1))).unwrap();
+            assert_eq!(machine::refused(&plane), []);
+            assert_eq!(plane.check().unwrap(), []);
+            listeners.extend((65..=70).map(listen));
+            drop(plane);
+            let plane = machine.start("[limits]\nfronts = 70\n");
+            plane.apply(&snapshot).unwrap();
+            assert_eq!(machine::refused(&plane), []);
+        },
+    );
 }
 
 #[test]

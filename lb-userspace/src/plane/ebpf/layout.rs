@@ -52,7 +52,7 @@ pub fn wanted(limits: &Limits) -> Vec<Wanted> {
         map::<u64, Local>("LOCAL", Some(limits.members), Single),
         map::<u64, End>("DIRECT", Some(limits.members), Single),
         map::<V6, u8>("OWN", None, Single),
-        map::<Front<V6>, u8>("KEPT", None, Single),
+        map::<Front<V6>, u8>("KEPT", Some(limits.fronts), Single),
         map::<V6, End>("RESOLVER", None, Single),
         map::<V4, V4>("ASSIGNED", None, Single),
         map::<u32, Uplink>("UPLINK", None, Single),

@@ -8,6 +8,7 @@ mod check;
 mod direct;
 mod fronts;
 mod hints;
+mod kept;
 mod locals;
 mod members;
 mod nodes;
@@ -66,6 +67,8 @@ pub struct Tables {
     routed: BTreeSet<IpAddr>,
     /// `KEPT` as it is.
     kept: HashMap<Front<V6>, u8>,
+    /// How many there was no room for.
+    unkept: usize,
     /// `ASSIGNED` as it is.
     assigned: HashMap<V4, V4>,
     /// Whether it is what `applied` says.

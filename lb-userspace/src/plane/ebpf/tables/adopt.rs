@@ -81,6 +81,7 @@ impl Tables {
             resolvers: BTreeSet::new(),
             routed: BTreeSet::new(),
             kept: maps.kept.all()?.into_iter().collect(),
+            unkept: 0,
             assigned: maps.assigned.all()?.into_iter().collect(),
             assigned_written: false,
             flat,

@@ -120,7 +120,7 @@ impl Tables {
             by_limit.entry(refused.limit).or_default().push(refused);
         }
         let full = by_limit.into_values().filter_map(|all| self.full(&all));
-        full.chain(self.displaced()).collect()
+        full.chain(self.displaced()).chain(self.crowded_out()).collect()
     }
 
     fn full(&self, all: &[&Refused]) -> Option<Problem> {

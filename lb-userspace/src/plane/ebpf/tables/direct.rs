@@ -6,7 +6,6 @@ use std::net::IpAddr;
 
 use lb_common::V6;
 use lb_common::host::ROUTED;
-use lb_common::key::Front;
 use lb_common::socket::{End, map};
 use lb_common::table::pool_flag;
 
@@ -135,26 +134,6 @@ impl Tables {
         for address in gone {
             self.maps.own.remove(&address)?;
             self.own.remove(&address);
-        }
-        Ok(())
-    }
-
-    /// Writes what this node's own listeners have of the published ports.
-    pub fn set_kept(&mut self, wanted: &HashMap<Front<V6>, u8>) -> Result<(), EbpfError> {
-        let gone: Vec<_> = self
-            .kept
-            .keys()
-            .filter(|front| !wanted.contains_key(*front))
-            .copied()
-            .collect();
-        for front in gone {
-            self.maps.kept.remove(&front)?;
-            self.kept.remove(&front);
-        }
-        for (&front, &value) in wanted {
-            if self.kept.get(&front) != Some(&value) && self.maps.kept.put(front, value)? {
-                self.kept.insert(front, value);
-            }
         }
         Ok(())
     }
