@@ -96,25 +96,25 @@ impl Keeper {
     async fn run(mut self) {
         let mut served: Option<Served> = None;
         loop {
-            let place = self.place();
-            if served.as_ref().map(|served| &served.place) != place.as_ref() {
-                // The port is free before it is taken again.
-                drop(served.take());
-                let Some(place) = place else {
-                    self.hinder(None);
-                    self.news().await;
-                    continue;
-                };
-                match self.open(&place).await {
-                    Ok(new) => served = Some(new),
+            let Some(place) = self.place() else {
+                // The port is free before anything is waited for.
+                served = None;
+                self.hinder(None);
+                self.news().await;
+                continue;
+            };
+            let mut now = match served.take().filter(|served| served.place == place) {
+                Some(now) => now,
+                // One at another place has been dropped: its port is free before this one is taken.
+                None => match self.open(&place).await {
+                    Ok(new) => new,
                     Err(error) => {
                         self.hinder(Some(unserved(place.listen, &error)));
                         let _ = tokio::time::timeout(AGAIN, self.news()).await;
                         continue;
                     }
-                }
-            }
-            let Some(now) = &mut served else { continue };
+                },
+            };
             self.hinder(untrusted(&now.certificates));
             let ended = tokio::select! {
                 () = now.serving.ended() => true,
@@ -122,8 +122,10 @@ impl Keeper {
                 () = self.news() => false,
             };
             if ended {
-                served = None;
+                drop(now);
                 tokio::time::sleep(AGAIN).await;
+            } else {
+                served = Some(now);
             }
         }
     }

@@ -1,3 +1,5 @@
+use std::sync::mpsc;
+
 use super::*;
 use crate::source::engine::Membership;
 use crate::source::stream::Figures;
@@ -14,13 +16,7 @@ async fn where_the_swarms_address_is_not_one_of_its_own_it_is_reached_under_thos
         figures: Arc::<Figures>::default(),
     };
     let local = Local {
-        swarm: Some(Membership {
-            node: "n1".into(),
-            address: Some([203, 0, 113, 1].into()),
-            manager: true,
-            managers: Vec::new(),
-            error: None,
-        }),
+        swarm: Some(membership(Some([203, 0, 113, 1].into()))),
         ..Local::default()
     };
     let (_local, locals) = watch::channel(Some(Arc::new(local)));
@@ -42,4 +38,50 @@ async fn where_the_swarms_address_is_not_one_of_its_own_it_is_reached_under_thos
     let note = serving.hindrance().unwrap();
     assert!(note.what.starts_with("cannot show other agents"), "{note:?}");
     assert!(note.what.contains("swarm-node.crt"), "{note:?}");
+}
+
+#[test]
+fn a_node_that_tells_nothing_waits_until_it_has_to() {
+    let stream = Stream {
+        port: 0,
+        certificates: None,
+        figures: Arc::<Figures>::default(),
+    };
+    let (done, ended) = mpsc::channel();
+    // A keeper that does not wait gives its thread back to nobody, not even to a deadline.
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        runtime.unwrap().block_on(async {
+            let (engine, locals) = watch::channel(None);
+            let serving = Serving::start(locals, Arc::new(stream));
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            // It is in no swarm; then it is in one, and not asked for.
+            for swarm in [None, Some(membership(None))] {
+                let local = Local {
+                    swarm,
+                    ..Local::default()
+                };
+                engine.send_replace(Some(Arc::new(local)));
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            // And when nobody is left who could have it serve.
+            drop(engine);
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            serving.publish(None);
+        });
+        done.send(())
+    });
+    ended
+        .recv_timeout(Duration::from_secs(10))
+        .expect("it keeps its thread");
+}
+
+fn membership(address: Option<Ipv4Addr>) -> Membership {
+    Membership {
+        node: "n1".into(),
+        address,
+        manager: true,
+        managers: Vec::new(),
+        error: None,
+    }
 }
