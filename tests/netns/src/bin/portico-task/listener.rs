@@ -1,6 +1,7 @@
 //! Listening sockets: one loop for all protocols, and an honest account of what closing costs.
 
 use std::net::{Ipv6Addr, SocketAddr};
+use std::num::NonZeroU32;
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -58,17 +59,22 @@ where
         }
     }
     if polite {
-        filter(&listener, &NO_SYN);
+        hide(&listener);
         let end = Instant::now() + POLITENESS;
-        while left(&listener) > 0 && Instant::now() < end {
-            if let Ok(Ok((stream, client))) = timeout(Duration::from_millis(5), listener.accept()).await {
+        while Instant::now() < end {
+            // Who found the listener just before it was hidden is in one of its queues a moment later.
+            while let Ok(Ok((stream, client))) = timeout(MOMENT, listener.accept()).await {
                 start(stream, client);
             }
+            if left(&listener) == 0 {
+                break;
+            }
         }
+    } else {
+        // From here on the kernel drops what comes for the listener, so that what is counted stays what it is until it
+        // closes. Clients send again after a second at the earliest.
+        freeze(&listener);
     }
-    // From here on the kernel drops what comes for the listener, so that what is counted stays what it is until it closes.
-    // Clients send again after a second at the earliest.
-    filter(&listener, &NOTHING);
     let lost = left(&listener);
     drop(listener);
     while open.0.load(Ordering::Relaxed) > 0 {
@@ -77,28 +83,29 @@ where
     lost
 }
 
-const fn instruction(code: u32, jumps: [u8; 2], value: u32) -> SockFilter {
-    SockFilter::new(code as u16, jumps[0], jumps[1], value)
-}
-
-/// Classic BPF (socket(7), SO_ATTACH_FILTER): keeps no byte of any packet.
-const NOTHING: [SockFilter; 1] = [instruction(libc::BPF_RET, [0, 0], 0)];
-
-/// Keeps every segment but those with SYN and without ACK: byte 13 of the TCP header has the flags. Nobody begins, whoever
-/// has begun may go on.
-const NO_SYN: [SockFilter; 5] = [
-    instruction(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, [0, 0], 13),
-    instruction(libc::BPF_ALU | libc::BPF_AND, [0, 0], 0x12),
-    instruction(libc::BPF_JMP | libc::BPF_JEQ, [0, 1], 0x02),
-    instruction(libc::BPF_RET, [0, 0], 0),
-    instruction(libc::BPF_RET, [0, 0], u32::MAX),
-];
-
 /// How long a polite listener waits for clients in the middle of a handshake.
 const POLITENESS: Duration = Duration::from_secs(3);
 
-fn filter(listener: &TcpListener, program: &[SockFilter]) {
-    if let Err(error) = SockRef::from(listener).attach_filter(program) {
+/// Far longer than a segment takes from the lookup of its listener to the handshake that it begins.
+const MOMENT: Duration = Duration::from_millis(10);
+
+/// No device has this number.
+const NOWHERE: NonZeroU32 = NonZeroU32::new(i32::MAX as u32).unwrap();
+
+/// Whoever has begun a handshake may go on, and nobody else finds the listener: to the kernel, and to who asks it, there is
+/// none. A socket filter would need CAP_NET_ADMIN where kernels are strict, which containers do not have; a socket that is
+/// not bound to a device may be bound to one by anybody.
+fn hide(listener: &TcpListener) {
+    // The same option in both families.
+    if let Err(error) = SockRef::from(listener).bind_device_by_index_v6(Some(NOWHERE)) {
+        eprintln!("clients that come while the listener closes may be reset: {error}");
+    }
+}
+
+/// Keeps no byte of any packet: classic BPF (socket(7), SO_ATTACH_FILTER).
+fn freeze(listener: &TcpListener) {
+    const NOTHING: SockFilter = SockFilter::new(libc::BPF_RET as u16, 0, 0, 0);
+    if let Err(error) = SockRef::from(listener).attach_filter(&[NOTHING]) {
         eprintln!("the listener goes on while it is counted: {error}");
     }
 }
