@@ -10,6 +10,7 @@
 mod belief;
 pub mod fetch;
 pub mod follow;
+mod history;
 pub mod lists;
 pub mod localize;
 pub mod picture;

@@ -1,5 +1,6 @@
 //! The engine's side of the socket.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -7,6 +8,7 @@ use std::thread::{self, JoinHandle};
 
 use axum::Router;
 use axum::body::{Body, Bytes};
+use axum::extract::Query;
 use axum::http::{StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
@@ -46,8 +48,11 @@ async fn answer(state: Arc<State>, uri: Uri) -> Response {
         let mut known = state.known();
         known.asked.push(path.clone());
         let mut faults = known.faults.iter();
+        let whole = uri
+            .query()
+            .map_or_else(|| path.clone(), |query| format!("{path}?{query}"));
         faults
-            .find(|(begin, _)| path.starts_with(*begin))
+            .find(|(begin, _)| whole.starts_with(*begin))
             .map(|(_, fault)| fault.clone())
     };
     match fault {
@@ -64,7 +69,14 @@ async fn answer(state: Arc<State>, uri: Uri) -> Response {
         return ([("Api-Version", "1.41")], "OK").into_response();
     }
     match found(&state, &path) {
-        Some(answer) => json_text(answer.to_string()),
+        Some(mut answer) => {
+            if path == "/tasks" {
+                filter(&mut answer, &uri);
+            }
+            let text = answer.to_string();
+            *state.known().sent.entry(path).or_default() += text.len();
+            json_text(text)
+        }
         None => refused(404, &format!("no such thing: {path}")),
     }
 }
@@ -92,6 +104,22 @@ fn found(state: &State, path: &str) -> Option<Value> {
     }
     let id = path.strip_prefix("/containers/")?.strip_suffix("/json")?;
     known.containers.get(id).map(|container| container.inspected())
+}
+
+/// Leaves the tasks that are asked for, by what is desired of them or by their ids.
+fn filter(tasks: &mut Value, uri: &Uri) {
+    let query = Query::<BTreeMap<String, String>>::try_from_uri(uri).unwrap_or_default();
+    let filters = query
+        .get("filters")
+        .and_then(|filters| serde_json::from_str::<Value>(filters).ok());
+    let (Some(filters), Some(tasks)) = (filters, tasks.as_array_mut()) else {
+        return;
+    };
+    for (filter, key) in [("desired-state", "DesiredState"), ("id", "ID")] {
+        if let Some(values) = filters[filter].as_array() {
+            tasks.retain(|task| values.contains(&task[key]));
+        }
+    }
 }
 
 /// Everything that is told from now on, one to a line.

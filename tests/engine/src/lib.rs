@@ -47,6 +47,8 @@ struct Known {
     /// By the beginning of a path.
     faults: BTreeMap<String, Fault>,
     asked: Vec<String>,
+    /// Bytes, by path.
+    sent: BTreeMap<String, usize>,
 }
 
 impl Engine {
@@ -145,7 +147,7 @@ impl Engine {
         self.known().answers.insert(path.to_owned(), answer);
     }
 
-    /// Lets all requests whose path begins so fail; `None`: no longer.
+    /// Lets all requests whose path, with what it is asked for, begins so fail; `None`: no longer.
     pub fn fail(&self, path: &str, fault: Option<Fault>) {
         let mut known = self.known();
         match fault {
@@ -158,6 +160,11 @@ impl Engine {
     pub fn asked(&self, path: &str) -> usize {
         let known = self.known();
         known.asked.iter().filter(|asked| asked.starts_with(path)).count()
+    }
+
+    /// How many bytes it has answered to this path.
+    pub fn sent(&self, path: &str) -> usize {
+        self.known().sent.get(path).copied().unwrap_or(0)
     }
 
     pub fn socket(&self) -> &Path {

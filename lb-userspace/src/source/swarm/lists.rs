@@ -80,6 +80,8 @@ pub struct Service {
     #[serde(rename = "ID")]
     pub id: String,
     pub created_at: Nanoseconds,
+    /// With whatever is written of it.
+    pub updated_at: Nanoseconds,
     pub spec: ServiceSpec,
     #[serde(deserialize_with = "or_null")]
     pub endpoint: Endpoint,

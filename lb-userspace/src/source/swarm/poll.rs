@@ -60,7 +60,7 @@ pub async fn poll(
     loop {
         let begun = Instant::now();
         moved.mark_unchanged();
-        let pause = match follower.wait(fetch.lists()).await {
+        let pause = match follower.wait(fetch.lists(&follower.lists)).await {
             Ok(lists) => follower.take(lists),
             Err(trouble) => follower.fail(trouble),
         };

@@ -22,7 +22,7 @@ struct World {
 }
 
 impl Fetch for World {
-    async fn lists(&mut self) -> Result<Lists, Trouble> {
+    async fn lists(&mut self, _before: &Lists) -> Result<Lists, Trouble> {
         self.lists.lock().unwrap().clone()
     }
 }

@@ -18,7 +18,7 @@ struct Said {
 }
 
 impl Fetch for Manager {
-    async fn lists(&mut self) -> Result<Lists, Trouble> {
+    async fn lists(&mut self, _before: &Lists) -> Result<Lists, Trouble> {
         let mut said = self.0.lock().unwrap();
         said.asked.push(Instant::now());
         match &said.trouble {
