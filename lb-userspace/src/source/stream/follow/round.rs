@@ -92,6 +92,8 @@ pub async fn run(
         {
             continue;
         }
+        // The same failures are the same words, in whichever order managers were tried.
+        errors.sort();
         let error = match (certificates.identity(), certificates.trouble()) {
             (None, Some(trouble)) => format!("this node cannot show that it is of the swarm: {trouble}"),
             (None, None) => "this node has no certificates of a swarm yet".into(),
