@@ -55,7 +55,10 @@ pub fn builder(host: &str, programs: &[(&str, &str)], profile: Profile) -> Comma
         build.args(["--package", package, "--bin", program]);
     }
     // Flags of the environment go before those of a configuration file, so this is the place where they cannot get lost.
-    build.env("RUSTFLAGS", flags(std::env::var("RUSTFLAGS").ok().as_deref()));
+    build.env(
+        "RUSTFLAGS",
+        flags(std::env::var("RUSTFLAGS").ok().as_deref(), profile),
+    );
     build.env_remove("CARGO_ENCODED_RUSTFLAGS");
     build
 }
@@ -77,9 +80,14 @@ pub fn target() -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), |given| root().join(given))
 }
 
-fn flags(given: Option<&str>) -> String {
+fn flags(given: Option<&str>, profile: Profile) -> String {
     let given = given.map(|given| format!("{given} ")).unwrap_or_default();
-    format!("{given}-Ctarget-feature=+crt-static")
+    // Tests hand the program to several engines, which pack, hash and unpack it: without line tables it is a fourth.
+    let small = match profile {
+        Profile::Dev => " -Cdebuginfo=0 -Cstrip=debuginfo",
+        Profile::Release => "",
+    };
+    format!("{given}-Ctarget-feature=+crt-static{small}")
 }
 
 /// A program that asks for a loader would fail in an image with a message that misleads ("no such file").
@@ -119,11 +127,12 @@ mod tests {
 
     #[test]
     fn the_flag_is_added_to_those_that_are_there() {
-        assert_eq!(flags(None), "-Ctarget-feature=+crt-static");
+        assert_eq!(flags(None, Profile::Release), "-Ctarget-feature=+crt-static");
         assert_eq!(
-            flags(Some("-Cdebuginfo=1")),
+            flags(Some("-Cdebuginfo=1"), Profile::Release),
             "-Cdebuginfo=1 -Ctarget-feature=+crt-static"
         );
+        assert!(flags(None, Profile::Dev).starts_with("-Ctarget-feature=+crt-static "));
     }
 
     #[test]

@@ -5,6 +5,7 @@ use std::io::{Read, Write};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::Command;
+use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
@@ -33,11 +34,20 @@ impl Cluster {
         for node in self.nodes() {
             self.launch_engine(&node)?;
         }
-        for node in self.nodes() {
-            self.wait_engine(&node)?;
-            self.import_image(&node)?;
-        }
-        Ok(())
+        let cluster = &*self;
+        let ready = |node: String| {
+            cluster
+                .wait_engine(&node)
+                .and_then(|()| cluster.import_image(&node))
+        };
+        thread::scope(|scope| {
+            let nodes = cluster.nodes().into_iter();
+            let starting: Vec<_> = nodes.map(|node| scope.spawn(move || ready(node))).collect();
+            starting.into_iter().try_for_each(|node| {
+                node.join()
+                    .unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+            })
+        })
     }
 
     /// Starts a node's engine and waits for nothing.

@@ -48,11 +48,14 @@ fn machines(name: &str, nodes: u8) -> Option<Stage> {
             "mkdir -p $0 && mount --rbind $0 $0 && mount --make-rshared $0 && mkdir -p /sys/fs/bpf/$1";
         let mut command = cluster.command(&node, "sh").unwrap();
         tool::run(command.args(["-c", script]).arg(namespaces).arg(&node)).unwrap();
-        let image = image();
-        cluster
-            .docker(&node, &["load", "--quiet", "--input", image.to_str().unwrap()])
-            .unwrap();
     }
+    let (image, engines): (_, &Cluster) = (image(), &cluster);
+    std::thread::scope(|scope| {
+        for node in cluster.nodes() {
+            let load = ["load", "--quiet", "--input", image.to_str().unwrap()];
+            scope.spawn(move || engines.docker(&node, &load).unwrap());
+        }
+    });
     Some(cluster)
 }
 
