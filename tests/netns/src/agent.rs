@@ -5,6 +5,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use nix::sys::signal::Signal;
 
 use crate::cluster::Cluster;
 use crate::namespace::disguise;
@@ -57,6 +58,15 @@ impl Cluster {
     pub fn kill_agent(&mut self, node: &str) -> Result<()> {
         if let Some(agent) = self.node_mut(node)?.agent.take() {
             agent.kill()?;
+        }
+        self.save()
+    }
+
+    /// Asks an agent to end, and waits until it has.
+    pub fn stop_agent(&mut self, node: &str) -> Result<()> {
+        if let Some(agent) = self.node_mut(node)?.agent.take() {
+            agent.signal(Signal::SIGTERM)?;
+            agent.wait_gone(START)?;
         }
         self.save()
     }

@@ -1,15 +1,18 @@
 //! Swarms of three real engines, whose published ports, VIPs and names only Portico answers: this machine has no IPVS.
 
 mod everyday;
+mod hostnet;
 mod managers;
 mod stack;
 mod workers;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use netns::client::http::Connection;
 use netns::client::load::{Load, Plan};
 use netns::client::report::Report;
 use netns::client::{http, udp};
@@ -40,18 +43,19 @@ pub struct Swarm {
 impl Swarm {
     /// Of three nodes, the first of which manage it. The agents were there before.
     pub fn make(name: &str, managers: usize) -> Option<Self> {
-        let began = Instant::now();
         let cluster = testing::cluster(name).engines().stage()?;
-        let started = began.elapsed();
+        Some(Self::of(cluster, managers))
+    }
+
+    /// The same of engines that are there.
+    pub fn of(cluster: Stage, managers: usize) -> Self {
+        let began = Instant::now();
         cluster.make_swarm(managers).unwrap();
-        println!(
-            "three engines and agents took {started:?}, the swarm {:?}",
-            began.elapsed() - started
-        );
-        Some(Self {
+        println!("the swarm took {:?}", began.elapsed());
+        Self {
             cluster,
             manager: "node1".to_owned(),
-        })
+        }
     }
 
     /// `docker ARGUMENTS` at the manager.
@@ -79,6 +83,23 @@ impl Swarm {
 
     pub fn scale(&self, service: &str, replicas: usize) {
         self.docker(&["service", "scale", "--detach", &format!("{service}={replicas}")]);
+    }
+
+    /// The service is gone everywhere within two seconds: whoever asks for its port is told so at once.
+    pub fn remove(&self, service: &str, port: u16) {
+        self.docker(&["service", "rm", service]);
+        let removed = Instant::now();
+        let client = self.cluster.client();
+        for target in self.ports(port) {
+            let refused = || {
+                let answer = client.run(|| Connection::open(target, None).map(drop)).unwrap();
+                answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
+            };
+            wait::until("the port is closed", PATIENCE, refused).unwrap();
+        }
+        let took = removed.elapsed();
+        println!("after docker service rm {service} every node refused within {took:?}");
+        assert!(took < Duration::from_secs(2), "{took:?}");
     }
 
     /// Tasks that the swarm wants to run and that do, with their nodes.
@@ -118,27 +139,22 @@ impl Swarm {
         tasks: usize,
     ) -> BTreeMap<String, String> {
         let began = Instant::now();
-        let all_run = || -> anyhow::Result<_> {
-            let running = self.running(service)?;
-            ensure!(running.len() == tasks, "they are {running:?}");
-            Ok(Some(running))
-        };
-        let what = format!("{service} has {tasks} tasks");
-        let (_, ran) = wait::until_some(&what, PATIENCE, all_run).unwrap();
+        let mut ran = None;
         // Anew each time: a swarm may still think better of it.
         let all_serve = || -> anyhow::Result<_> {
             let running = self.running(service)?;
             ensure!(running.len() == tasks, "they are {running:?}");
+            ran.get_or_insert_with(|| began.elapsed());
             for node in nodes {
                 self.serves(node.as_ref(), service, &running)?;
             }
             Ok(Some(running))
         };
-        let what = format!("{service} is served");
+        let what = format!("{service} is served by its {tasks} tasks");
         let (running, served) = wait::until_some(&what, PATIENCE, all_serve).unwrap();
         println!(
-            "{service}={tasks}: all ran after {ran:?}, and were served {served:?} later, {:?} in all",
-            began.elapsed()
+            "{service}={tasks}: all ran after {:?}, and were served after {served:?}",
+            ran.unwrap_or_default()
         );
         running
     }
@@ -196,27 +212,25 @@ impl Swarm {
     pub fn every_node_answers<'t>(&self, port: u16, tasks: impl IntoIterator<Item = &'t String>, udp: bool) {
         let tasks: BTreeSet<String> = tasks.into_iter().cloned().collect();
         let client = self.cluster.client();
-        let asked = 30 + 20 * tasks.len();
-        for target in self.ports(port) {
-            let mut answered = BTreeSet::new();
-            let mut echoed = BTreeSet::new();
-            for _ in 0..asked {
-                let answer = http::ask(&client, target).unwrap_or_else(|error| panic!("{target}: {error:#}"));
-                assert_eq!(answer.client, address::CLIENT.v4, "as {} sees it", answer.task);
-                answered.insert(answer.task);
-                if udp {
-                    let (task, seen) =
-                        udp::ask(&client, target).unwrap_or_else(|error| panic!("{target}: {error:#}"));
-                    assert_eq!(seen, address::CLIENT.v4, "as {task} sees it");
-                    echoed.insert(task);
-                }
+        let began = Instant::now();
+        std::thread::scope(|scope| {
+            for target in self.ports(port) {
+                let (client, tasks) = (&client, &tasks);
+                scope.spawn(move || {
+                    answers(tasks, target, || {
+                        let answer = http::ask(client, target)?;
+                        Ok((answer.task, answer.client))
+                    });
+                    if udp {
+                        answers(tasks, target, || udp::ask(client, target));
+                    }
+                });
             }
-            assert_eq!(answered, tasks, "{target}");
-            assert!(
-                !udp || echoed == tasks,
-                "{target}: {echoed:?} instead of {tasks:?}"
-            );
-        }
+        });
+        println!(
+            "every node answered at {port} as it should, asked for {:?}",
+            began.elapsed()
+        );
     }
 
     /// Asks all nodes, on new connections and on some that are kept.
@@ -278,6 +292,20 @@ impl Swarm {
     }
 }
 
+/// Asks until all have answered, and often enough to meet a stranger.
+fn answers(tasks: &BTreeSet<String>, target: SocketAddr, ask: impl Fn() -> anyhow::Result<(String, IpAddr)>) {
+    let mut answered = BTreeSet::new();
+    for number in 0..30 + 20 * tasks.len() {
+        if number >= 30 && answered == *tasks {
+            break;
+        }
+        let (task, seen) = ask().unwrap_or_else(|error| panic!("{target}: {error:#}"));
+        assert_eq!(seen, address::CLIENT.v4, "as {task} sees it");
+        answered.insert(task);
+    }
+    assert_eq!(answered, *tasks, "{target}");
+}
+
 /// Those that take new connections.
 pub fn active(states: &BTreeMap<String, String>) -> BTreeSet<String> {
     let active = states.iter().filter(|(_, state)| **state == "active");
@@ -319,7 +347,7 @@ impl Loads {
             report.assert_flawless();
             assert_eq!(
                 report.clients.iter().collect::<Vec<_>>(),
-                [&std::net::IpAddr::from(address::CLIENT.v4)],
+                [&IpAddr::from(address::CLIENT.v4)],
                 "tasks see the client itself"
             );
             tasks.extend(report.tasks().into_iter().map(str::to_owned));

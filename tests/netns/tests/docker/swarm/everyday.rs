@@ -1,21 +1,19 @@
 //! What people do to a swarm every day: services are published, scaled, updated and removed, nodes are drained.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use netns::client::http::Connection;
 use netns::wait;
 
 use super::{PATIENCE, Swarm};
 
 const PUBLISHED: [&str; 4] = ["--publish", "8080:80", "--publish", "8080:80/udp"];
 /// How long the swarm watches a new task before it trusts it.
-const WATCH: [&str; 2] = ["--update-monitor", "1s"];
+const WATCH: [&str; 2] = ["--update-monitor", "300ms"];
 
 #[test]
 fn services_are_published_scaled_updated_drained_and_removed_without_a_failed_request() {
-    let Some(swarm) = Swarm::make("swarm", 1) else {
+    let Some(mut swarm) = Swarm::make("swarm", 1) else {
         return;
     };
     swarm.create("web", &[&["--replicas", "3"][..], &PUBLISHED, &WATCH].concat());
@@ -28,6 +26,7 @@ fn services_are_published_scaled_updated_drained_and_removed_without_a_failed_re
     updates(&swarm, "stop-first");
     updates(&swarm, "start-first");
     drains(&swarm);
+    agents_restart(&mut swarm);
     ends(&swarm);
 }
 
@@ -36,7 +35,6 @@ fn scales(swarm: &Swarm) {
     let load = swarm.load(8080);
     swarm.scale("web", 6);
     let six = swarm.wait_served("web", 6);
-    load.go_on();
     load.go_on();
     swarm.scale("web", 2);
     swarm.wait_served("web", 2);
@@ -95,7 +93,6 @@ fn drains(swarm: &Swarm) {
     let tasks = swarm.wait_served("web", 5);
     assert!(tasks.values().any(|node| node == "node2"), "{tasks:?}");
     load.go_on();
-    load.go_on();
     let answered = load.stop_flawless("drained node2 and took it back");
     assert!(
         tasks.keys().all(|task| answered.contains(task)),
@@ -103,21 +100,47 @@ fn drains(swarm: &Swarm) {
     );
 }
 
+/// A worker's agent dies and the manager's is told to end, each while the swarm changes; they are started again.
+fn agents_restart(swarm: &mut Swarm) {
+    let load = swarm.load(8080);
+    swarm.cluster.kill_agent("node2").unwrap();
+    load.go_on();
+    swarm.scale("web", 6);
+    swarm.wait_served_by(&["node1", "node3"], "web", 6);
+    load.go_on();
+    restart(swarm, "node2", 6);
+    load.go_on();
+
+    // Now nobody tells the others anything.
+    swarm.cluster.stop_agent("node1").unwrap();
+    load.go_on();
+    swarm.scale("web", 7);
+    load.go_on();
+    restart(swarm, "node1", 7);
+    load.go_on();
+    swarm.scale("web", 3);
+    let tasks = swarm.wait_served("web", 3);
+    load.go_on();
+    let answered = load.stop_flawless("restarted two agents");
+    assert!(answered.len() >= 7, "{answered:?} answered");
+    swarm.every_node_answers(8080, tasks.keys(), true);
+}
+
+/// Whatever has changed meanwhile, all agents end up with the same.
+fn restart(swarm: &mut Swarm, node: &str, tasks: usize) {
+    swarm.cluster.start_agent(node).unwrap();
+    let began = Instant::now();
+    swarm.cluster.wait_agents().unwrap();
+    swarm.wait_served("web", tasks);
+    for node in swarm.cluster.nodes() {
+        swarm.wait_content(&node);
+    }
+    println!("{node}'s agent had caught up after {:?}", began.elapsed());
+}
+
 /// The service is gone everywhere within two seconds, and whoever asks is told at once.
 fn ends(swarm: &Swarm) {
-    swarm.docker(&["service", "rm", "web"]);
-    let removed = Instant::now();
-    let client = swarm.cluster.client();
-    for target in swarm.ports(8080) {
-        let refused = || {
-            let answer = client.run(|| Connection::open(target, None).map(drop)).unwrap();
-            answer.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused)
-        };
-        wait::until("the port is closed", PATIENCE, refused).unwrap();
-    }
-    let took = removed.elapsed();
-    println!("after docker service rm every node refused within {took:?}");
-    assert!(took < Duration::from_secs(2), "{took:?}");
+    swarm.remove("web", 8080);
     for node in swarm.cluster.nodes() {
         let services = swarm.cluster.portico(&node, &["service", "ls"]).unwrap();
         assert!(!services.contains("web"), "{node}: {services}");

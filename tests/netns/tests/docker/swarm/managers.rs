@@ -64,7 +64,6 @@ fn quorum_lost(swarm: &mut Swarm) {
     swarm.wait_complaint("node3", "the swarm has no leader");
     let tasks = active(&swarm.states("node3", "web").unwrap());
     load.go_on();
-    load.go_on();
     let answered = load.stop_flawless("lost the quorum");
     assert!(tasks.is_subset(&answered), "{answered:?} of {tasks:?} answered");
 

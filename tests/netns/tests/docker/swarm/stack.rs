@@ -9,7 +9,7 @@ use netns::client::report::Report;
 use netns::engine::IMAGE;
 use netns::wait;
 
-use super::{PATIENCE, Swarm};
+use super::{PATIENCE, Swarm, hostnet};
 
 #[test]
 fn services_of_a_stack_call_each_other_by_name_over_the_mesh() {
@@ -31,6 +31,7 @@ fn services_of_a_stack_call_each_other_by_name_over_the_mesh() {
     // Asked for all tasks, it names them; one of them is answered by the network itself.
     assert_eq!(swarm.resolve(front, "tasks.api").len(), 3);
     in_all_ways(&swarm, front);
+    hostnet::is_served_on_every_node(&swarm);
 
     // By Docker's, which knows nothing of Portico: its answer leads to the mesh, too.
     let given = swarm.assigned("shop_api");
@@ -176,7 +177,7 @@ impl Swarm {
     fn reaches<'t>(&self, task: &str, name: &str, tasks: impl IntoIterator<Item = &'t String>) {
         let url = format!("http://{name}/");
         let said = self
-            .inside("node1", task, &["ask", &url, "--rate", "80", "--seconds", "1.2"])
+            .inside("node1", task, &["ask", &url, "--rate", "80", "--seconds", "0.6"])
             .unwrap();
         let report: Report = asker::hear(&said).unwrap();
         println!(

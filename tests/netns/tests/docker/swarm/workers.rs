@@ -1,19 +1,23 @@
 //! Workers know what managers tell them, keep it, and believe nobody else.
 
+mod alone;
 mod trust;
 
 use std::time::{Duration, Instant};
 
 use netns::client::report::{Kind, Report};
-use netns::{tool, wait};
+use netns::{testing, tool, wait};
 
 use super::{PATIENCE, Swarm};
 
 #[test]
 fn workers_follow_managers_keep_what_they_know_and_come_back_by_themselves() {
-    let Some(mut swarm) = Swarm::make("workers", 1) else {
+    let cluster = testing::cluster("workers").engines();
+    let Some(cluster) = cluster.configuration("[sources.swarm]\nenabled = true").stage() else {
         return;
     };
+    alone::in_no_swarm(&cluster);
+    let mut swarm = Swarm::of(cluster, 1);
     swarm.create("web", &["--mode", "global", "--publish", "8080:80"]);
     let tasks = swarm.wait_served("web", 3);
     swarm.every_node_answers(8080, tasks.keys(), false);
@@ -29,7 +33,7 @@ fn left_alone(swarm: &mut Swarm) {
     let load = swarm.load(8080);
     swarm.cluster.kill_agent("node1").unwrap();
     for node in ["node2", "node3"] {
-        swarm.wait_complaint(node, "");
+        alone::without_a_manager(swarm, node);
     }
     load.go_on();
     trust::impostors_are_refused(swarm);
@@ -46,6 +50,7 @@ fn left_alone(swarm: &mut Swarm) {
     for node in swarm.cluster.nodes() {
         swarm.wait_content(&node);
     }
+    alone::nothing_is_left_of_it(swarm);
     trust::strangers_are_refused(swarm);
     swarm.create("late", &["--replicas", "1", "--publish", "8081:80"]);
     let late = swarm.wait_served("late", 1);
