@@ -1,3 +1,8 @@
+//! What containers become.
+
+mod life;
+mod places;
+
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -277,49 +282,6 @@ fn of_two_services_that_want_one_port_the_older_has_it() {
 }
 
 #[test]
-fn traffic_goes_over_the_network_of_the_default_route() {
-    let mut web = compose("shop", "web", 1);
-    let place = |address, gateway, priority| Joined {
-        gateway,
-        priority,
-        ..joined(address)
-    };
-    web.networks = [
-        ("a_inside".into(), place("172.20.0.2 2001:db8:20::2", false, 9)),
-        ("b_front".into(), place("172.21.0.2", true, 0)),
-        ("c_back".into(), place("172.22.0.2", true, 1)),
-        ("docker_gwbridge".into(), place("172.23.0.2", true, 9)),
-    ]
-    .into();
-    let (desired, _) = convert([web.clone()]);
-    let backend = &desired.services["shop_web"].backends[0];
-    let expected: [IpAddr; 2] = [[172, 22, 0, 2].into(), "2001:db8:20::2".parse().unwrap()];
-    assert_eq!(backend.addresses, expected);
-    assert_eq!(backend.attachments.len(), 4);
-    label(&mut web, "portico.network", "b_front");
-    let (desired, _) = convert([web]);
-    assert_eq!(
-        desired.services["shop_web"].backends[0].addresses,
-        [IpAddr::from([172, 21, 0, 2])]
-    );
-}
-
-#[test]
-fn a_container_with_the_nodes_network_is_at_the_nodes_address() {
-    let mut web = Container {
-        host: true,
-        ..container("a", "edge", "")
-    };
-    web.networks = [("host".into(), joined(""))].into();
-    label(&mut web, "portico.ports", "80:8080");
-    let (desired, _) = convert([web]);
-    let edge = &desired.services["edge"];
-    assert_eq!(edge.naming.networks, ["host".into()]);
-    assert_eq!(edge.backends[0].addresses, [IpAddr::V4(ADDRESS)]);
-    assert_eq!(edge.frontends[0].target_port, 8080);
-}
-
-#[test]
 fn a_name_given_to_a_compose_container_leads_to_its_service() {
     let mut db = compose("shop", "db", 1);
     db.name = "postgres".into();
@@ -328,97 +290,6 @@ fn a_name_given_to_a_compose_container_leads_to_its_service() {
         desired.services["shop_db"].naming.aliases,
         ["db".into(), "postgres".into()]
     );
-}
-
-#[test]
-fn a_renamed_container_is_the_same_task() {
-    let mut converter = converter();
-    let first = local([compose("shop", "web", 1)]);
-    converter.convert(&first, Some(ADDRESS));
-    let renamed = Container {
-        name: "old_web".into(),
-        ..compose("shop", "web", 1)
-    };
-    let second = with(&first, renamed);
-    let (desired, _) = converter.convert(&second, Some(ADDRESS));
-    let backend = &desired.services["shop_web"].backends[0];
-    assert_eq!(
-        (&*backend.task, &backend.names[..]),
-        ("shop_web_1.shopweb1", &["old_web".into()][..])
-    );
-    // Who is given its former name is another task.
-    let mut successor = compose("shop", "web", 1);
-    successor.id = "0123456789abcdef".into();
-    successor
-        .networks
-        .values_mut()
-        .for_each(|place| *place = joined("172.18.0.9"));
-    let third = with(&second, successor);
-    let (desired, _) = converter.convert(&third, Some(ADDRESS));
-    assert_eq!(
-        tasks(&desired.services["shop_web"]),
-        ["shop_web_1.0123456789ab", "shop_web_1.shopweb1"]
-    );
-    // And an agent that starts now calls them the same: their connections are theirs.
-    let anew = Converter::new("node1".into(), None)
-        .convert(&third, Some(ADDRESS))
-        .0;
-    assert_eq!(anew, desired);
-}
-
-fn published(container: Container) -> Container {
-    let port = Published {
-        address: None,
-        port: Some(8080),
-        protocol: Protocol::Tcp,
-        target_port: 80,
-    };
-    Container {
-        published: vec![port],
-        ..container
-    }
-}
-
-#[test]
-fn a_stopped_project_leaves_its_port_to_whoever_runs() {
-    let blue = |run| Container {
-        run,
-        created: 1,
-        ..published(compose("blue", "web", 1))
-    };
-    let green = Container {
-        created: 2,
-        ..published(compose("green", "web", 2))
-    };
-    let fronts = |desired: &Desired| {
-        let services = desired.services.values();
-        services
-            .map(|service| service.frontends.len())
-            .collect::<Vec<_>>()
-    };
-    let (desired, notes) = convert([blue(Run::Ended), green.clone()]);
-    assert_eq!((fronts(&desired), notes.len()), (vec![0, 1], 0));
-    // Its name stays, and what answers inside.
-    assert_eq!(desired.services["blue_web"].exposed.len(), 1);
-    // One that was made and does not run yet wants it, and has to wait.
-    let (desired, notes) = convert([blue(Run::Created), green]);
-    assert_eq!((fronts(&desired), notes.len()), (vec![0, 1], 1));
-    // While one is made anew it keeps what nobody else wants.
-    let (desired, _) = convert([blue(Run::Created)]);
-    assert_eq!(fronts(&desired), [1]);
-}
-
-#[test]
-fn what_does_not_run_says_nothing_to_those_that_do() {
-    let mut old = compose("shop", "web", 1);
-    label(&mut old, "portico.ports", "8080:80");
-    let mut failed = Container {
-        run: Run::Created,
-        ..compose("shop", "web", 2)
-    };
-    label(&mut failed, "portico.ports", "9090:80");
-    let (desired, _) = convert([old, failed]);
-    assert_eq!(desired.services["shop_web"].frontends[0].port, 8080);
 }
 
 #[test]
@@ -440,63 +311,6 @@ fn containers_that_have_only_a_name_in_common_are_not_one_service() {
     let (desired, notes) = convert([compose("shop", "web", 1), other]);
     assert_eq!(tasks(&desired.services["shop_web"]).len(), 2);
     assert_eq!((notes.len(), desired.guests.len()), (0, 0));
-}
-
-#[test]
-fn a_compose_service_stays_while_it_is_stopped_and_goes_with_its_containers() {
-    let mut converter = converter();
-    let ended = Container {
-        run: Run::Ended,
-        ..compose("shop", "web", 1)
-    };
-    let (desired, _) = converter.convert(&local([ended]), Some(ADDRESS));
-    assert_eq!(desired.services["shop_web"].backends, []);
-    let (desired, _) = converter.convert(&local([]), Some(ADDRESS));
-    assert_eq!((desired.services.len(), desired.order.len()), (0, 0));
-    let ended = Container {
-        run: Run::Ended,
-        ..container("a", "job", "")
-    };
-    assert_eq!(
-        converter.convert(&local([ended]), Some(ADDRESS)).0.services.len(),
-        0
-    );
-}
-
-#[test]
-fn what_a_change_does_not_touch_is_shared() {
-    let mut converter = converter();
-    let all = (1..=20).flat_map(|number| {
-        [
-            compose("shop", "web", number),
-            compose(&format!("p{number}"), "db", 1),
-        ]
-    });
-    let first = local(all);
-    let (before, _) = converter.convert(&first, Some(ADDRESS));
-    let changed = Container {
-        health: Some(Health::Starting),
-        ..compose("p7", "db", 1)
-    };
-    let (after, _) = converter.convert(&with(&first, changed), Some(ADDRESS));
-    let shared = before
-        .services
-        .iter()
-        .filter(|(name, service)| Arc::ptr_eq(service, &after.services[*name]));
-    assert_eq!((before.services.len(), shared.count()), (21, 20));
-}
-
-#[test]
-fn without_an_address_nothing_is_served_and_a_note_says_so() {
-    let (desired, notes) = converter().convert(&local([compose("shop", "web", 1)]), None);
-    assert_eq!(desired.services["shop_web"].backends, []);
-    assert!(notes[0].fix.contains("set address in portico.toml"));
-    let (asker, networks) = desired.guests.first_key_value().unwrap();
-    assert_eq!(
-        (asker.to_string().as_str(), &**networks),
-        ("172.18.0.2", &["shop_default".into()][..]),
-        "it asks for names all the same"
-    );
 }
 
 proptest! {

@@ -7,6 +7,7 @@ use std::sync::Mutex;
 use super::super::lists::Lists;
 use super::super::picture::picture;
 use super::super::recorded::{port, small};
+use super::super::trouble::Trouble;
 use super::*;
 use crate::model::{Identity, Snapshot, View};
 use crate::source::engine::{Container, Joined, Run};
