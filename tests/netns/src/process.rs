@@ -1,16 +1,19 @@
 //! Processes of the cluster, by number, safe against numbers that were given out again.
 
+mod threads;
+
 use std::path::Path;
 use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 use crate::wait;
+use threads::Threads;
 
 /// A process that was started here or by an earlier command of the lab.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,11 +57,15 @@ impl Process {
         self.wait_gone(Duration::from_secs(5))
     }
 
+    /// Where it does not end in time the error says what each of its threads is doing.
     pub fn wait_gone(&self, deadline: Duration) -> Result<()> {
-        wait::until(&format!("process {} ends", self.pid), deadline, || {
+        let ended = wait::until(&format!("process {} ends", self.pid), deadline, || {
             !self.is_alive()
-        })?;
-        Ok(())
+        });
+        match ended {
+            Ok(_) => Ok(()),
+            Err(error) => bail!("{error}; it has\n{}", Threads::of(self.pid)),
+        }
     }
 }
 
@@ -88,5 +95,21 @@ mod tests {
         process.kill().unwrap();
         assert!(!process.is_alive());
         std::fs::remove_file(log).unwrap();
+    }
+
+    #[test]
+    fn a_process_that_does_not_end_is_told_by_its_threads() {
+        let log = std::env::temp_dir().join(format!("portico-lasting-{}", std::process::id()));
+        let process = Process::start(Command::new("sleep").arg("60"), &log).unwrap();
+        let error = process
+            .wait_gone(Duration::from_millis(100))
+            .unwrap_err()
+            .to_string();
+        process.kill().unwrap();
+        std::fs::remove_file(log).unwrap();
+        assert!(
+            error.contains(&format!("thread {} \"sleep\": S", process.pid)),
+            "{error}"
+        );
     }
 }
