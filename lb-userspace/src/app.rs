@@ -13,18 +13,19 @@ mod stop;
 
 use std::sync::Arc;
 
+use tokio::runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use crate::api::socket::Socket;
 use crate::api::{Agent, Problem, server};
 use crate::config::{Config, Mode};
-use crate::health;
 use crate::model::{Agreed, Identity, Past, Writer};
 use crate::names::{NameServer, upstreams};
 use crate::peer::{self, drains};
 use crate::plane::{EbpfError, EbpfPlane};
 use crate::telemetry;
+use crate::{health, jobs};
 use agent::{Handle, NamesState, PlaneState, Reports};
 
 /// Between ordinary work and the kernel's own.
@@ -34,13 +35,23 @@ const PRIORITY: i32 = -10;
 pub fn run(config: Config) -> Result<(), Problem> {
     telemetry::log::start();
     hurry();
-    let runtime = tokio::runtime::Builder::new_multi_thread()
+    let failed = |error| Problem::new("cannot start the agent").because(error);
+    let work = runtime::Builder::new_multi_thread()
         // Control work only: packets never come here.
         .worker_threads(2)
         .enable_all()
         .build()
-        .map_err(|error| Problem::new("cannot start the agent").because(error))?;
-    runtime.block_on(agent(config))
+        .map_err(failed)?;
+    // Signals and the deadline are this thread's alone: whatever keeps the others busy, it hears them.
+    let watch = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(failed)?;
+    let (stop, stopping) = stop::channel();
+    let agent = work.spawn(agent(config, stopping));
+    let outcome = watch.block_on(stop::attend(agent, stop, stop::signal()));
+    stop::end(work, stop::PATIENCE);
+    outcome
 }
 
 /// An agent that waits behind the machine's other work is late with its heartbeats, and then new connections avoid this
@@ -51,7 +62,7 @@ fn hurry() {
     }
 }
 
-async fn agent(config: Config) -> Result<(), Problem> {
+async fn agent(config: Config, stopping: impl Future<Output = ()>) -> Result<(), Problem> {
     let path = config.paths.socket();
     let socket = Socket::bind(&path).map_err(|error| {
         Problem::new(format!("cannot open the control socket {}", path.display()))
@@ -134,21 +145,19 @@ async fn agent(config: Config) -> Result<(), Problem> {
             Arc::clone(&handle) as Arc<dyn Agent>,
         ));
     }
-    let (stop, stopping) = stop::channel();
-    let mut serving = tokio::spawn(server::serve(socket, handle, stopping));
+    let (close, closing) = stop::channel();
+    let mut serving = tokio::spawn(server::serve(socket, handle, closing));
 
     tracing::info!(node = config.node, socket = %path.display(), "the agent runs");
     notify(&[sd_notify::NotifyState::Ready]);
-    let signal = tokio::select! {
-        signal = stop::signal() => signal?,
+    tokio::select! {
+        () = stopping => {}
         ended = &mut serving => {
             return Err(Problem::new("the control socket has failed").because(format!("{ended:?}")));
         }
-    };
-    tracing::info!(signal, "stopping; programs and maps stay, connections go on");
-    notify(&[sd_notify::NotifyState::Stopping]);
-    stop.trigger();
-    if tokio::time::timeout(stop::PATIENCE, serving).await.is_err() {
+    }
+    close.trigger();
+    if tokio::time::timeout(stop::REQUESTS, serving).await.is_err() {
         tracing::warn!("a request on the control socket was cut off");
     }
     tasks.shutdown().await;
@@ -156,6 +165,8 @@ async fn agent(config: Config) -> Result<(), Problem> {
     for part in sources.tasks.into_iter().chain(parts) {
         part.abort();
     }
+    // A snapshot that is half applied asks the kernel through what ends with the agent's threads.
+    jobs::ended().await;
     Ok(())
 }
 

@@ -8,6 +8,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod health;
+mod jobs;
 pub mod model;
 pub mod names;
 pub mod outside;

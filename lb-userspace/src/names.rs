@@ -34,6 +34,7 @@ use ipnet::IpNet;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::jobs;
 use crate::model::{Snapshot, View};
 pub use ask::{Unaskable, record_type};
 use index::Index;
@@ -117,7 +118,7 @@ impl Names {
                         // Where there is no plane nobody is waited for.
                         let _ = timeout(LATE, in_force).await;
                         let names = Arc::clone(&self);
-                        let shown = tokio::task::spawn_blocking(move || names.show(&snapshot));
+                        let shown = jobs::run("show names", move || names.show(&snapshot));
                         if let Err(panic) = shown.await {
                             tracing::error!(%panic, "names stay as they were; report this as a bug");
                         }
@@ -127,7 +128,7 @@ impl Names {
                 // Milliseconds where there are thousands of devices.
                 _ = look.tick() => {
                     let names = Arc::clone(&self);
-                    let _ = tokio::task::spawn_blocking(move || names.look()).await;
+                    let _ = jobs::run("look for this node's addresses", move || names.look()).await;
                 }
             }
         }

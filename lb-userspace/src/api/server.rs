@@ -20,6 +20,7 @@ use super::service::{ServiceRow, ServiceView, service, services};
 use super::socket::Socket;
 use super::status::{Status, status};
 use super::{Agent, Problem};
+use crate::jobs;
 use crate::names::report::{DnsAnswer, DnsQuestion};
 use crate::plane::{Difference, Question, TraceReport};
 
@@ -141,7 +142,7 @@ async fn get_differences(State(agent): Handle) -> Reply<Vec<Difference>> {
 
 /// Views may walk through kernel tables: off the threads that answer.
 async fn blocking<T: Send + 'static>(view: impl FnOnce() -> Result<T, Problem> + Send + 'static) -> Reply<T> {
-    match tokio::task::spawn_blocking(view).await {
+    match jobs::run("answer at the control socket", view).await {
         Ok(Ok(view)) => Ok(Json(view)),
         Ok(Err(problem)) => Err(Failure(problem)),
         Err(error) => Err(Failure(

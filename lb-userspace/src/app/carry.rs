@@ -7,6 +7,7 @@ use tokio::sync::watch;
 
 use super::notify;
 use crate::api::Problem;
+use crate::jobs;
 use crate::model::{Snapshot, View};
 use crate::plane::EbpfError;
 
@@ -38,7 +39,7 @@ pub async fn carry_out(apply: impl Apply, mut view: View, applied: watch::Sender
 async fn once(apply: impl Apply, snapshot: &Arc<Snapshot>) -> Result<(), Problem> {
     let snapshot = Arc::clone(snapshot);
     // Thousands of map writes: not on a thread that others wait for.
-    match tokio::task::spawn_blocking(move || apply(&snapshot)).await {
+    match jobs::run("apply a snapshot", move || apply(&snapshot)).await {
         Ok(applied) => applied.map_err(Problem::of),
         Err(panic) => Err(Problem::new("the plane has failed")
             .because(panic)

@@ -1,15 +1,24 @@
-//! When the agent stops.
+//! When the agent stops, and that it does: within [`REQUESTS`] and twice [`PATIENCE`], less than the ten seconds after which
+//! `docker stop` kills.
 
 use std::future::Future;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal as listen};
 use tokio::sync::oneshot;
+use tokio::task::{JoinError, JoinHandle};
+use tokio::time::timeout;
 
+use super::notify;
 use crate::api::Problem;
+use crate::jobs::{self, Job};
 
 /// How long requests on the control socket may go on after the signal.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const REQUESTS: Duration = Duration::from_secs(2);
+/// How long what is under way may go on after these, and how long threads may take to end after that. Longer than a
+/// source's picture waits until it is kept.
+pub const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Ends what waits for the other side.
 pub struct Stop(oneshot::Sender<()>);
@@ -44,5 +53,167 @@ pub async fn signal() -> Result<&'static str, Problem> {
                 tracing::info!("SIGHUP: sources are watched; portico.toml is read at the start only");
             }
         }
+    }
+}
+
+/// Waits until the agent ends, by itself or at the signal. At the signal it is waited for only so long.
+pub async fn attend(
+    mut agent: JoinHandle<Result<(), Problem>>,
+    stop: Stop,
+    signal: impl Future<Output = Result<&'static str, Problem>>,
+) -> Result<(), Problem> {
+    let signal = tokio::select! {
+        signal = signal => signal?,
+        ended = &mut agent => return outcome(ended),
+    };
+    tracing::info!(signal, "stopping; programs and maps stay, connections go on");
+    notify(&[sd_notify::NotifyState::Stopping]);
+    stop.trigger();
+    match timeout(REQUESTS + PATIENCE, agent).await {
+        Ok(ended) => outcome(ended),
+        // The end of its threads tells what they do.
+        Err(_) => Ok(()),
+    }
+}
+
+fn outcome(ended: Result<Result<(), Problem>, JoinError>) -> Result<(), Problem> {
+    ended.unwrap_or_else(|panic| {
+        Err(Problem::new("the agent has failed")
+            .because(panic)
+            .traffic("programs attached before go on")
+            .fix("report this as a bug"))
+    })
+}
+
+/// What was not waited for.
+#[derive(Debug)]
+pub struct CutOff {
+    pub jobs: Vec<Job>,
+    /// Tasks that do not give their thread back.
+    pub tasks: usize,
+}
+
+/// Ends the agent's tasks, which keep what they have to keep, and its threads. What has not ended after `patience` ends with
+/// the process, as if it were killed: the log says what that was.
+pub fn end(work: Runtime, patience: Duration) -> Option<CutOff> {
+    let metrics = work.metrics();
+    work.shutdown_timeout(patience);
+    let cut_off = CutOff {
+        jobs: jobs::under_way(),
+        tasks: metrics.num_alive_tasks(),
+    };
+    if cut_off.jobs.is_empty() && cut_off.tasks == 0 {
+        return None;
+    }
+    let told = |job: &Job| format!("{}, for {:.1} s", job.what, job.since.elapsed().as_secs_f32());
+    let jobs: Vec<_> = cut_off.jobs.iter().map(told).collect();
+    tracing::warn!(
+        ?jobs,
+        tasks = cut_off.tasks,
+        "work that does not end is cut off: the next agent mends what it left; report this as a bug"
+    );
+    Some(cut_off)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicBool, Ordering};
+    use std::sync::mpsc;
+    use std::time::Instant;
+
+    use tokio::runtime::Builder;
+
+    use super::*;
+
+    const SOON: Duration = Duration::from_millis(100);
+
+    fn threads() -> Runtime {
+        Builder::new_multi_thread()
+            .worker_threads(2)
+            .enable_all()
+            .build()
+            .unwrap()
+    }
+
+    /// Keeps both threads of a runtime busy until it is told.
+    fn occupy(work: &Runtime, until: &Arc<AtomicBool>) {
+        let busy = Arc::new(std::sync::Barrier::new(3));
+        for _ in 0..2 {
+            let (until, busy) = (Arc::clone(until), Arc::clone(&busy));
+            work.spawn(async move {
+                busy.wait();
+                while !until.load(Ordering::Relaxed) {
+                    std::hint::spin_loop();
+                }
+            });
+        }
+        busy.wait();
+    }
+
+    #[test]
+    fn a_job_and_tasks_that_do_not_end_are_cut_off_and_named() {
+        let work = threads();
+        let (go, wait) = mpsc::channel::<()>();
+        let (begun, begins) = mpsc::channel();
+        work.block_on(async {
+            drop(jobs::run("wait for the test", move || {
+                begun.send(()).unwrap();
+                let _ = wait.recv();
+            }));
+        });
+        begins.recv().unwrap();
+        let enough = Arc::<AtomicBool>::default();
+        occupy(&work, &enough);
+        let start = Instant::now();
+        let cut_off = end(work, SOON).unwrap();
+        enough.store(true, Ordering::Relaxed);
+        drop(go);
+        assert!(start.elapsed() < 50 * SOON, "{:?}", start.elapsed());
+        assert_eq!(cut_off.tasks, 2);
+        assert!(
+            cut_off.jobs.iter().any(|job| job.what == "wait for the test"),
+            "{cut_off:?}"
+        );
+    }
+
+    #[test]
+    fn an_agent_whose_threads_are_all_busy_hears_the_signal_and_is_not_waited_for() {
+        let (work, enough) = (threads(), Arc::<AtomicBool>::default());
+        let (stop, stopping) = channel();
+        let agent = work.spawn(async move {
+            stopping.await;
+            Ok(())
+        });
+        occupy(&work, &enough);
+        let watch = Builder::new_current_thread()
+            .enable_time()
+            .start_paused(true)
+            .build()
+            .unwrap();
+        let ended = watch.block_on(attend(agent, stop, std::future::ready(Ok("SIGTERM"))));
+        assert!(ended.is_ok());
+        assert_eq!(end(work, SOON).map(|cut_off| cut_off.tasks >= 2), Some(true));
+        enough.store(true, Ordering::Relaxed);
+    }
+
+    #[test]
+    fn tasks_that_wait_end_at_once_with_what_they_hold() {
+        struct Kept(mpsc::Sender<()>);
+        impl Drop for Kept {
+            fn drop(&mut self) {
+                let _ = self.0.send(());
+            }
+        }
+        let (work, (kept, keeps)) = (threads(), mpsc::channel());
+        let kept = Kept(kept);
+        work.spawn(async move {
+            let _kept = kept;
+            std::future::pending::<()>().await;
+        });
+        let start = Instant::now();
+        assert_eq!(end(work, 100 * SOON).map_or(0, |cut_off| cut_off.tasks), 0);
+        assert!(start.elapsed() < 50 * SOON, "{:?}", start.elapsed());
+        keeps.try_recv().unwrap();
     }
 }

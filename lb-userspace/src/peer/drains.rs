@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+use crate::jobs;
 use crate::model::{DrainMark, DrainObject, Drains};
 
 /// In the runtime directory.
@@ -46,7 +47,7 @@ pub fn keep(runtime: &Path, mut drains: watch::Receiver<Arc<Drains>>) -> JoinHan
         while drains.changed().await.is_ok() {
             let latest = Arc::clone(&drains.borrow_and_update());
             let file = path.clone();
-            let written = tokio::task::spawn_blocking(move || write(&file, &latest)).await;
+            let written = jobs::run("keep the drain marks", move || write(&file, &latest)).await;
             if let Ok(Err(error)) = written {
                 tracing::warn!(
                     path = %path.display(), %error,

@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use super::metrics;
 use crate::api::status::status;
 use crate::api::{Agent, Facts, Problem};
+use crate::jobs;
 
 const OPENMETRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
@@ -41,7 +42,7 @@ fn router(agent: Arc<dyn Agent>) -> Router {
 }
 
 async fn get_metrics(State(agent): State<Arc<dyn Agent>>) -> Response {
-    match tokio::task::spawn_blocking(move || metrics::text(&agent.facts())).await {
+    match jobs::run("tell the metrics", move || metrics::text(&agent.facts())).await {
         Ok(Ok(text)) => ([(header::CONTENT_TYPE, OPENMETRICS)], text).into_response(),
         Ok(Err(error)) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
@@ -49,7 +50,7 @@ async fn get_metrics(State(agent): State<Arc<dyn Agent>>) -> Response {
 }
 
 async fn get_ready(State(agent): State<Arc<dyn Agent>>) -> (StatusCode, String) {
-    match tokio::task::spawn_blocking(move || ready(&agent.facts())).await {
+    match jobs::run("tell whether it is ready", move || ready(&agent.facts())).await {
         Ok(Ok(())) => (StatusCode::OK, "ready\n".into()),
         Ok(Err(reason)) => (StatusCode::SERVICE_UNAVAILABLE, reason),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()),

@@ -13,6 +13,7 @@ use tokio::time::{sleep, timeout};
 use super::kept::Kept;
 use super::writers::Writers;
 use super::{Fault, NAME, Refused, parse};
+use crate::jobs;
 use crate::model::writer::Stopped;
 use crate::model::{Desired, Writer};
 use crate::source::SourceReport;
@@ -113,7 +114,7 @@ impl Follower {
                 continue;
             }
             let (path, read_file) = (self.path.clone(), self.read_file);
-            let text = tokio::task::spawn_blocking(move || read_file(&path)).await;
+            let text = jobs::run("read the services file", move || read_file(&path)).await;
             let text = text.unwrap_or_else(|error| Err(std::io::Error::other(error)));
             if print(&self.path) != before {
                 continue;
@@ -131,7 +132,10 @@ impl Follower {
         // What kept a file that is there from being read may pass without a change of the file.
         self.read = (text.is_ok() || before.is_none()).then_some(before);
         let (path, kept) = (self.path.clone(), self.kept.clone());
-        let parsed = tokio::task::spawn_blocking(move || understand(&path, text, &kept)).await;
+        let parsed = jobs::run("understand the services file", move || {
+            understand(&path, text, &kept)
+        })
+        .await;
         let parsed = parsed.unwrap_or_else(|_| {
             let fault = Fault::whole("the reader failed on this file", "report this file as a bug");
             Err(Refused::new(&self.path, vec![fault]))
