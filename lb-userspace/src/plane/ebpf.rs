@@ -55,6 +55,7 @@ use self::netlink::Netlink;
 use self::state::State;
 use self::steering::Steering;
 use self::supervise::Duty;
+use super::collision::{Claims, Survey};
 use super::{Difference, EbpfError, PlaneReport, Problem, Question, TraceReport};
 use crate::config::{Config, Dns};
 use crate::model::{Shape, Snapshot};
@@ -65,6 +66,12 @@ pub struct EbpfPlane {
     shared: Arc<Shared>,
     /// Ended with the plane.
     _tasks: Arc<JoinSet<()>>,
+}
+
+/// How this machine stands to the networks of VIPs, whether or not an agent runs.
+pub async fn survey(claims: &Claims<'_>) -> Result<Survey, EbpfError> {
+    let host = Netlink::connect()?.read(&BTreeSet::new()).await?;
+    Ok(portico0::survey(&host, claims))
 }
 
 /// What the plane's tasks share.

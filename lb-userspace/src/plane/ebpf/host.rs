@@ -27,7 +27,7 @@ pub struct Host {
     pub gateways: BTreeSet<IpAddr>,
     /// Ways to the addresses that were asked for; none, where there is no route.
     pub routes: HashMap<IpAddr, Route>,
-    /// The main table, without its default routes.
+    /// Of all tables, without default routes.
     pub table: Vec<Entry>,
     /// Whether devices may have IPv6 addresses.
     pub ipv6: bool,
@@ -81,7 +81,7 @@ pub struct Route {
     pub local: bool,
 }
 
-/// A route of the main table.
+/// A route.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     pub net: IpNet,
@@ -91,6 +91,10 @@ pub struct Entry {
     pub mtu: Option<u32>,
     /// Made by this agent or one before it.
     pub ours: bool,
+    /// Of the main table.
+    pub main: bool,
+    /// It leads nowhere, on purpose.
+    pub shut: bool,
 }
 
 impl Host {

@@ -5,6 +5,7 @@
 //! The pair outlives the agent, as the programs do. Nothing here does anything: a look at the machine becomes steps, and
 //! [`Netlink::take`](super::netlink::Netlink::take) takes them.
 
+mod collision;
 mod tend;
 mod wanted;
 
@@ -16,6 +17,7 @@ use ipnet::IpNet;
 use super::host::{Device, Host, Mac};
 use crate::model::Snapshot;
 use crate::plane::{Portico0Report, Problem};
+pub use collision::survey;
 use wanted::Wanted;
 pub use wanted::is_nodes_own;
 
@@ -96,6 +98,8 @@ pub struct Portico0 {
     listen: BTreeSet<IpAddr>,
     /// VIPs of the snapshot that lie in no pool.
     singles: BTreeSet<IpAddr>,
+    /// Those that no pool gave.
+    announced: BTreeSet<IpAddr>,
     /// As it was last: flows remember it by its index.
     last: Option<Pair>,
     report: Portico0Report,
@@ -124,15 +128,17 @@ impl Portico0 {
             pools: pools.iter().map(IpNet::trunc).collect(),
             listen: listen.into_iter().filter(|&ip| wanted::is_private(ip)).collect(),
             singles: BTreeSet::new(),
+            announced: BTreeSet::new(),
             last: None,
             report: Portico0Report::default(),
         }
     }
 
-    /// Takes note of the VIPs of a new snapshot.
-    pub fn set_vips(&mut self, vips: impl IntoIterator<Item = IpAddr>) {
+    /// Takes note of the VIPs of a new snapshot, and of those among them that its services bring along.
+    pub fn set_vips(&mut self, vips: impl IntoIterator<Item = IpAddr>, announced: BTreeSet<IpAddr>) {
         let in_pool = |vip: &IpAddr| self.pools.iter().any(|pool| pool.contains(vip));
         self.singles = vips.into_iter().filter(|vip| !in_pool(vip)).collect();
+        self.announced = announced;
     }
 
     pub const fn report(&self) -> &Portico0Report {

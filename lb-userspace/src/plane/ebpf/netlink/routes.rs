@@ -1,4 +1,4 @@
-//! Routes of the main table, and the devices of default routes.
+//! Routes, and the devices of default routes.
 
 use std::fs;
 use std::net::IpAddr;
@@ -26,19 +26,25 @@ impl Netlink {
             question.header.address_family = family;
             let mut routes = self.handle.load().route().get(question).execute();
             while let Some(route) = routes.try_next().await? {
-                if route.header.kind != RouteType::Unicast {
+                let leads = route.header.kind == RouteType::Unicast;
+                if !leads && !is_shut(&route) {
                     continue;
                 }
                 add_gateways(host, &route);
-                if route.header.destination_prefix_length == 0 {
-                    add_default(host, &route);
-                } else if route.header.table == RouteHeader::RT_TABLE_MAIN {
+                if route.header.destination_prefix_length != 0 {
                     host.table.extend(entry(&route));
+                } else if leads {
+                    add_default(host, &route);
                 }
             }
         }
         Ok(())
     }
+}
+
+const fn is_shut(route: &RouteMessage) -> bool {
+    use RouteType::{BlackHole, Prohibit, Unreachable};
+    matches!(route.header.kind, BlackHole | Unreachable | Prohibit)
 }
 
 fn add_gateways(host: &mut Host, route: &RouteMessage) {
@@ -98,9 +104,12 @@ fn entry(route: &RouteMessage) -> Option<Entry> {
     }
     Some(Entry {
         net: IpNet::new(ip?, route.header.destination_prefix_length).ok()?,
-        device,
+        // IPv6's that are shut are said to lead to the loopback device.
+        device: device.filter(|_| !is_shut(route)),
         source,
         mtu,
+        main: route.header.table == RouteHeader::RT_TABLE_MAIN,
+        shut: is_shut(route),
         ours: route.header.protocol == PROTOCOL,
     })
 }

@@ -44,9 +44,11 @@ impl State {
 
     /// The VIPs of a snapshot need routes.
     pub fn note_vips(&mut self, snapshot: &Snapshot) {
-        let services = snapshot.services.values();
-        let vips = services.flat_map(|service| service.frontends.iter().filter_map(|front| front.address));
-        self.portico0.set_vips(vips.collect::<HashSet<IpAddr>>());
+        let fronts = || snapshot.services.values().flat_map(|service| &service.frontends);
+        let vips: HashSet<IpAddr> = fronts().filter_map(|front| front.address).collect();
+        let announced = fronts().filter(|front| !front.inside);
+        self.portico0
+            .set_vips(vips, announced.filter_map(|front| front.address).collect());
     }
 
     /// The pair, where both ends are up.

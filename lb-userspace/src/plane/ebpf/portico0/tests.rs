@@ -150,6 +150,8 @@ fn ours(net: &str) -> Entry {
         source: Some("192.0.2.1".parse().unwrap()),
         mtu: Some(1428),
         ours: true,
+        main: true,
+        shut: false,
     }
 }
 

@@ -6,10 +6,12 @@ use std::net::{IpAddr, Ipv6Addr};
 use ipnet::IpNet;
 use lb_common::host::{NODE_VIP4, NODE_VIP6};
 
-use super::{BACK, MTU, NAME, Portico0, View, Way, pair};
+use super::collision::collisions;
+use super::{MTU, NAME, Portico0, View, Way, pair};
 use crate::model::Snapshot;
 use crate::plane::Problem;
-use crate::plane::ebpf::host::{Address, Entry, Host};
+use crate::plane::collision::{Claims, Collision, Harm};
+use crate::plane::ebpf::host::{Address, Host};
 
 /// The least that IPv6 allows (RFC 8200, section 5).
 const LEAST_MTU: u32 = 1280;
@@ -55,30 +57,32 @@ impl Wanted {
         let (Some(snapshot), Some(pair)) = (view.snapshot, pair(host)) else {
             return wanted;
         };
-        let mut nets = Vec::new();
-        for pool in device.pools.iter().filter(|pool| possible(&pool.network())) {
-            let collision = collision(*pool, host, snapshot);
-            if collision.as_ref().is_none_or(|(_, harm)| *harm != Harm::Unrouted) {
-                nets.push(*pool);
-            }
-            let problem = collision.map(|(what, harm)| collides(*pool, &what, harm));
-            wanted.problems.extend(problem);
-        }
+        let mut singles = device.singles.clone();
+        singles.extend([IpAddr::from(NODE_VIP4), IpAddr::from(NODE_VIP6)]);
+        let nodes = snapshot.nodes.values();
+        let claims = Claims {
+            pools: &device.pools,
+            singles: &singles,
+            announced: &device.announced,
+            nodes: nodes.map(|node| (&*node.name, node.address.into())).collect(),
+        };
+        let collisions = collisions(host, &claims);
+        wanted.problems.extend(collisions.iter().map(Collision::problem));
+        let unrouted = collisions
+            .iter()
+            .filter(|collision| collision.harm == Harm::Unrouted);
+        let unrouted: HashSet<IpNet> = unrouted.map(|collision| collision.net).collect();
+        let pools = device.pools.iter().filter(|pool| possible(&pool.network()));
         // Who has the address itself hears what is sent to it.
-        let node_vips = [IpAddr::from(NODE_VIP4), IpAddr::from(NODE_VIP6)];
-        let singles = device.singles.iter().chain(&node_vips).filter(free);
-        nets.extend(singles.map(|&vip| IpNet::from(vip)));
-        let others: HashSet<IpNet> = others(host).map(|entry| entry.net).collect();
+        let singles = singles.iter().filter(free).map(|&vip| IpNet::from(vip));
+        let nets = pools
+            .copied()
+            .chain(singles)
+            .filter(|net| !unrouted.contains(net));
         let source4 = source4(host, snapshot, view.own);
         let source6 = host.ipv6.then(|| wanted.source6(host, snapshot, view.own));
         let mtu = view.mtu.map(|mtu| mtu.max(LEAST_MTU)).filter(|&mtu| mtu < MTU);
         for net in nets {
-            if others.contains(&net) {
-                wanted
-                    .problems
-                    .push(collides(net, "there is another route to it", Harm::Unrouted));
-                continue;
-            }
             let source = if net.network().is_ipv4() { source4 } else { source6 };
             let device = pair.front;
             wanted.routes.insert(
@@ -126,84 +130,9 @@ fn source4(host: &Host, snapshot: &Snapshot, own: &str) -> Option<IpAddr> {
 }
 
 /// Addresses on other devices.
-fn elsewhere(host: &Host) -> impl Iterator<Item = &Address> {
+pub fn elsewhere(host: &Host) -> impl Iterator<Item = &Address> {
     let device = host.device_named(NAME).map(|(index, _)| index);
     host.addresses
         .iter()
         .filter(move |address| Some(address.device) != device)
-}
-
-/// Routes by other devices.
-fn others(host: &Host) -> impl Iterator<Item = &Entry> {
-    let device = host.device_named(NAME).map(|(index, _)| index);
-    host.table
-        .iter()
-        .filter(move |entry| device.is_none() || entry.device != device)
-}
-
-/// What a collision costs.
-#[derive(Clone, Copy, PartialEq)]
-enum Harm {
-    /// The network is not routed here.
-    Unrouted,
-    /// It is, and what is narrower goes first.
-    Part,
-    /// It is, and goes before what is there.
-    Hides,
-}
-
-/// What of the machine or the cluster lies in a pool, or has it as a part.
-fn collision(pool: IpNet, host: &Host, snapshot: &Snapshot) -> Option<(String, Harm)> {
-    let within = || others(host).filter(move |entry| entry.net != pool && pool.contains(&entry.net));
-    // A node that no narrower route leads to would be cut off.
-    let cut = snapshot.nodes.values().find(|node| {
-        let address = IpAddr::from(node.address);
-        pool.contains(&address) && !within().any(|entry| entry.net.contains(&address))
-    });
-    if let Some(node) = cut {
-        let what = format!("node {} is in it, at {}", node.name, node.address);
-        return Some((what, Harm::Unrouted));
-    }
-    if let Some(address) = elsewhere(host).find(|address| pool.contains(&address.ip)) {
-        return Some((format!("this node has {} in it", address.ip), Harm::Part));
-    }
-    let by = |entry: &Entry| {
-        let device = entry.device.and_then(|index| host.devices.get(&index));
-        device
-            .map(|device| format!(" by {}", device.name))
-            .unwrap_or_default()
-    };
-    if let Some(entry) = within().next() {
-        let what = format!("the route to {}{} lies in it", entry.net, by(entry));
-        return Some((what, Harm::Part));
-    }
-    if let Some(entry) = others(host).find(|entry| entry.net != pool && entry.net.contains(&pool)) {
-        let what = format!("the route to {}{} has it as a part", entry.net, by(entry));
-        return Some((what, Harm::Hides));
-    }
-    if let Some(gateway) = host.gateways.iter().find(|gateway| pool.contains(*gateway)) {
-        return Some((format!("the gateway {gateway} is in it"), Harm::Hides));
-    }
-    let ours: Vec<u32> = [NAME, BACK]
-        .iter()
-        .filter_map(|name| Some(host.device_named(name)?.0))
-        .collect();
-    let mut neighbours = host.neighbours.keys();
-    let (_, ip) = neighbours.find(|(device, ip)| pool.contains(ip) && !ours.contains(device))?;
-    Some((format!("the neighbour {ip} is in it"), Harm::Hides))
-}
-
-fn collides(net: IpNet, what: &str, harm: Harm) -> Problem {
-    let traffic = match harm {
-        Harm::Unrouted => "processes of this node do not reach these VIPs; tasks and containers do",
-        Harm::Part => "processes of this node do not reach a VIP that is an address of both",
-        Harm::Hides => {
-            "VIPs are reached; hosts that have addresses in it are not, by this node nor by whom it forwards"
-        }
-    };
-    Problem {
-        error: format!("the VIPs of {net} collide with the network of this node: {what}"),
-        traffic: traffic.into(),
-        fix: "give [vip] pool networks that nobody uses, the same on every node".into(),
-    }
 }
