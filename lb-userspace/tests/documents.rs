@@ -78,6 +78,7 @@ fn tests_that_the_readme_names_exist() {
     let directories = [
         "tests/netns/tests",
         "tests/netns/tests/docker",
+        "tests/netns/tests/docker/swarm",
         "lb-userspace/tests/names",
         "dns/tests/server",
     ];
