@@ -321,8 +321,8 @@ pub struct Loads {
 impl Loads {
     /// Waits until something was asked after whatever changed.
     pub fn go_on(&self) {
-        self.new.wait_for(100).unwrap();
-        self.kept.wait_for(50).unwrap();
+        self.new.wait_for(60).unwrap();
+        self.kept.wait_for(30).unwrap();
     }
 
     pub fn stop(self, what: &str) -> [Report; 2] {

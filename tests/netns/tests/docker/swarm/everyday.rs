@@ -8,6 +8,8 @@ use netns::wait;
 use super::{PATIENCE, Swarm};
 
 const PUBLISHED: [&str; 4] = ["--publish", "8080:80", "--publish", "8080:80/udp"];
+/// Is there to be updated at the same time as `web`, in another way.
+const OTHER: &str = "other";
 /// How long the swarm watches a new task before it trusts it.
 const WATCH: [&str; 2] = ["--update-monitor", "300ms"];
 
@@ -17,14 +19,17 @@ fn services_are_published_scaled_updated_drained_and_removed_without_a_failed_re
         return;
     };
     swarm.create("web", &[&["--replicas", "3"][..], &PUBLISHED, &WATCH].concat());
+    swarm.create(
+        OTHER,
+        &[&["--replicas", "3", "--publish", "8081:80"][..], &WATCH].concat(),
+    );
     let tasks = swarm.wait_served("web", 3);
     let nodes: BTreeSet<&String> = tasks.values().collect();
     assert_eq!(nodes.len(), 3, "one task on each node: {tasks:?}");
     swarm.every_node_answers(8080, tasks.keys(), true);
 
     scales(&swarm);
-    updates(&swarm, "stop-first");
-    updates(&swarm, "start-first");
+    updates(&swarm);
     drains(&swarm);
     agents_restart(&mut swarm);
     ends(&swarm);
@@ -36,6 +41,7 @@ fn scales(swarm: &Swarm) {
     swarm.scale("web", 6);
     let six = swarm.wait_served("web", 6);
     load.go_on();
+    load.go_on();
     swarm.scale("web", 2);
     swarm.wait_served("web", 2);
     load.go_on();
@@ -46,33 +52,42 @@ fn scales(swarm: &Swarm) {
     swarm.wait_served("web", 3);
 }
 
-/// All tasks are replaced, one after another, and nobody waits for anything.
-fn updates(swarm: &Swarm, order: &str) {
-    let before = swarm.running("web").unwrap();
-    let load = swarm.load(8080);
-    let update = ["service", "update", "--detach", "--no-resolve-image", "--force"];
-    let how = [
-        "--update-parallelism",
-        "1",
-        "--update-delay",
-        "0s",
-        "--update-order",
-        order,
-    ];
-    swarm.docker(&[&update[..], &how, &["web"]].concat());
-    let replaced = || {
-        let running = swarm.running("web").unwrap_or_default();
-        running.len() == 3 && before.keys().all(|task| !running.contains_key(task))
-    };
-    let took = wait::until("all tasks are replaced", PATIENCE, replaced).unwrap();
-    println!("a rolling update, {order}, took {took:?}");
-    let after = swarm.wait_served("web", 3);
-    load.go_on();
-    let answered = load.stop_flawless(&format!("updated {order}"));
-    assert!(
-        after.keys().all(|task| answered.contains(task)),
-        "{answered:?} answered"
-    );
+/// All tasks of two services are replaced, one after another, and nobody waits for anything: of one service the old ones end
+/// first, of the other the new ones start first.
+fn updates(swarm: &Swarm) {
+    let both = [("web", 8080, "stop-first"), (OTHER, 8081, "start-first")];
+    let began = Instant::now();
+    let updates = both.map(|(service, port, order)| {
+        let before = swarm.running(service).unwrap();
+        let load = swarm.load(port);
+        let update = ["service", "update", "--detach", "--no-resolve-image", "--force"];
+        let how = [
+            "--update-parallelism",
+            "1",
+            "--update-delay",
+            "0s",
+            "--update-order",
+            order,
+        ];
+        swarm.docker(&[&update[..], &how, &[service]].concat());
+        (service, order, before, load)
+    });
+    for (service, order, before, load) in updates {
+        let replaced = || {
+            let running = swarm.running(service).unwrap_or_default();
+            running.len() == 3 && before.keys().all(|task| !running.contains_key(task))
+        };
+        wait::until("all tasks are replaced", PATIENCE, replaced).unwrap();
+        println!("a rolling update, {order}, took {:?}", began.elapsed());
+        let after = swarm.wait_served(service, 3);
+        load.go_on();
+        let answered = load.stop_flawless(&format!("updated {order}"));
+        assert!(
+            after.keys().all(|task| answered.contains(task)),
+            "{answered:?} answered"
+        );
+    }
+    swarm.remove(OTHER, 8081);
 }
 
 /// The tasks of a node move, and it takes part again.
@@ -107,7 +122,6 @@ fn agents_restart(swarm: &mut Swarm) {
     load.go_on();
     swarm.scale("web", 6);
     swarm.wait_served_by(&["node1", "node3"], "web", 6);
-    load.go_on();
     restart(swarm, "node2", 6);
     load.go_on();
 
@@ -115,7 +129,6 @@ fn agents_restart(swarm: &mut Swarm) {
     swarm.cluster.stop_agent("node1").unwrap();
     load.go_on();
     swarm.scale("web", 7);
-    load.go_on();
     restart(swarm, "node1", 7);
     load.go_on();
     swarm.scale("web", 3);
