@@ -59,15 +59,17 @@ where
         }
     }
     if polite {
-        hide(&listener);
         let end = Instant::now() + POLITENESS;
-        while Instant::now() < end {
-            // Who found the listener just before it was hidden is in one of its queues a moment later.
-            while let Ok(Ok((stream, client))) = timeout(MOMENT, listener.accept()).await {
-                start(stream, client);
-            }
-            if left(&listener) == 0 {
-                break;
+        for device in way_out().into_iter().chain([NOWHERE]) {
+            hide(&listener, device);
+            while Instant::now() < end {
+                // Who found the listener just before it was hidden is in one of its queues a moment later.
+                while let Ok(Ok((stream, client))) = timeout(MOMENT, listener.accept()).await {
+                    start(stream, client);
+                }
+                if left(&listener) == 0 {
+                    break;
+                }
             }
         }
     } else {
@@ -92,12 +94,25 @@ const MOMENT: Duration = Duration::from_millis(10);
 /// No device has this number.
 const NOWHERE: NonZeroU32 = NonZeroU32::new(i32::MAX as u32).unwrap();
 
-/// Whoever has begun a handshake may go on, and nobody else finds the listener: to the kernel, and to who asks it, there is
-/// none. A socket filter would need CAP_NET_ADMIN where kernels are strict, which containers do not have; a socket that is
-/// not bound to a device may be bound to one by anybody.
-fn hide(listener: &TcpListener) {
+/// The device that the default route leads to, where the mesh delivers.
+fn way_out() -> Option<NonZeroU32> {
+    let table = std::fs::read_to_string("/proc/self/net/route").ok()?;
+    let name = table.lines().find_map(|line| {
+        let (name, rest) = line.split_once('\t')?;
+        rest.starts_with("00000000\t").then_some(name)
+    })?;
+    NonZeroU32::new(nix::net::if_::if_nametoindex(name).ok()?)
+}
+
+/// Binds the listener to one device: whoever has begun a handshake may go on, and nobody else finds it but by that device.
+/// Who asks the kernel, as the mesh does, is told that there is none. So a task first binds it to the device that clients
+/// come by, because those who asked before are on their way, and then to none.
+///
+/// A socket filter would need CAP_NET_ADMIN where kernels are strict, which containers do not have; a socket may be bound to
+/// a device by anybody, and to another one with CAP_NET_RAW, which Docker's containers have.
+fn hide(listener: &TcpListener, device: NonZeroU32) {
     // The same option in both families.
-    if let Err(error) = SockRef::from(listener).bind_device_by_index_v6(Some(NOWHERE)) {
+    if let Err(error) = SockRef::from(listener).bind_device_by_index_v6(Some(device)) {
         eprintln!("clients that come while the listener closes may be reset: {error}");
     }
 }
