@@ -4,7 +4,7 @@ use super::Swarm;
 
 /// Scaled and removed like any other service.
 pub fn is_served_on_every_node(swarm: &Swarm) {
-    // What the swarm publishes goes by its ingress network, which these tasks are not on: a label publishes theirs.
+    // An engine rejects such tasks where the swarm itself publishes a port: a label does.
     let network = ["--network", "host", "--replicas-max-per-node", "1"];
     let ports = ["--label", "portico.ports=8084:80,8084:80/udp"];
     swarm.create("metal", &[&["--replicas", "2"][..], &network, &ports].concat());
