@@ -76,7 +76,7 @@ fn the_table_of_verdicts_is_that_of_the_source() {
 fn tests_that_the_readme_names_exist() {
     let (readme, text) = document("README.md");
     let directories = [
-        "tests/netns/tests",
+        "tests/netns/tests/traffic",
         "tests/netns/tests/docker",
         "tests/netns/tests/docker/swarm",
         "lb-userspace/tests/names",

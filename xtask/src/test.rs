@@ -7,7 +7,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::fixed::{self, Profile};
-use crate::run::{cargo, line, run};
+use crate::run::{binaries, cargo, command, line, run};
 use crate::setup::{Talk, engines, setup};
 
 /// A part of the tests that can be run alone.
@@ -40,12 +40,8 @@ pub fn test(parts: &[Part], arguments: &[String]) -> Result<()> {
     setup(Talk::OnlyOfChanges)?;
     let mut steps: Vec<(Part, Command)> = Vec::new();
     for (number, &part) in parts.iter().enumerate() {
-        let built = parts[..number].contains(&Part::Unit);
-        steps.extend(
-            part.commands(arguments, built)?
-                .into_iter()
-                .map(|step| (part, step)),
-        );
+        let commands = part.commands(arguments, &parts[..number])?;
+        steps.extend(commands.into_iter().map(|step| (part, step)));
     }
     if parts.contains(&Part::Docker) {
         engines()?;
@@ -82,10 +78,13 @@ fn summary(done: &[(Duration, String)], all: Duration, outcome: &str) -> String 
 }
 
 impl Part {
-    /// `built`: the agent has been built for an earlier part.
-    fn commands(self, arguments: &[String], built: bool) -> Result<Vec<Command>> {
+    /// Commands for this part after those `before` it. All that is built for tests is built for the whole workspace: what a
+    /// dependency can do depends on who asks for it, and with other packages selected it is another one and built again.
+    fn commands(self, arguments: &[String], before: &[Self]) -> Result<Vec<Command>> {
+        // The agents of the virtual cluster are the binary that the tests of its package leave, or `cargo build`.
+        let agent = (!before.contains(&Self::Unit)).then(|| cargo(&["build", "--package", "lb-userspace"]));
         let tests = |what: &[&str]| {
-            let mut command = cargo(&[&["test"], what].concat());
+            let mut command = cargo(&[&["test", "--workspace"], what].concat());
             if !arguments.is_empty() {
                 command.arg("--").args(arguments);
             }
@@ -95,36 +94,42 @@ impl Part {
             Self::Fmt => vec![cargo(&["fmt", "--all", "--check"])],
             Self::Clippy => {
                 let deny = ["--", "-D", "warnings"];
-                let all = [&["clippy", "--workspace", "--all-targets"][..], &deny].concat();
-                let bare = [
-                    &[
-                        "clippy",
-                        "-p",
-                        "lb-userspace",
-                        "--no-default-features",
-                        "--all-targets",
-                    ][..],
-                    &deny,
-                ]
-                .concat();
-                // Not among "all targets": it is no part of `cargo test`.
-                let engines = [&["clippy", "--package", "netns", "--test", "docker"][..], &deny].concat();
-                vec![cargo(&all), cargo(&bare), cargo(&engines)]
+                // Not all targets are among "all targets": these are no part of `cargo test`.
+                let all = [
+                    "clippy",
+                    "--workspace",
+                    "--all-targets",
+                    "--test",
+                    "traffic",
+                    "--test",
+                    "docker",
+                ];
+                let package = [
+                    "clippy",
+                    "-p",
+                    "lb-userspace",
+                    "--no-default-features",
+                    "--all-targets",
+                ];
+                let bare = [&package[..], &deny].concat();
+                vec![cargo(&[&all[..], &deny].concat()), cargo(&bare)]
             }
             Self::Doc => {
                 let mut doc = cargo(&["doc", "--workspace", "--no-deps"]);
                 doc.env("RUSTDOCFLAGS", "-D warnings");
                 vec![doc]
             }
-            Self::Unit => vec![tests(&["--workspace", "--exclude", "netns"])],
-            // The agents of the virtual cluster are the binary that `cargo build` leaves, or the tests of its package.
+            Self::Unit => vec![tests(&[])],
             Self::Netns => {
-                let agent = (!built).then(|| cargo(&["build", "--package", "lb-userspace"]));
-                let tests = tests(&["--package", "netns", "--no-fail-fast"]);
+                let tests = tests(&["--test", "traffic"]);
                 agent.into_iter().chain([tests]).collect()
             }
             Self::Lab => {
-                let build = [
+                // A prefix of its own: a lab that somebody has brought up stays.
+                let guided = ["--prefix", "portico-guided"];
+                let run = command(&binaries("debug")?.join("portico-lab").to_string_lossy(), &guided);
+                let built = before.contains(&Self::Netns);
+                let packages = [
                     "build",
                     "--quiet",
                     "--package",
@@ -132,17 +137,17 @@ impl Part {
                     "--package",
                     "netns",
                 ];
-                // A prefix of its own: a lab that somebody has brought up stays.
-                let run = ["run", "--quiet", "--package", "netns", "--bin", "portico-lab"];
-                let guided = ["--", "--prefix", "portico-guided"];
-                vec![cargo(&build), cargo(&[&run[..], &guided].concat())]
+                (!built)
+                    .then(|| cargo(&packages))
+                    .into_iter()
+                    .chain([run])
+                    .collect()
             }
             Self::Docker => {
                 // Containers have nothing but the program itself.
                 let task = fixed::builder(&fixed::host()?, &[("netns", "portico-task")], Profile::Dev);
                 let image = cargo(&["xtask", "dist", "image", "--profile", "dev"]);
-                let agent = (!built).then(|| cargo(&["build", "--package", "lb-userspace"]));
-                let tests = tests(&["--package", "netns", "--test", "docker", "--no-fail-fast"]);
+                let tests = tests(&["--test", "docker"]);
                 [task, image].into_iter().chain(agent).chain([tests]).collect()
             }
         })
@@ -178,19 +183,20 @@ mod tests {
         assert_eq!(summary(&done, Duration::from_secs(92), "all passed"), expected);
     }
 
+    fn lines(part: Part, before: &[Part]) -> Vec<String> {
+        part.commands(&[], before).unwrap().iter().map(line).collect()
+    }
+
     #[test]
     fn the_agent_is_built_once() {
-        let lines = |built| -> Vec<String> {
-            Part::Netns
-                .commands(&[], built)
-                .unwrap()
-                .iter()
-                .map(line)
-                .collect()
-        };
-        let tests = "cargo test --package netns --no-fail-fast";
-        assert_eq!(lines(true), [tests]);
-        assert_eq!(lines(false), ["cargo build --package lb-userspace", tests]);
+        let tests = "cargo test --workspace --test traffic";
+        assert_eq!(lines(Part::Netns, &[Part::Unit]), [tests]);
+        assert_eq!(
+            lines(Part::Netns, &[]),
+            ["cargo build --package lb-userspace", tests]
+        );
+        assert_eq!(lines(Part::Lab, &[Part::Unit, Part::Netns]).len(), 1);
+        assert_eq!(lines(Part::Lab, &[]).len(), 2);
     }
 
     #[test]

@@ -1,7 +1,5 @@
 //! Requests at a steady rate while the cluster changes: none fails, none is reset.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::time::{Duration, Instant};
 
 use netns::client::load::{Load, Plan};

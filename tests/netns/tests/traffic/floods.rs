@@ -1,10 +1,5 @@
 //! Test 5 of flow-placement.md, floods: live flows are unharmed, tables and answers stay within their limits.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-#[path = "support/tables.rs"]
-mod tables;
-
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,6 +13,8 @@ use netns::client::raw::Wire;
 use netns::client::raw::tcp::{Segment, flag};
 use netns::testing::Stage;
 use netns::{Cluster, testing, wait};
+
+use crate::support::tables;
 
 /// Packets of a flood, at least and at most.
 const PACKETS: Range<u32> = 100_000..2_000_000;

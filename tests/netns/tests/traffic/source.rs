@@ -1,7 +1,5 @@
 //! The services file: whatever a person or a program does to it, the last good picture serves on.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::fmt::Write as _;
 use std::fs;
 use std::io::Write as _;

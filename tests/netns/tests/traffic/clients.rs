@@ -1,7 +1,5 @@
 //! The clients themselves, over a translation by nftables on one node: they see what happens, and nothing else.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::net::SocketAddr;
 use std::time::Duration;
 

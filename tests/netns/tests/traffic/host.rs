@@ -1,7 +1,5 @@
 //! The nodes' own processes, and those of containers on the host's network, reach every VIP by `portico0`.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::net::SocketAddr;

@@ -1,7 +1,5 @@
 //! UDP flows: their task's end is their sender's trouble for less than a second.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::time::Duration;
 
 use netns::client::udp::Sender;

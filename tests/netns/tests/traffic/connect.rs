@@ -1,22 +1,16 @@
 //! connect() leads a process of the node straight to a task, where all of a service's tasks can be reached so; packets do the
 //! rest.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-#[path = "support/caller.rs"]
-mod caller;
-#[path = "support/near_and_far.rs"]
-mod near_and_far;
-
 use std::collections::BTreeMap;
 use std::fs;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
-use caller::Caller;
-use near_and_far::{both_answer, far, hooked, stage, stage_with};
 use netns::testing::Stage;
 use netns::{Service, address, cgroup, testing, tool, wait};
+
+use crate::support::caller::Caller;
+use crate::support::near_and_far::{both_answer, far, hooked, stage, stage_with};
 
 /// The addresses of a VIP, and the IPv4 one as an IPv6 socket may ask for it.
 fn vips(number: u8) -> [String; 3] {

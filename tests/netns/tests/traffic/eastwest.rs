@@ -1,7 +1,5 @@
 //! East-west traffic: tasks and containers of the nodes as clients, on bridges with the same subnet everywhere.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};

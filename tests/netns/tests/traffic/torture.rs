@@ -1,10 +1,5 @@
 //! Test 2 of flow-placement.md: what a hostile or unlucky client does to a tuple. No established connection is reset.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-#[path = "support/tables.rs"]
-mod tables;
-
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr};
 use std::time::Duration;
@@ -14,6 +9,8 @@ use netns::client::raw::Wire;
 use netns::client::raw::tcp::{Speaker, flag};
 use netns::testing::Stage;
 use netns::{Cluster, Service, address, testing, wait};
+
+use crate::support::tables;
 
 fn cluster(name: &str, tasks: u32) -> Option<Stage> {
     let web = Service::new(&["8080:80", "8081:80", "8007:7"]);

@@ -1,10 +1,5 @@
 //! The lab itself: its machines before there is a mesh in them, and what is left of everything after it: nothing.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-#[path = "support/objects.rs"]
-mod objects;
-
 use std::process::Command;
 use std::time::Duration;
 
@@ -19,6 +14,8 @@ use netns::state::{Node, State, Task};
 use netns::{Cluster, Namespace, Service, services, supervisor, testing, tool, wait};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+
+use crate::support::objects;
 
 fn machines(name: &str) -> Builder {
     testing::web(name, 3).without_agents()
@@ -109,7 +106,7 @@ fn a_killed_run_leaves_nothing_behind() {
         return;
     };
     let mut holder = Command::new(std::env::current_exe().unwrap())
-        .args(["--ignored", "--exact", "holder"])
+        .args(["--ignored", "--exact", "lab::holder"])
         .stdout(std::process::Stdio::null())
         .spawn()
         .unwrap();

@@ -80,7 +80,6 @@ impl Caller {
     }
 
     /// The same of a connected UDP socket.
-    #[allow(dead_code, reason = "each test program uses a part of it")]
     pub fn leads_by(&self, cluster: &Cluster, place: &str) -> String {
         self.leads(cluster, place, "-Hun", 3)
     }

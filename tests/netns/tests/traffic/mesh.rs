@@ -1,7 +1,5 @@
 //! A service published on every node answers there, whoever runs its tasks, and the tasks see the client.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::{Duration, Instant};

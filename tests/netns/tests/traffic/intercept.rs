@@ -1,19 +1,13 @@
 //! With `dns.intercept` the names of containers are answered whichever resolver they ask.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-#[path = "support/caller.rs"]
-mod caller;
-#[path = "support/near_and_far.rs"]
-mod near_and_far;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use near_and_far::{far, stage_with};
 use netns::testing::Stage;
 use netns::{address, names, tool, wait};
+
+use crate::support::near_and_far::{far, stage_with};
 
 /// As in a container whose names lead to Docker's own resolver, and in one that has the machine's.
 #[test]

@@ -1,10 +1,5 @@
 //! Connections that say nothing outlive every change but their own task's end.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-#[path = "support/tables.rs"]
-mod tables;
-
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -12,6 +7,8 @@ use netns::client::idle::Idle;
 use netns::client::raw::Wire;
 use netns::client::raw::tcp::{Segment, Speaker, flag};
 use netns::{Cluster, Service, address, testing, topology, wait};
+
+use crate::support::tables;
 
 const COUNT: usize = 300;
 

@@ -1,8 +1,6 @@
 //! Tasks in their nodes' own network namespace, as `docker run --network host` starts them: reached by published port and by
 //! VIP from anywhere, with the client's own address.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -154,8 +152,9 @@ fn a_port_published_under_its_own_number_is_balanced_and_mistaken_for_nothing() 
         assert_eq!(seen, client);
     }
     downloads(&cluster, "client", &targets);
-    // One port of the client's to two nodes: two connections, whoever has them.
-    for port in 40_000..40_020 {
+    // One port of the client's to two nodes, none that its kernel may have given to a connection before: two connections,
+    // whoever has them.
+    for port in 20_000..20_020 {
         for family in [0, 1] {
             let source = SocketAddr::new(address::CLIENT.both()[family], port);
             let targets: Vec<SocketAddr> = targets.iter().copied().skip(family).step_by(2).collect();
@@ -205,7 +204,9 @@ fn containers_and_processes_of_every_node_reach_tasks_on_the_hosts_network() {
             downloads(&cluster, guest, &targets[..2]);
             // The node's own processes, and with them the tasks themselves.
             let own = BTreeSet::from(cluster.state.nodes[node].address(0).both());
-            // At another node, too, which may lead them back to the task on their own.
+            // At the other node, too, which may lead them back to the task on their own. That their own node answers them at its
+            // addresses is the work of programs at sockets, which these threads are not among.
+            targets.retain(|target| !own.contains(&target.ip()));
             let seen = ask(&cluster, node, &targets);
             assert_eq!(seen[index], node_vips(), "by the task of its own node");
             assert_eq!(seen[1 - index], own, "by that of the other");

@@ -1,7 +1,5 @@
 //! Test 5 of flow-placement.md: ways that packets take when nodes, devices and addresses are awkward.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::SocketAddr;

@@ -1,21 +1,15 @@
 //! A container engine holds the ports that it publishes: that is nobody who listens.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-#[path = "support/caller.rs"]
-mod caller;
-#[path = "support/near_and_far.rs"]
-mod near_and_far;
-
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
-use caller::Caller;
-use near_and_far::stage;
 use netns::testing::Stage;
 use netns::{tool, wait};
+
+use crate::support::caller::Caller;
+use crate::support::near_and_far::stage;
 
 const SOON: Duration = Duration::from_secs(10);
 

@@ -1,7 +1,5 @@
 //! What nobody knows is answered, and the answer is one that the client believes.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 

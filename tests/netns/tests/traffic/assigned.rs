@@ -1,19 +1,13 @@
 //! Addresses that an orchestrator's own mesh has assigned lead containers to the service's VIP here.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-#[path = "support/caller.rs"]
-mod caller;
-#[path = "support/near_and_far.rs"]
-mod near_and_far;
-
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use caller::Caller;
-use near_and_far::{FAR, far, hooked};
 use netns::testing::Stage;
 use netns::{Service, cgroup, testing, tool, wait};
+
+use crate::support::caller::Caller;
+use crate::support::near_and_far::{FAR, far, hooked};
 
 const ASSIGNED: &str = "10.0.1.2";
 

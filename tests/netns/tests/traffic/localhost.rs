@@ -1,20 +1,14 @@
 //! `localhost` and a node's own address answer for every published port, unless somebody listens there.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-#[path = "support/caller.rs"]
-mod caller;
-#[path = "support/near_and_far.rs"]
-mod near_and_far;
-
 use std::collections::BTreeSet;
 use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
-use caller::Caller;
-use near_and_far::{both_answer, stage};
 use netns::testing::Stage;
 use netns::{tool, wait};
+
+use crate::support::caller::Caller;
+use crate::support::near_and_far::{both_answer, stage};
 
 #[test]
 fn localhost_answers_for_every_published_port_and_shows_itself() {

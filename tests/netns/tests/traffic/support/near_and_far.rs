@@ -1,9 +1,6 @@
 //! Two nodes with a service of the first one's own tasks and a service of both; their processes run in their node's cgroup, as
 //! everything on a real machine does.
 
-// Each test program uses a part of it.
-#![allow(dead_code)]
-
 use std::collections::BTreeSet;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;

@@ -1,8 +1,6 @@
 //! Test 3 of flow-placement.md: an address is used again by another service's task, while views lag and old packets
 //! are replayed. No payload crosses services.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};

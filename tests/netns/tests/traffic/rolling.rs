@@ -1,8 +1,6 @@
 //! Test 4 of flow-placement.md: rolling updates without any hold. A task closes its listener at SIGTERM, and nobody
 //! waits until the nodes know of it: no new connection is refused or reset.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::time::Duration;
 
 use netns::client::load::Plan;

@@ -1,10 +1,5 @@
 //! Names inside the cluster: what a task finds, for whom, and how soon a change is seen.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
-#[path = "support/question.rs"]
-mod question;
-
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,7 +10,8 @@ use netns::client::load::Plan;
 use netns::client::udp::Sender;
 use netns::client::{http, udp};
 use netns::{Cluster, Service, names, testing, tool, wait};
-use question::Question;
+
+use crate::support::question::Question;
 
 /// Far more than any change takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);

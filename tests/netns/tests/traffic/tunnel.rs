@@ -1,7 +1,5 @@
 //! Geneve that is not ours, or not for us: dropped, and counted under its reason.
 
-#![allow(clippy::unwrap_used, reason = "a failed unwrap is a failed test")]
-
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
