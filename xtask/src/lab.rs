@@ -15,14 +15,19 @@ pub fn lab(arguments: &[String]) -> Result<()> {
     if !program.exists() {
         println!("building the agent, the packet programs and the lab (some minutes the first time)");
     }
-    run(&mut cargo(&[
+    run(&mut build())?;
+    let error = Command::new(&program).args(arguments).exec();
+    Err(error).with_context(|| format!("cannot run {}", program.display()))
+}
+
+/// The command that builds what the lab runs: agent, packet programs, lab and tasks.
+pub fn build() -> Command {
+    cargo(&[
         "build",
         "--quiet",
         "--package",
         "lb-userspace",
         "--package",
         "netns",
-    ]))?;
-    let error = Command::new(&program).args(arguments).exec();
-    Err(error).with_context(|| format!("cannot run {}", program.display()))
+    ])
 }

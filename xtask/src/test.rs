@@ -7,6 +7,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::fixed::{self, Profile};
+use crate::lab;
 use crate::run::{binaries, cargo, command, line, run};
 use crate::setup::{Talk, engines, setup};
 
@@ -128,20 +129,8 @@ impl Part {
                 // A prefix of its own: a lab that somebody has brought up stays.
                 let guided = ["--prefix", "portico-guided"];
                 let run = command(&binaries("debug")?.join("portico-lab").to_string_lossy(), &guided);
-                let built = before.contains(&Self::Netns);
-                let packages = [
-                    "build",
-                    "--quiet",
-                    "--package",
-                    "lb-userspace",
-                    "--package",
-                    "netns",
-                ];
-                (!built)
-                    .then(|| cargo(&packages))
-                    .into_iter()
-                    .chain([run])
-                    .collect()
+                let build = (!before.contains(&Self::Netns)).then(lab::build);
+                build.into_iter().chain([run]).collect()
             }
             Self::Docker => {
                 // Containers have nothing but the program itself.

@@ -23,12 +23,21 @@ impl Cluster {
     }
 
     /// The same, in a time namespace: for this agent everything that the programs noted so far is longer ago.
-    pub fn start_agent_ahead(&mut self, node: &str, ahead: Duration) -> Result<()> {
+    fn start_agent_ahead(&mut self, node: &str, ahead: Duration) -> Result<()> {
         let ahead = ahead.as_secs().to_string();
         self.start_agent_by(node, &["unshare", "--time", "--monotonic", &ahead])
     }
 
-    /// The same, by a program that changes something about itself and then becomes the agent.
+    /// Ends every agent at once and starts it again so.
+    pub fn restart_agents_ahead(&mut self, ahead: Duration) -> Result<()> {
+        for node in self.nodes() {
+            self.kill_agent(&node)?;
+            self.start_agent_ahead(&node, ahead)?;
+        }
+        self.wait_agents()
+    }
+
+    /// Starts it by a program that changes something about itself and then becomes the agent.
     pub fn start_agent_by(&mut self, node: &str, by: &[&str]) -> Result<()> {
         services::replace(&self.configuration_file(node), &self.configuration(node))?;
         let program = tool::program("portico")?;

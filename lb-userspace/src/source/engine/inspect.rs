@@ -148,12 +148,7 @@ impl Inspector {
                 found.push((id, answer));
             }
             // One container is not the engine.
-            Err(
-                reason @ (Reason::Refused { .. }
-                | Reason::Nonsense { .. }
-                | Reason::Silent { .. }
-                | Reason::Forbidden),
-            ) => self.fail(id, reason),
+            Err(reason) if reason.is_of_one_answer() => self.fail(id, reason),
             Err(reason) => return Err(reason),
         }
         Ok(())

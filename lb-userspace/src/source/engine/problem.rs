@@ -88,6 +88,14 @@ impl Reason {
         }
     }
 
+    /// One answer is missing, and the engine may give others: what it was asked about stays as it was last seen.
+    pub const fn is_of_one_answer(&self) -> bool {
+        matches!(
+            self,
+            Self::Refused { .. } | Self::Nonsense { .. } | Self::Silent { .. } | Self::Forbidden
+        )
+    }
+
     const fn fix(&self) -> &'static str {
         match self {
             Self::NoSocket | Self::NobodyListens => {

@@ -302,12 +302,7 @@ impl Session<'_> {
                 self.book.bridge(None);
                 false
             }
-            Err(
-                reason @ (Reason::Refused { .. }
-                | Reason::Nonsense { .. }
-                | Reason::Silent { .. }
-                | Reason::Forbidden),
-            ) => {
+            Err(reason) if reason.is_of_one_answer() => {
                 if self.bridge_tries == 0 {
                     tracing::warn!(%reason, "tasks of the swarm stay where they were last seen");
                 }

@@ -56,6 +56,16 @@ impl Account {
         count
     }
 
+    /// The task that answered last.
+    pub fn last_task(&self) -> Option<&str> {
+        let mut answered = self
+            .packets
+            .iter()
+            .rev()
+            .filter_map(|packet| packet.answered.as_ref());
+        answered.next().map(|echo| echo.task.as_str())
+    }
+
     /// The longest time in which no packet was sent that was answered, the end included.
     pub fn longest_silence(&self) -> Duration {
         let answered = self.packets.iter().filter(|packet| packet.answered.is_some());

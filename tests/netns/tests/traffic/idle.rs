@@ -127,13 +127,7 @@ fn a_connection_idle_longer_than_any_timer_continues() {
         (tables.flow, tables.rev)
     };
     assert_eq!(entries(), (LIVE + FORGOTTEN, LIVE + FORGOTTEN));
-    for node in cluster.nodes() {
-        cluster.kill_agent(&node).unwrap();
-        cluster
-            .start_agent_ahead(&node, Duration::from_secs(3600))
-            .unwrap();
-    }
-    cluster.wait_agents().unwrap();
+    cluster.restart_agents_ahead(Duration::from_secs(3600)).unwrap();
     cluster.settle().unwrap();
     let looked = || {
         let tables = tables::all(&cluster);

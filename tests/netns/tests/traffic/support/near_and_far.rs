@@ -29,12 +29,7 @@ pub fn stage_with(name: &str, lines: &str) -> Option<Stage> {
         .service("near", Service::new(&NEAR).vip(1), 0)
         .service("far", Service::new(&FAR), 2)
         .stage()?;
-    if cgroup::of(&cluster.state.prefix, "node1").is_none() {
-        assert!(
-            std::env::var("CI").is_err(),
-            "{name} needs cgroup2, and CI has it"
-        );
-        eprintln!("{name} SKIPPED: this machine has no cgroup2");
+    if !has_cgroups(&cluster, name) {
         return None;
     }
     for _ in 0..3 {
@@ -44,6 +39,19 @@ pub fn stage_with(name: &str, lines: &str) -> Option<Stage> {
     cluster.settle().unwrap();
     hooked(&cluster);
     Some(cluster)
+}
+
+/// Whether processes of nodes are in their node's cgroup. Without cgroup2 they are not: the test says SKIPPED, and fails in CI.
+pub fn has_cgroups(cluster: &Stage, test: &str) -> bool {
+    let there = cgroup::of(&cluster.state.prefix, "node1").is_some();
+    if !there {
+        assert!(
+            std::env::var("CI").is_err(),
+            "{test} needs cgroup2, and CI has it"
+        );
+        eprintln!("{test} SKIPPED: this machine has no cgroup2");
+    }
+    there
 }
 
 /// Tasks are found a moment after they are known; until then connections are left to the packets.
