@@ -43,18 +43,22 @@ fn own_tcp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> V
     let packet = &case.packet;
     let new = packet.is_new();
     if let Some((flow, local)) = established::<V>(packet) {
-        // Where the task cannot be asked, a flow that has not shown its end is taken for alive: its kernel decides.
-        if !new || local.namespace == namespace::UNKNOWN && !flow_state::is_closing(flow.state) {
+        let closing = flow_state::is_closing(flow.state);
+        // Where the task cannot be asked, its kernel decides, unless the flow has shown its end and a new one begins.
+        let asked = (new || closing) && (local.namespace != namespace::UNKNOWN || new && closing);
+        if !asked {
             return continue_flow::<V, DRY>(case, flow, local);
         }
         // Rule 1: a SYN on a live flow reaches the task only if the task has exactly that socket; its kernel answers
-        // with a challenge ACK. Otherwise the entry outlived its connection.
+        // with a challenge ACK. Otherwise the entry outlived its connection, and so it did where nobody expects the tail
+        // of a flow that closes: the client may use the tuple again, on a connection that another node has.
         case.back = rev_key::<V>(flow, local, packet);
         let state = socket::<V>(skb, &case.back, local.namespace);
-        if !matches!(state, 0 | socket::LISTEN | socket::TIME_WAIT) {
+        let tail = state == socket::TIME_WAIT && !new && packet.flags & (tcp::FIN | tcp::RST) != 0;
+        if tail || !matches!(state, 0 | socket::LISTEN | socket::TIME_WAIT) {
             return continue_flow::<V, DRY>(case, flow, local);
         }
-        if !DRY {
+        if new && !DRY {
             let _ = V::revs().remove(&case.back);
             let _ = V::flows().remove(&packet.key);
         }

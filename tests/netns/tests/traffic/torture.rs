@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use netns::client::http::Connection;
 use netns::client::raw::Wire;
-use netns::client::raw::tcp::{Speaker, flag};
+use netns::client::raw::tcp::{Segment, Speaker, flag};
 use netns::testing::Stage;
 use netns::{Cluster, Service, address, testing, wait};
 
@@ -23,11 +23,16 @@ fn own(number: u8, target: SocketAddr) -> SocketAddr {
 
 /// Established connections to all nodes, and the task each has.
 fn speakers<'a>(cluster: &Cluster, wire: &'a Wire, count: u8) -> Vec<(Speaker<'a>, String)> {
+    speakers_from(1000, cluster, wire, count)
+}
+
+/// The same, of the same tuples, from another sequence number.
+fn speakers_from<'a>(isn: u32, cluster: &Cluster, wire: &'a Wire, count: u8) -> Vec<(Speaker<'a>, String)> {
     let targets = cluster.ports(8080).into_iter().cycle();
     (1..=count)
         .zip(targets)
         .map(|(number, target)| {
-            let mut speaker = Speaker::connect(wire, own(number, target), target, 1000).unwrap();
+            let mut speaker = Speaker::connect(wire, own(number, target), target, isn).unwrap();
             let task = task(&speaker.ask().unwrap());
             (speaker, task)
         })
@@ -184,6 +189,55 @@ fn a_tuple_is_used_again_at_once_after_either_side_closed_or_both() {
     }
     // Of 30 connections.
     only_these_are_left(&mut cluster, 0);
+}
+
+/// The client closes first, or has the task close first, whose kernel then keeps the tuple in TIME_WAIT.
+fn close(mut speaker: Speaker<'_>, task_first: bool) {
+    let hear = |speaker: &Speaker<'_>| {
+        speaker
+            .hear(Duration::from_secs(5), |segment| segment.has(flag::FIN))
+            .unwrap()
+    };
+    let fin = if task_first {
+        let request = b"GET / HTTP/1.1\r\nHost: lab\r\nConnection: close\r\n\r\n";
+        speaker.say(flag::PSH | flag::ACK, request).unwrap();
+        speaker.next += request.len() as u32;
+        let fin = hear(&speaker);
+        speaker.expected = after(&fin);
+        speaker.say(flag::FIN | flag::ACK, &[]).unwrap();
+        fin
+    } else {
+        speaker.say(flag::FIN | flag::ACK, &[]).unwrap();
+        hear(&speaker)
+    };
+    speaker.next += 1;
+    speaker.expected = after(&fin);
+    speaker.say(flag::ACK, &[]).unwrap();
+}
+
+/// What acknowledges a FIN and all before it.
+fn after(fin: &Segment) -> u32 {
+    fin.sequence
+        .wrapping_add(fin.payload.len() as u32)
+        .wrapping_add(1)
+}
+
+#[test]
+fn a_tuple_is_used_again_at_another_node_and_the_slot_comes_back() {
+    let Some(mut cluster) = cluster("comeback", 3) else {
+        return;
+    };
+    let wire = Wire::of_client(&cluster).unwrap();
+    for (number, (speaker, _)) in speakers(&cluster, &wire, 36).into_iter().enumerate() {
+        close(speaker, number % 2 == 0);
+    }
+    cluster.set_node_draining("node2", true).unwrap();
+    cluster.settle().unwrap();
+    let again = speakers_from(10_000_000, &cluster, &wire, 36);
+    cluster.set_node_draining("node2", false).unwrap();
+    cluster.settle().unwrap();
+    // What node2 remembers of the first connections says nothing of these.
+    all_alive(again);
 }
 
 #[test]
