@@ -83,7 +83,11 @@ pub fn measure(runtime: &Runtime, count: u32, changes: usize) -> Result<Vec<Row>
         engine.change(container, "health_status: unhealthy");
         agent.until(runtime, |snapshot| {
             let mut backends = snapshot.services[&*name].backends.iter();
-            backends.any(|backend| *backend.task == *task && backend.standing == Standing::Unhealthy)
+            backends.any(|backend| {
+                // The task's name, and the container's number.
+                let (name, _) = backend.task.rsplit_once('.').unwrap_or_default();
+                name == task && backend.standing == Standing::Unhealthy
+            })
         })?;
         tables.add(milliseconds(began.elapsed()));
         let answered = answers.recv_timeout(PATIENCE)??;
