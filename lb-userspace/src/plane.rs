@@ -10,6 +10,7 @@ pub mod ebpf;
 #[path = "plane/absent.rs"]
 pub mod ebpf;
 mod error;
+pub mod proxy;
 mod report;
 
 pub use ebpf::EbpfPlane;

@@ -1,0 +1,3 @@
+//! The plane without eBPF: sockets of the agent's own, and bytes carried between them.
+
+pub mod header;
