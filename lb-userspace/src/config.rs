@@ -8,8 +8,10 @@ mod error;
 mod interfaces;
 mod limits;
 mod networks;
+mod proxy;
 mod sources;
 pub mod suggest;
+pub mod time;
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -25,6 +27,7 @@ pub use error::ConfigError;
 pub use interfaces::{Interface, Interfaces, XdpMode};
 pub use limits::Limits;
 pub use networks::{Networks, Vip};
+pub use proxy::Proxy;
 pub use sources::{DockerSource, Enabled, FileSource, Sources, SwarmSource};
 
 /// Where the configuration is looked for unless `--config` says otherwise.
@@ -50,6 +53,7 @@ pub struct Config {
     pub dns: Dns,
     pub cgroup: Cgroup,
     pub limits: Limits,
+    pub proxy: Proxy,
     pub paths: Paths,
     pub peer: Peer,
     pub metrics: Metrics,
@@ -171,6 +175,7 @@ impl Default for Config {
             dns: Dns::default(),
             cgroup: Cgroup::default(),
             limits: Limits::default(),
+            proxy: Proxy::default(),
             paths: Paths::default(),
             peer: Peer::default(),
             metrics: Metrics::default(),

@@ -3,6 +3,7 @@
 //! A plane keeps no truth of its own: it applies each snapshot by difference, says which one it has applied, and can be
 //! rebuilt from the snapshot alone.
 
+pub mod choice;
 pub mod collision;
 #[cfg(feature = "ebpf")]
 pub mod ebpf;

@@ -11,10 +11,10 @@ pub mod file;
 pub mod kept;
 pub mod labels;
 pub mod ports;
+mod proxying;
 pub mod sift;
 pub mod stream;
 pub mod swarm;
-mod time;
 
 /// How a source is doing, for `status`.
 #[derive(Clone, Debug, PartialEq, Eq)]

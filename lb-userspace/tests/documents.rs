@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use lb_common::Verdict;
 use lb_userspace::config::Config;
-use lb_userspace::source::file;
+use lb_userspace::source::{file, labels};
 
 fn document(name: &str) -> (PathBuf, String) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
@@ -54,6 +54,87 @@ fn examples_of_the_services_file_are_accepted() {
         for block in examples {
             file::parse(&path, &block).unwrap_or_else(|error| panic!("{error}\nin\n{block}"));
         }
+    }
+}
+
+/// First cells of the rows below a heading, up to the next table, and the others.
+fn rows<'t>(text: &'t str, heading: &str) -> Vec<Vec<&'t str>> {
+    let table = text.split(heading).nth(1).unwrap();
+    let lines = table.lines().skip_while(|line| !line.starts_with("|---")).skip(1);
+    let rows = lines.take_while(|line| line.starts_with('|'));
+    rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect())
+        .collect()
+}
+
+/// What is in backquotes; `.more` goes on from the one before it, behind its last dot.
+fn quoted(cell: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for word in cell.split('`').skip(1).step_by(2) {
+        let stem = found.last().and_then(|last| last.rsplit_once('.'));
+        let word = match stem {
+            Some((stem, _)) if word.starts_with('.') => format!("{stem}{word}"),
+            _ => word.to_owned(),
+        };
+        found.push(word);
+    }
+    found
+}
+
+fn sorted(mut words: Vec<String>) -> Vec<String> {
+    words.sort();
+    words
+}
+
+#[test]
+fn the_table_of_labels_has_all_of_them() {
+    let (_, text) = document("docs/docker.md");
+    let rows = rows(&text, "## Labels");
+    let named = rows.iter().flat_map(|row| quoted(row[0]));
+    let known = labels::KNOWN.map(|label| format!("{}{label}", labels::PREFIX));
+    assert_eq!(sorted(named.collect()), sorted(known.into()));
+}
+
+/// The keys that a complaint about an unknown one lists.
+fn known(complaint: &str) -> Vec<String> {
+    let known = complaint.split("known here: ").nth(1).unwrap();
+    let known = known.lines().next().unwrap().split(", ");
+    sorted(known.map(str::to_owned).collect())
+}
+
+#[test]
+fn the_table_of_the_nodes_proxy_has_its_keys_and_defaults() {
+    let (path, text) = document("docs/configuration.md");
+    let rows = rows(&text, "### Proxy\n");
+    let parse = |text: &str| Config::parse(&path, &format!("node = \"node1\"\n[proxy]\n{text}"));
+    let keys = rows.iter().flat_map(|row| quoted(row[0])).collect();
+    assert_eq!(
+        sorted(keys),
+        known(&parse("zzzzzzzz = 1").unwrap_err().to_string())
+    );
+    for row in rows {
+        let default = row[1].replace([',', '`'], "");
+        let written = format!("{} = {default}", quoted(row[0])[0]);
+        let proxy = parse(&written).unwrap().proxy;
+        assert_eq!(proxy, parse("").unwrap().proxy, "{written}");
+    }
+}
+
+#[test]
+fn the_tables_of_a_service_have_its_keys() {
+    let (path, text) = document("docs/configuration.md");
+    let refused = |service: &str| {
+        let text = format!("services:\n  web:\n    expose: [80]\n    {service}\n");
+        known(&file::parse(&path, &text).unwrap_err().to_string())
+    };
+    for (heading, service) in [
+        ("| key of a service ", "zzzzzzzz: 1"),
+        ("| key of `proxy` ", "proxy: { zzzzzzzz: 1 }"),
+    ] {
+        let keys = rows(&text, heading)
+            .iter()
+            .flat_map(|row| quoted(row[0]))
+            .collect();
+        assert_eq!(sorted(keys), refused(service), "{heading}");
     }
 }
 

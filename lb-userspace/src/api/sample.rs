@@ -77,6 +77,7 @@ pub fn snapshot(identity: &Identity, tasks: usize) -> Snapshot {
         affinity: Affinity::None,
         wanted: None,
         health: None,
+        proxy: Default::default(),
         backends: names
             .iter()
             .map(|(task, node)| backend_of(identity, task, node))

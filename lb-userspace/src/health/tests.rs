@@ -87,6 +87,7 @@ fn cluster(task: &Task, interval: Duration) -> Desired {
             failures: 3,
             successes: 2,
         }),
+        proxy: Default::default(),
         backends: vec![backend, elsewhere],
     };
     let node = |last| DesiredNode {

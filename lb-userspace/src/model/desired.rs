@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use super::{Affinity, Attachment, Exposed, Frontend, HealthCheck, Naming};
+use super::{Affinity, Attachment, Exposed, Frontend, HealthCheck, Naming, ProxyRules};
 
 /// The whole of one source's wishes; the next one replaces it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -43,6 +43,7 @@ pub struct DesiredService {
     pub slots: u32,
     pub affinity: Affinity,
     pub health: Option<HealthCheck>,
+    pub proxy: ProxyRules,
     pub backends: Vec<DesiredBackend>,
 }
 

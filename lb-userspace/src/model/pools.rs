@@ -163,6 +163,7 @@ mod tests {
             affinity,
             wanted: None,
             health: None,
+            proxy: Default::default(),
             backends,
         };
         pools(&Identity::new([0; 32]), &service, &placing)

@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use lb_common::key;
 
+use super::ProxyRules;
+
 /// Everything the planes need, complete: any of them can be rebuilt from it alone.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Snapshot {
@@ -60,6 +62,7 @@ pub struct Service {
     /// What its source wants of the two by now, where that is something else.
     pub wanted: Option<Shape>,
     pub health: Option<HealthCheck>,
+    pub proxy: ProxyRules,
     /// Sorted by task.
     pub backends: Vec<Backend>,
 }

@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use super::desired::DEFAULT_SLOTS;
 use super::{
     Affinity, Desired, DesiredBackend, DesiredNode, DesiredService, Frontend, HealthCheck, Naming, Probe,
-    Protocol, Readiness, Stamps,
+    Protocol, ProxyRules, Readiness, Stamps,
 };
 
 pub use rich::any_rich_desired;
@@ -62,6 +62,7 @@ pub fn service(port: u16, backends: Vec<DesiredBackend>) -> DesiredService {
             failures: 3,
             successes: 2,
         }),
+        proxy: ProxyRules::default(),
         backends,
     }
 }

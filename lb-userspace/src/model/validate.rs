@@ -7,6 +7,7 @@ mod tests;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::desired::{MAX_WEIGHT, SLOTS};
 use super::marks::MAX_NAME;
@@ -180,6 +181,12 @@ fn check_service(name: &Arc<str>, service: &DesiredService, faults: &mut Vec<Fau
         fault(Problem::TooManyBackends {
             count: service.backends.len(),
         });
+    }
+    if let Some(need) = service.proxy.contradiction() {
+        fault(Problem::OnlyProxied { need });
+    }
+    if service.proxy.connect_timeout.is_zero() || service.proxy.idle == Some(Duration::ZERO) {
+        fault(Problem::NoTime);
     }
     if let Some(health) = &service.health {
         if health.port == 0 {

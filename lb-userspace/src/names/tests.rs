@@ -54,6 +54,7 @@ pub fn service(name: &str, networks: &[&str], backends: Vec<Backend>) -> Service
         affinity: Affinity::None,
         wanted: None,
         health: None,
+        proxy: Default::default(),
         backends,
     }
 }

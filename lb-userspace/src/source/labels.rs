@@ -6,6 +6,7 @@
 mod fault;
 mod front;
 mod health;
+mod proxy;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -16,7 +17,7 @@ use std::sync::Arc;
 use super::ports;
 use crate::config::suggest;
 use crate::model::desired::DEFAULT_SLOTS;
-use crate::model::{Affinity, Endpoint, Naming};
+use crate::model::{Affinity, Endpoint, Naming, ProxyRules};
 
 pub use fault::Fault;
 pub use front::Front;
@@ -25,7 +26,7 @@ pub use front::Front;
 pub const PREFIX: &str = "portico.";
 
 /// All of them, without the prefix.
-pub const KNOWN: [&str; 19] = [
+pub const KNOWN: [&str; 27] = [
     "affinity",
     "algorithm",
     "aliases",
@@ -39,7 +40,15 @@ pub const KNOWN: [&str; 19] = [
     "health.successes",
     "health.timeout",
     "network",
+    "plane",
     "ports",
+    "proxy.accept",
+    "proxy.connect_timeout",
+    "proxy.drain",
+    "proxy.idle",
+    "proxy.retries",
+    "proxy.send",
+    "proxy.transparent",
     "service",
     "slots",
     "ttl",
@@ -72,6 +81,7 @@ pub struct Settings {
     pub ttl: u32,
     /// The network over which tasks are reached.
     pub network: Option<Arc<str>>,
+    pub proxy: ProxyRules,
     health: Option<health::Written>,
 }
 
@@ -90,6 +100,7 @@ impl Default for Settings {
             endpoint: None,
             ttl: Naming::TTL,
             network: None,
+            proxy: ProxyRules::default(),
             health: None,
         }
     }
@@ -129,6 +140,10 @@ pub fn read<'l>(labels: impl IntoIterator<Item = (&'l str, &'l str)>) -> (Settin
             "endpoint" => settings.endpoint = sink.endpoint(value),
             "ttl" => settings.ttl = sink.ttl(value).unwrap_or(Naming::TTL),
             "network" => settings.network = Some(value.into()).filter(|name: &Arc<str>| !name.is_empty()),
+            "plane" => settings.proxy.plane = sink.plane(value).unwrap_or_default(),
+            _ if name.starts_with("proxy.") && KNOWN.contains(&name) => {
+                sink.rule(name, value, &mut settings.proxy)
+            }
             _ if name == "health" || name.starts_with("health.") && KNOWN.contains(&name) => {
                 health.take(name, value)
             }
@@ -137,6 +152,7 @@ pub fn read<'l>(labels: impl IntoIterator<Item = (&'l str, &'l str)>) -> (Settin
         }
     }
     settings.health = health.read(&mut faults);
+    proxy::agree(&mut settings.proxy, &mut faults);
     // The order of labels is nobody's.
     faults.sort_by(|a, b| (&a.label, &a.value).cmp(&(&b.label, &b.value)));
     (settings, faults)

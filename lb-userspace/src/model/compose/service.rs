@@ -86,6 +86,7 @@ impl Surroundings<'_> {
             affinity: shape.affinity,
             wanted: (shape != wanted).then_some(wanted),
             health: desired.health.clone(),
+            proxy: desired.proxy.clone(),
             backends,
         };
         let pools = pools(self.identity, &service, &placing);

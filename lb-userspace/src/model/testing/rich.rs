@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proptest::prelude::*;
 
 use super::any_desired;
 use crate::model::{
-    Affinity, Attachment, Desired, DesiredBackend, DesiredService, Endpoint, Exposed, Naming, Protocol,
-    Readiness, Stamps,
+    Affinity, Attachment, Desired, DesiredBackend, DesiredService, Endpoint, Exposed, Naming, Plane,
+    Protocol, ProxyRules, ProxyVersion, Readiness, Stamps,
 };
 
 /// As [`any_desired`], with every field in use.
@@ -41,13 +42,15 @@ struct Dress {
     readiness: u8,
     stamps: (u64, u64),
     ttl: u32,
+    proxy: ProxyRules,
 }
 
 fn any_dress() -> impl Strategy<Value = Dress> {
     let stack = proptest::option::of("[a-z]{1,5}");
     let flags = (any::<bool>(), any::<bool>(), any::<bool>());
-    (stack, flags, 0u8..3, any::<(u64, u64)>(), any::<u32>()).prop_map(
-        |(stack, (dnsrr, udp, sticky), readiness, stamps, ttl)| Dress {
+    let stamps = any::<(u64, u64)>();
+    (stack, flags, 0u8..3, stamps, any::<u32>(), any_rules()).prop_map(
+        |(stack, (dnsrr, udp, sticky), readiness, stamps, ttl, proxy)| Dress {
             stack,
             dnsrr,
             udp,
@@ -55,8 +58,32 @@ fn any_dress() -> impl Strategy<Value = Dress> {
             readiness,
             stamps,
             ttl,
+            proxy,
         },
     )
+}
+
+fn any_rules() -> impl Strategy<Value = ProxyRules> {
+    let plane = prop::sample::select(vec![Plane::Auto, Plane::Ebpf, Plane::Proxy]);
+    let send = prop::sample::select(vec![None, Some(ProxyVersion::V1), Some(ProxyVersion::V2)]);
+    let nets = ["192.0.2.0/24", "198.51.100.7/32", "2001:db8::/32"].map(|net| net.parse().unwrap());
+    let accept = prop::sample::subsequence(nets.to_vec(), 0..=3);
+    let time = || (1..u64::MAX).prop_map(Duration::from_nanos);
+    let drain = prop::option::of(any::<u64>().prop_map(Duration::from_nanos));
+    let times = (time(), prop::option::of(time()), drain);
+    let rules = (plane, send, accept, any::<bool>(), any::<u32>(), times).prop_map(
+        |(plane, send, accept, transparent, retries, (connect_timeout, idle, drain))| ProxyRules {
+            plane,
+            send,
+            accept,
+            transparent,
+            connect_timeout,
+            retries,
+            idle,
+            drain,
+        },
+    );
+    prop_oneof![Just(ProxyRules::default()), rules]
 }
 
 impl Dress {
@@ -93,6 +120,7 @@ impl Dress {
         } else {
             Affinity::None
         };
+        service.proxy = self.proxy.clone();
         for backend in &mut service.backends {
             self.put_on_backend(backend);
         }

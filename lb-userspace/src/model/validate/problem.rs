@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use super::super::{Frontend, Protocol};
+use super::super::{Frontend, Need, Protocol};
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
@@ -41,6 +41,10 @@ pub enum Problem {
     HealthTimeout,
     #[error("the health check's failures and successes must be at least 1")]
     HealthThreshold,
+    #[error("{need}, which only the proxy does, and eBPF alone is wanted")]
+    OnlyProxied { need: Need },
+    #[error("the time for connecting and that of idle connections must be more than nothing")]
+    NoTime,
     #[error("node {node} is not listed under nodes")]
     UnknownNode { node: Arc<str>, nearest: Option<String> },
     #[error("weight {weight} is not within 1 to 256")]
@@ -80,6 +84,8 @@ impl Problem {
             Self::HealthPort => "add port: NUMBER to the health check".into(),
             Self::HealthTimeout => "set timeout to at most the interval".into(),
             Self::HealthThreshold => "write 1 or more".into(),
+            Self::OnlyProxied { .. } => "leave plane out, or what only the proxy does".into(),
+            Self::NoTime => "leave both out".into(),
             Self::UnknownNode {
                 nearest: Some(nearest),
                 ..

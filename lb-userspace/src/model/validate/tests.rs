@@ -2,7 +2,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::super::testing::{any_desired, backend, node, service, web};
-use super::super::{Exposed, Frontend, Protocol};
+use super::super::{Exposed, Frontend, Plane, Protocol};
 use super::*;
 
 fn problems(desired: &Desired) -> Vec<String> {
@@ -117,6 +117,20 @@ fn one_name_may_be_that_of_two_services() {
 fn equal_task_addresses_on_different_nodes_are_what_bridges_have() {
     let desired = web(vec![backend("web.1", "node1"), backend("web.2", "node2")]);
     assert_eq!(problems(&desired), [""; 0]);
+}
+
+#[test]
+fn ebpf_alone_and_what_only_the_proxy_does_cannot_both_be() {
+    let desired = with_service(|service| {
+        service.proxy.plane = Plane::Ebpf;
+        service.proxy.transparent = true;
+        service.proxy.idle = Some(Duration::ZERO);
+    });
+    let expected = [
+        "transparent connections are asked for, which only the proxy does, and eBPF alone is wanted",
+        "the time for connecting and that of idle connections must be more than nothing",
+    ];
+    assert_eq!(problems(&desired), expected);
 }
 
 #[test]

@@ -91,6 +91,7 @@ pub fn service(name: &Arc<str>, members: &Members, here: &Here) -> Option<Made> 
         slots: settings.slots,
         affinity: settings.affinity,
         health,
+        proxy: settings.proxy.clone(),
         backends: backends.collect(),
     };
     let notes = faults

@@ -227,6 +227,7 @@ fn the_latest_labels_win_and_each_replica_has_its_own_weight() {
     label(&mut new, "portico.ports", "9090:80");
     label(&mut new, "portico.weight", "3");
     label(&mut new, "portico.health", "http:/healthz");
+    label(&mut new, "portico.proxy.transparent", "true");
     let (desired, _) = convert([new, old]);
     let web = &desired.services["shop_web"];
     assert_eq!(
@@ -241,6 +242,7 @@ fn the_latest_labels_win_and_each_replica_has_its_own_weight() {
         [1, 3]
     );
     assert_eq!(web.health.as_ref().unwrap().port, 80);
+    assert!(web.proxy.transparent);
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod front;
 mod health;
 mod naming;
 mod places;
+mod proxy;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -109,6 +110,7 @@ fn service(
             Fault::at(algorithm.referenced, reason, "write hash, or leave algorithm out")
         }));
     }
+    let proxy = proxy::rules(&written, faults);
     let slots = written.slots.as_ref().map_or(DEFAULT_SLOTS, |slots| {
         u32::try_from(slots.value).unwrap_or(u32::MAX)
     });
@@ -139,6 +141,7 @@ fn service(
             slots,
             affinity,
             health,
+            proxy,
             backends,
         },
         places,

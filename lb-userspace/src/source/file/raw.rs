@@ -40,6 +40,8 @@ pub struct Service {
     pub affinity: Affinity,
     pub slots: Option<Spanned<u64>>,
     pub health: Option<Spanned<Health>>,
+    pub plane: Option<Spanned<Plane>>,
+    pub proxy: Option<Proxy>,
     #[serde(default)]
     pub backends: Vec<Spanned<Backend>>,
 }
@@ -80,6 +82,39 @@ pub struct Health {
     pub timeout: Option<Spanned<String>>,
     pub failures: Option<Spanned<u64>>,
     pub successes: Option<Spanned<u64>>,
+}
+
+#[derive(Clone, Copy, Debug, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Plane {
+    Auto,
+    Ebpf,
+    Proxy,
+}
+
+#[derive(Debug, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Proxy {
+    #[serde(default)]
+    pub send: Sent,
+    #[serde(default)]
+    pub accept: Vec<Spanned<String>>,
+    #[serde(default)]
+    pub transparent: bool,
+    pub connect_timeout: Option<Spanned<String>>,
+    pub retries: Option<Spanned<u64>>,
+    pub idle: Option<Spanned<String>>,
+    pub drain: Option<Spanned<String>>,
+}
+
+/// Version of the PROXY protocol.
+#[derive(Clone, Copy, Debug, Default, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Sent {
+    #[default]
+    None,
+    V1,
+    V2,
 }
 
 #[derive(Debug, serde::Deserialize)]

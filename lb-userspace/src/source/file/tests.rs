@@ -1,3 +1,4 @@
+mod proxying;
 mod watching;
 
 use std::sync::Arc;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::{Fault, PREFIX, Settings};
+use crate::config::time;
 use crate::model::{Exposed, HealthCheck, Probe, Protocol};
 use crate::source::checks::{BOUNDS, FAILURES, INTERVAL, MAX_THRESHOLD, SUCCESSES, TIMEOUT, is_path};
-use crate::source::time;
 
 /// A check as far as labels say it.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::model::{Probe, Protocol};
+use crate::model::{Plane, Probe, Protocol, ProxyVersion};
 
 fn one(label: &str, value: &str) -> (Settings, Vec<Fault>) {
     read([(label, value)])
@@ -32,6 +32,14 @@ fn every_known_label_is_read() {
         ("portico.health.failures", "2"),
         ("portico.health.successes", "1"),
         ("portico.health.port", "8082"),
+        ("portico.plane", "proxy"),
+        ("portico.proxy.send", "v2"),
+        ("portico.proxy.accept", "192.0.2.0/24, 2001:db8::1"),
+        ("portico.proxy.transparent", "true"),
+        ("portico.proxy.connect_timeout", "500ms"),
+        ("portico.proxy.retries", "0"),
+        ("portico.proxy.idle", "1h"),
+        ("portico.proxy.drain", "30s"),
     ];
     for known in KNOWN {
         assert!(
@@ -47,6 +55,19 @@ fn every_known_label_is_read() {
     assert_eq!((settings.weight, settings.slots, settings.ttl), (2, 1024, 30));
     assert_eq!((settings.vips.len(), settings.aliases.len()), (2, 2));
     assert_eq!(settings.endpoint, Some(Endpoint::Dnsrr));
+    let proxy = ProxyRules {
+        plane: Plane::Proxy,
+        send: Some(ProxyVersion::V2),
+        accept: ["192.0.2.0/24", "2001:db8::1/128"]
+            .map(|net| net.parse().unwrap())
+            .into(),
+        transparent: true,
+        connect_timeout: Duration::from_millis(500),
+        retries: 0,
+        idle: Some(Duration::from_secs(3600)),
+        drain: Some(Duration::from_secs(30)),
+    };
+    assert_eq!(settings.proxy, proxy);
     let front = settings.front(&[], &[(9100, Protocol::Tcp), (7000, Protocol::Udp)]);
     assert_eq!(front.frontends.len(), 6);
     let names: Vec<_> = front
@@ -149,6 +170,45 @@ fn every_known_label_is_read() {
     "there is no health check that this could adjust",
     "add portico.health"
 )]
+#[case(
+    "portico.plane",
+    "kernel",
+    "there is no such value",
+    "known here: auto, ebpf, proxy"
+)]
+#[case(
+    "portico.proxy.sned",
+    "v2",
+    "there is no such label",
+    "did you mean portico.proxy.send?"
+)]
+#[case("portico.proxy.send", "v3", "there is no such value", "did you mean `v")]
+#[case(
+    "portico.proxy.accept",
+    "192.0.2.1/24",
+    "192.0.2.1/24 is not a range: it begins at 192.0.2.0/24",
+    "write 192.0.2.0/24"
+)]
+#[case(
+    "portico.proxy.transparent",
+    "perhaps",
+    "there is no such value",
+    "known here: true"
+)]
+#[case(
+    "portico.proxy.connect_timeout",
+    "2m",
+    "not a time from 10ms to 1m",
+    "write a number"
+)]
+#[case("portico.proxy.retries", "-1", "not a number from 0 to 16", "write how many")]
+#[case(
+    "portico.proxy.idle",
+    "1",
+    "not a time from 0s, which means never, to 168h",
+    "write a number"
+)]
+#[case("portico.proxy.drain", "soon", "not a time from 0s to 168h", "write a number")]
 fn a_label_that_cannot_be_read_says_why_and_what_to_write(
     #[case] label: &str,
     #[case] value: &str,
@@ -188,6 +248,25 @@ fn what_is_right_beside_a_mistake_is_in_force() {
             .health(&settings.front(&[], &[(80, Protocol::Tcp)]).exposed)
             .unwrap()
             .is_some()
+    );
+}
+
+#[test]
+fn a_plane_that_cannot_do_what_another_label_asks_for_is_not_in_force() {
+    let (settings, faults) = read([("portico.plane", "ebpf"), ("portico.proxy.send", "v1")]);
+    assert_eq!(
+        (settings.proxy.plane, settings.proxy.send),
+        (Plane::Auto, Some(ProxyVersion::V1))
+    );
+    let [fault] = &faults[..] else {
+        panic!("{faults:?}")
+    };
+    assert_eq!(
+        (&*fault.label, &*fault.reason),
+        (
+            "portico.plane",
+            "tasks are sent the PROXY protocol, v1, which only the proxy does"
+        )
     );
 }
 

@@ -4,12 +4,12 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::Fault;
-use crate::config::suggest;
+use crate::config::{suggest, time};
 use crate::model::desired::{MAX_WEIGHT, SLOTS};
 use crate::model::validate::is_host_name;
 use crate::model::{Affinity, Endpoint};
 use crate::source::checks::TTL;
-use crate::source::{ports, time};
+use crate::source::ports;
 
 /// Most characters of a label that are read: what is longer is nobody's ports.
 const MAX_LIST: usize = 64 * 1024;
@@ -24,11 +24,11 @@ pub struct Sink<'f> {
 }
 
 impl Sink<'_> {
-    fn refuse(&mut self, value: &str, reason: impl Into<String>, fix: impl Into<String>) {
+    pub(super) fn refuse(&mut self, value: &str, reason: impl Into<String>, fix: impl Into<String>) {
         self.faults.push(Fault::new(self.label, value, reason, fix));
     }
 
-    fn word<T: Copy>(&mut self, value: &str, known: &[(&str, T)]) -> Option<T> {
+    pub(super) fn word<T: Copy>(&mut self, value: &str, known: &[(&str, T)]) -> Option<T> {
         let lower = value.to_ascii_lowercase();
         let found = known.iter().find(|(word, _)| *word == lower);
         if found.is_none() {
@@ -190,7 +190,7 @@ impl Sink<'_> {
 }
 
 /// Between commas and spaces.
-fn items(value: &str) -> impl Iterator<Item = &str> {
+pub(super) fn items(value: &str) -> impl Iterator<Item = &str> {
     let end = value
         .char_indices()
         .map(|(at, _)| at)

@@ -7,6 +7,7 @@ mod decode;
 mod encode;
 mod fault;
 mod intern;
+mod rules;
 
 #[cfg(test)]
 mod tests;

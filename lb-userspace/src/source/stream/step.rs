@@ -234,10 +234,12 @@ fn same_but_backends(old: &DesiredService, new: &DesiredService) -> bool {
         slots,
         affinity,
         health,
+        proxy,
         backends: _,
     } = old;
     (naming, vips, assigned, exposed) == (&new.naming, &new.vips, &new.assigned, &new.exposed)
-        && (frontends, slots, affinity, health) == (&new.frontends, &new.slots, &new.affinity, &new.health)
+        && (frontends, slots, affinity) == (&new.frontends, &new.slots, &new.affinity)
+        && (health, proxy) == (&new.health, &new.proxy)
 }
 
 /// By task, each once.

@@ -23,6 +23,26 @@ fn no_snapshot_is_made_before_every_source_has_spoken() {
 }
 
 #[test]
+fn rules_of_proxying_take_effect_at_once_and_leave_the_pools_as_they_are() {
+    let mut composer = Composer::new(Identity::new(ID), ["file".into()], Drains::default());
+    let mut say = |transparent| {
+        let mut desired = web(two());
+        let service = Arc::make_mut(desired.services.get_mut("web").unwrap());
+        service.proxy.transparent = transparent;
+        composer.absorb(Event::Source {
+            source: "file".into(),
+            desired: Arc::new(desired),
+        });
+        composer.compose(Instant::now())
+    };
+    let before = say(false).unwrap();
+    assert_eq!(say(false), None);
+    let after = say(true).unwrap();
+    assert!(after.services["web"].proxy.transparent);
+    assert!(Arc::ptr_eq(&before.pools[0], &after.pools[0]));
+}
+
+#[test]
 fn what_two_sources_claim_goes_to_the_first() {
     let mut composer = Composer::new(
         Identity::new(ID),

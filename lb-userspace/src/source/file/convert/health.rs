@@ -6,9 +6,9 @@ use serde_saphyr::{Location, Spanned};
 
 use super::super::fault::Fault;
 use super::super::raw;
+use crate::config::time;
 use crate::model::{Exposed, HealthCheck, Probe, Protocol};
 use crate::source::checks::{BOUNDS, FAILURES, INTERVAL, MAX_THRESHOLD, SUCCESSES, TIMEOUT, is_path};
-use crate::source::time;
 
 /// The check, unless something of it cannot be read.
 pub fn check(

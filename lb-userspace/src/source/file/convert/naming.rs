@@ -6,10 +6,10 @@ use serde_saphyr::Spanned;
 
 use super::super::fault::Fault;
 use super::super::raw;
+use crate::config::time;
 use crate::model::validate::is_host_name;
 use crate::model::{Endpoint, Naming};
 use crate::source::checks::TTL;
-use crate::source::time;
 
 /// Its names, with the defaults in place of what cannot be read.
 pub fn naming(written: &raw::Service, faults: &mut Vec<Fault>) -> Naming {

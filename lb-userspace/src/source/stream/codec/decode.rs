@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::intern::Names;
-use super::{Fault, Problem};
+use super::{Fault, Problem, rules};
 use crate::model::{self, Desired, DesiredBackend, DesiredNode, DesiredService};
 use crate::source::stream::wire;
 
@@ -108,6 +108,7 @@ impl<'a> Decoder<'a> {
             slots: service.slots,
             affinity: affinity(service.affinity)?,
             health: service.health.map(health).transpose()?,
+            proxy: service.proxy.map(rules::decode).transpose()?.unwrap_or_default(),
             backends,
         })
     }
@@ -214,7 +215,7 @@ fn protocol(value: i32) -> Result<model::Protocol, Fault> {
     }
 }
 
-fn unknown(what: &'static str, value: i32) -> Fault {
+pub fn unknown(what: &'static str, value: i32) -> Fault {
     Problem::Value { what, value }.into()
 }
 
@@ -223,7 +224,7 @@ fn number(what: &'static str, value: u32) -> Result<u16, Fault> {
     u16::try_from(value).map_err(|_| Problem::Number { what, value, most }.into())
 }
 
-fn address(octets: &[u8]) -> Result<IpAddr, Fault> {
+pub fn address(octets: &[u8]) -> Result<IpAddr, Fault> {
     if let Ok(v4) = <[u8; 4]>::try_from(octets) {
         return Ok(v4.into());
     }

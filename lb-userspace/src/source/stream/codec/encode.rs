@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::rules;
 use crate::model::{self, Desired, DesiredBackend, DesiredNode, DesiredService};
 use crate::source::stream::wire;
 
@@ -46,6 +47,7 @@ pub fn service(name: &str, service: &DesiredService) -> wire::Service {
         affinity: affinity(service.affinity).into(),
         health: service.health.as_ref().map(health),
         backends: service.backends.iter().map(backend).collect(),
+        proxy: rules::encode(&service.proxy),
     }
 }
 
@@ -130,7 +132,7 @@ const fn protocol(protocol: model::Protocol) -> wire::Protocol {
     }
 }
 
-fn octets(address: IpAddr) -> Vec<u8> {
+pub fn octets(address: IpAddr) -> Vec<u8> {
     match address {
         IpAddr::V4(address) => address.octets().to_vec(),
         IpAddr::V6(address) => address.octets().to_vec(),
@@ -138,7 +140,7 @@ fn octets(address: IpAddr) -> Vec<u8> {
 }
 
 /// 584 years and more are one.
-fn nanoseconds(duration: Duration) -> u64 {
+pub fn nanoseconds(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 

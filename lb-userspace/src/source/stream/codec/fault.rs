@@ -22,6 +22,8 @@ pub enum Problem {
     Address(usize),
     #[error("an address of {0} bytes where only IPv4 with its 4 is possible")]
     NotIpv4(usize),
+    #[error("a range of {bits} bits, where its addresses have {most}")]
+    Range { bits: u32, most: u8 },
     #[error("{what} {value} is more than {most}")]
     Number {
         what: &'static str,

@@ -70,6 +70,7 @@ impl Surroundings<'_> {
             slots: settings.slots,
             affinity: settings.affinity,
             health,
+            proxy: settings.proxy.clone(),
             backends: tasks::backends(name, tasks, self.nodes, self.networks),
         })
     }

@@ -23,6 +23,7 @@ fn labels_of_a_service_are_in_force() {
         ("portico.health", "http:/healthz"),
         ("portico.aliases", "www"),
         ("portico.ttl", "30s"),
+        ("portico.proxy.send", "v2"),
     ]);
     let picture = of(&lists);
     assert_eq!(picture.notes, []);
@@ -33,6 +34,7 @@ fn labels_of_a_service_are_in_force() {
     assert_eq!(web.exposed.len(), 2);
     assert_eq!(web.health.as_ref().map(|health| health.port), Some(80));
     assert_eq!((&*web.naming.aliases[0], web.naming.ttl), ("www", 30));
+    assert_eq!(web.proxy.send, Some(crate::model::ProxyVersion::V2));
 }
 
 #[test]
