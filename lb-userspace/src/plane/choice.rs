@@ -1,0 +1,124 @@
+//! Which plane serves a frontend, and why. Pure: `status` and `explain` say what the planes do because they ask here, too.
+
+mod reason;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use crate::config::Mode;
+use crate::model::{Family, Frontend, Plane, Protocol, ProxyRules, Service, is_served};
+
+pub use reason::Reason;
+
+/// What this node has to choose from.
+#[derive(Clone, Debug)]
+pub struct Here {
+    pub mode: Mode,
+    /// Why there is no eBPF plane, in a few words; `None`: there is one.
+    pub without_ebpf: Option<Arc<str>>,
+}
+
+/// What carries a frontend's packets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Serving {
+    Ebpf,
+    Proxy,
+}
+
+/// For clients of one family.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// `None`: they are not served here.
+    pub plane: Option<Serving>,
+    pub reason: Reason,
+}
+
+/// What is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'s> {
+    pub rules: &'s ProxyRules,
+    pub protocol: Protocol,
+    /// Of the client.
+    pub family: Family,
+    /// Whether a task could answer in this family; where there is no task at all, it could in both.
+    pub has_tasks: bool,
+}
+
+impl Here {
+    /// Every frontend and family has exactly one answer, and the first reason that decides is the one that is told.
+    pub fn choose(&self, asked: Asked<'_>) -> Choice {
+        let obstacle = self.obstacle(asked);
+        if asked.rules.plane == Plane::Ebpf {
+            return match obstacle {
+                Some(reason) => Choice { plane: None, reason },
+                None => Choice::ebpf(Reason::Service(Plane::Ebpf)),
+            };
+        }
+        let wanted = || (asked.rules.plane == Plane::Proxy).then_some(Reason::Service(Plane::Proxy));
+        let needed = || {
+            let mut needs = asked.rules.needs();
+            needs.find(|need| need.concerns(asked.protocol)).map(Reason::Need)
+        };
+        match obstacle {
+            Some(Reason::Node) => Choice::proxy(Reason::Node),
+            obstacle => match wanted().or_else(needed).or(obstacle) {
+                // Who runs an agent with this mode would rather have no plane than another one.
+                Some(reason @ Reason::Unavailable(_)) if self.mode == Mode::Ebpf => {
+                    Choice { plane: None, reason }
+                }
+                Some(reason) => Choice::proxy(reason),
+                None => Choice::ebpf(Reason::Usual),
+            },
+        }
+    }
+
+    /// What keeps eBPF from serving this, whatever the service wants.
+    fn obstacle(&self, asked: Asked<'_>) -> Option<Reason> {
+        let node = (self.mode == Mode::Proxy).then_some(Reason::Node);
+        let family = || (!asked.has_tasks).then_some(Reason::Family(asked.family));
+        let unavailable = || self.without_ebpf.clone().map(Reason::Unavailable);
+        node.or_else(unavailable).or_else(family)
+    }
+
+    /// For each family in which clients can reach the frontend.
+    pub fn of(&self, service: &Service, frontend: &Frontend) -> impl Iterator<Item = (Family, Choice)> {
+        let families = Family::ALL.into_iter();
+        let families = families.filter(move |family| frontend.answers(*family));
+        families.map(move |family| {
+            let asked = Asked {
+                rules: &service.proxy,
+                protocol: frontend.protocol,
+                family,
+                has_tasks: is_served(&service.backends, family),
+            };
+            (family, self.choose(asked))
+        })
+    }
+}
+
+impl Choice {
+    const fn ebpf(reason: Reason) -> Self {
+        Self {
+            plane: Some(Serving::Ebpf),
+            reason,
+        }
+    }
+
+    const fn proxy(reason: Reason) -> Self {
+        Self {
+            plane: Some(Serving::Proxy),
+            reason,
+        }
+    }
+}
+
+impl Serving {
+    /// As planes are called in output.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Ebpf => "ebpf",
+            Self::Proxy => "proxy",
+        }
+    }
+}
