@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 
 use crate::run::{cargo, run};
-use crate::setup::{Talk, setup};
+use crate::setup::{Talk, proxies, setup};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -17,6 +17,8 @@ pub enum Subject {
     Path,
     /// Names beside dnsmasq and unbound; what connect() to a service costs.
     Dns,
+    /// The proxy plane beside HAProxy, nginx, Envoy and docker-proxy.
+    Proxy,
     /// The way of a change among 10,000 services into the kernel, the first load, and the agent's memory.
     Control,
     /// Score, head and chain, flow hash, diff and apply of large snapshots.
@@ -26,6 +28,9 @@ pub enum Subject {
 /// Sets up, builds with optimisation, measures; charts go to `target/bench/`.
 pub fn bench(subject: Subject, arguments: &[String]) -> Result<()> {
     setup(Talk::OnlyOfChanges)?;
+    if subject == Subject::Proxy {
+        proxies()?;
+    }
     for mut command in subject.commands(arguments) {
         run(&mut command)?;
     }
@@ -49,6 +54,7 @@ impl Subject {
             Self::Packet => (vec![], program("packet")),
             Self::Path => (vec![build()], program("path")),
             Self::Dns => (vec![build()], program("dns")),
+            Self::Proxy => (vec![build()], program("proxy")),
             Self::Control => (vec![build()], program("control")),
             Self::Micro => (vec![], cargo(&["bench", "--package", "benches", "--"])),
         };

