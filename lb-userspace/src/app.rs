@@ -11,6 +11,7 @@ mod carry;
 mod sources;
 mod stop;
 
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use tokio::runtime;
@@ -20,6 +21,7 @@ use tokio::task::JoinSet;
 use crate::api::socket::Socket;
 use crate::api::{Agent, Problem, server};
 use crate::config::{Config, Mode};
+use crate::door::Door;
 use crate::model::{Agreed, Identity, Past, Writer};
 use crate::names::{NameServer, upstreams};
 use crate::peer::{self, drains};
@@ -94,7 +96,8 @@ async fn agent(config: Config, stopping: impl Future<Output = ()>) -> Result<(),
     let sources = sources::Chosen::of(&config);
     let (writer, writing) = Writer::start(agreed, sources.names(), past);
     let keeping = drains::keep(&config.paths.runtime, writer.drains());
-    let sources = sources.start(&config, &node, &writer);
+    let door = Door::new((Ipv4Addr::UNSPECIFIED, config.peer.port).into());
+    let sources = sources.start(&config, &node, &writer, &door);
     let (health, checking) = health::start(Arc::clone(&node), writer.clone());
     let heartbeats = peer::Setup {
         node,

@@ -7,6 +7,7 @@ pub mod api;
 pub mod app;
 pub mod cli;
 pub mod config;
+pub mod door;
 pub mod health;
 mod jobs;
 pub mod model;

@@ -7,6 +7,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use crate::config::{Config, Enabled};
+use crate::door::Door;
 use crate::model::Writer;
 use crate::source::engine::Engine;
 use crate::source::kept::Kept;
@@ -56,7 +57,7 @@ impl Chosen {
             .collect()
     }
 
-    pub fn start(self, config: &Config, node: &Arc<str>, writer: &Writer) -> Started {
+    pub fn start(self, config: &Config, node: &Arc<str>, writer: &Writer, door: &Door) -> Started {
         let (mut reports, mut tasks) = (Vec::new(), Vec::new());
         let stream = self.swarm.then(Arc::<Figures>::default);
         if let Some(path) = self.file {
@@ -70,7 +71,13 @@ impl Chosen {
         if let Some(socket) = self.engine {
             let (engine, listening) = Engine::start(socket);
             if let Some(figures) = &stream {
-                let (report, following) = start_swarm(&engine, config, node, writer, Arc::clone(figures));
+                let stream = ways::Stream {
+                    port: config.peer.port,
+                    door: door.clone(),
+                    certificates: config.sources.swarm.certificates.clone(),
+                    figures: Arc::clone(figures),
+                };
+                let (report, following) = start_swarm(&engine, config, node, writer, stream);
                 reports.push(report);
                 tasks.push(following);
             }
@@ -109,13 +116,8 @@ fn start_swarm(
     config: &Config,
     node: &Arc<str>,
     writer: &Writer,
-    figures: Arc<Figures>,
+    stream: ways::Stream,
 ) -> (watch::Receiver<SourceReport>, JoinHandle<()>) {
-    let stream = ways::Stream {
-        port: config.peer.port,
-        certificates: config.sources.swarm.certificates.clone(),
-        figures,
-    };
     let setup = swarm::Setup {
         node: Arc::clone(node),
         required: config.sources.swarm.enabled == Enabled::Always,

@@ -6,7 +6,6 @@
 
 mod certificates;
 pub mod codec;
-mod complaints;
 mod figures;
 mod follow;
 mod held;

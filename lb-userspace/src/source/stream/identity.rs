@@ -16,6 +16,8 @@ use super::peer::Peer;
 use super::refusal::Refusal;
 use super::verify::{Followers, Managers};
 
+/// How callers ask for the stream (ALPN): it is HTTP/2.
+pub const PROTOCOL: &[u8] = b"h2";
 /// What the engine calls them.
 pub const CERTIFICATE: &str = "swarm-node.crt";
 pub const KEY: &str = "swarm-node.key";
@@ -113,7 +115,7 @@ fn server(followers: Followers, pair: &Arc<SingleCertAndKey>) -> Result<ServerCo
         .map_err(|error| damaged(Path::new(CERTIFICATE), error))?
         .with_client_cert_verifier(Arc::new(followers))
         .with_cert_resolver(Arc::clone(pair) as _);
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
     // Who comes again shows its certificate again: it may have expired since.
     config.session_storage = Arc::new(NoServerSessionStorage {});
     config.send_tls13_tickets = 0;
@@ -128,7 +130,7 @@ fn client(managers: Managers, pair: Arc<SingleCertAndKey>) -> Result<ClientConfi
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(managers))
         .with_client_cert_resolver(pair);
-    config.alpn_protocols = vec![b"h2".to_vec()];
+    config.alpn_protocols = vec![PROTOCOL.to_vec()];
     config.resumption = rustls::client::Resumption::disabled();
     Ok(config)
 }

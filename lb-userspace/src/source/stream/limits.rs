@@ -14,11 +14,9 @@ pub const WINDOW: u32 = 256 << 10;
 pub const STREAMS: u32 = 4;
 /// Connections at a time: more than a swarm has nodes.
 pub const CONNECTIONS: usize = 4096;
-/// Of them, those of one address that have not shown who they are.
-pub const HANDSHAKES: usize = 4;
 /// Of them, those of one node: one is enough, and one that was cut off may come again before the old one is missed.
 pub const LINKS: usize = 4;
-/// Time for TCP and TLS, each.
+/// Time of a follower for TCP and TLS, each. Managers give it [`crate::door::HANDSHAKE`].
 pub const HANDSHAKE: Duration = Duration::from_secs(2);
 /// Silence after which the other side is asked whether it is there, and how long its answer may take: what vanishes is
 /// missed after 4 s.

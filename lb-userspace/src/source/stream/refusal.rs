@@ -30,6 +30,8 @@ pub enum Refusal {
     Crowd,
     #[error("this node has no certificates of a swarm to show")]
     Unready,
+    #[error("it is no manager's agent, or does not see itself what the swarm wants")]
+    Untold,
     #[error("it refuses this node's certificate: {0}")]
     Refused(&'static str),
     #[error("{0}")]
@@ -53,7 +55,7 @@ impl Refusal {
     /// As metrics have it; a [`LABELS`](Self::LABELS).
     pub const fn label(&self) -> &'static str {
         match self {
-            Self::Stranger | Self::Refused(_) | Self::Other(_) => "stranger",
+            Self::Stranger | Self::Untold | Self::Refused(_) | Self::Other(_) => "stranger",
             Self::NoCertificate | Self::Damaged => "certificate",
             Self::Authority => "authority",
             Self::Expired => "expired",
@@ -122,6 +124,8 @@ impl Refusal {
             AlertDescription::CertificateUnknown
             | AlertDescription::BadCertificate
             | AlertDescription::AccessDenied => Self::Refused("it is not that of a node of the same swarm"),
+            // What has the port serves other protocols alone.
+            AlertDescription::NoApplicationProtocol => Self::Untold,
             other => Self::Other(format!("it ends the handshake: {other:?}")),
         }
     }

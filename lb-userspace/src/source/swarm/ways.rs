@@ -12,6 +12,7 @@ use tokio::task::JoinHandle;
 use super::fetch::Socket;
 use super::follow::Ways;
 use super::role::Heard;
+use crate::door::Door;
 use crate::model::Desired;
 use crate::source::Note;
 use crate::source::engine::{Engine, Local, Membership};
@@ -25,6 +26,8 @@ const CERTIFICATES: &str = "swarm/certificates";
 pub struct Stream {
     /// Where agents on managers listen, the same on every node.
     pub port: u16,
+    /// Of this node.
+    pub door: Door,
     /// Where this node's certificates are, unless they are where its engine has them.
     pub certificates: Option<PathBuf>,
     pub figures: Arc<Figures>,

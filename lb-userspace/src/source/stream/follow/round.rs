@@ -9,10 +9,11 @@ use tokio::sync::watch;
 
 use super::attempt::{Attempt, Failure};
 use super::{Follow, FollowReport};
+use crate::door::Complaints;
 use crate::model::Desired;
 use crate::source::backoff::Backoff;
-use crate::source::stream::complaints::Complaints;
 use crate::source::stream::held::Held;
+use crate::source::stream::refusal::Refusal;
 
 /// Pause after a round in which nobody answered: doubled each time, and up to half of it shorter by chance.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -69,7 +70,7 @@ pub async fn run(
             let connected = say.borrow().connected.is_some();
             if connected {
                 tracing::info!("a manager's agent is followed no more: {words}");
-            } else if matches!(failure, Failure::Refusal(_)) && complaints.due(manager.ip(), Instant::now()) {
+            } else if is_of_trust(&failure) && complaints.due(manager.ip(), Instant::now()) {
                 tracing::warn!("a manager's agent is not believed or does not believe this one: {words}");
             } else {
                 tracing::debug!("not following: {words}");
@@ -107,6 +108,10 @@ pub async fn run(
             () = certificates.changed() => backoff.reset(),
         }
     }
+}
+
+fn is_of_trust(failure: &Failure) -> bool {
+    matches!(failure, Failure::Refusal(refusal) if *refusal != Refusal::Untold)
 }
 
 /// In an order that is another each time, so that followers spread.

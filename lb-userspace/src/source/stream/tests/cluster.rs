@@ -8,6 +8,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::authority::{Authority, Files};
+use crate::door::Door;
 use crate::model::Desired;
 use crate::model::testing::{backend, web};
 use crate::source::stream::{
@@ -15,7 +16,8 @@ use crate::source::stream::{
 };
 
 pub struct Manager {
-    pub serving: Serving,
+    _serving: Serving,
+    address: SocketAddr,
     pub publisher: Publisher,
     pub figures: Arc<Figures>,
     pub directory: TempDir,
@@ -38,16 +40,14 @@ pub fn picture(task: &str) -> Arc<Desired> {
 
 impl Manager {
     pub async fn start(files: &Files) -> Self {
-        Self::start_at((Ipv4Addr::LOCALHOST, 0).into(), files).await
-    }
-
-    pub async fn start_at(address: SocketAddr, files: &Files) -> Self {
+        let door = Door::new((Ipv4Addr::LOCALHOST, 0).into());
         let directory = tempfile::tempdir().unwrap();
         let certificates = Certificates::watch(files.write(directory.path()));
         let (publisher, figures) = (Publisher::new(), Arc::new(Figures::default()));
-        let serving = serve(address, certificates, publisher.clone(), Arc::clone(&figures));
+        let serving = serve(&door, certificates, publisher.clone(), Arc::clone(&figures));
         Self {
-            serving: serving.await.unwrap(),
+            _serving: serving,
+            address: door.address().await.unwrap(),
             publisher,
             figures,
             directory,
@@ -61,7 +61,7 @@ impl Manager {
     }
 
     pub fn address(&self) -> SocketAddr {
-        self.serving.address()
+        self.address
     }
 
     /// Until so many were refused for this reason.

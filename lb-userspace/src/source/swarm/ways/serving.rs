@@ -1,7 +1,7 @@
 //! A manager's side of the stream: open as long as this node has something to tell.
 
 use std::io::ErrorKind;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Stream;
+use crate::door::Standing;
 use crate::model::Desired;
 use crate::source::Note;
 use crate::source::engine::Local;
@@ -17,7 +18,7 @@ use crate::source::stream::{self, Certificates, Publisher, serve};
 
 /// Where this node tells them nothing.
 const CONSEQUENCE: &str = "agents on other nodes follow another manager, or keep what they have";
-/// Before a port that could not be had is tried again.
+/// Before a stream that has ended is served anew.
 const AGAIN: Duration = Duration::from_secs(2);
 
 /// Dropping it ends it.
@@ -28,16 +29,9 @@ pub struct Serving {
     keeping: JoinHandle<()>,
 }
 
-/// What a stream is served with; another one ends it and is served anew.
-#[derive(Clone, PartialEq, Eq)]
-struct Place {
-    listen: SocketAddr,
-    certificates: PathBuf,
-}
-
-/// A port that is open.
+/// A stream that is served with certificates of one place.
 struct Served {
-    place: Place,
+    directory: PathBuf,
     serving: stream::Serving,
     certificates: Certificates,
 }
@@ -49,6 +43,7 @@ impl Serving {
         let hindrance = Arc::<Mutex<Option<Note>>>::default();
         let keeper = Keeper {
             local,
+            standing: stream.door.standing(),
             stream,
             wanted: wishes,
             publisher: publisher.clone(),
@@ -86,6 +81,8 @@ impl Drop for Serving {
 
 struct Keeper {
     local: watch::Receiver<Option<Arc<Local>>>,
+    /// Of the port.
+    standing: watch::Receiver<Standing>,
     stream: Arc<Stream>,
     wanted: watch::Receiver<bool>,
     publisher: Publisher,
@@ -96,26 +93,17 @@ impl Keeper {
     async fn run(mut self) {
         let mut served: Option<Served> = None;
         loop {
-            let Some(place) = self.place() else {
-                // The port is free before anything is waited for.
+            let Some(directory) = self.directory() else {
+                // The port is free before anything is waited for, unless something else is served there.
                 served = None;
                 self.hinder(None);
                 self.news().await;
                 continue;
             };
-            let mut now = match served.take().filter(|served| served.place == place) {
-                Some(now) => now,
-                // One at another place has been dropped: its port is free before this one is taken.
-                None => match self.open(&place).await {
-                    Ok(new) => new,
-                    Err(error) => {
-                        self.hinder(Some(unserved(place.listen, &error)));
-                        let _ = tokio::time::timeout(AGAIN, self.news()).await;
-                        continue;
-                    }
-                },
-            };
-            self.hinder(untrusted(&now.certificates));
+            let same = served.take().filter(|served| served.directory == directory);
+            let mut now = same.unwrap_or_else(|| self.open(directory));
+            let unopened = self.unopened();
+            self.hinder(unopened.or_else(|| untrusted(&now.certificates)));
             let ended = tokio::select! {
                 () = now.serving.ended() => true,
                 () = now.certificates.changed() => false,
@@ -134,48 +122,36 @@ impl Keeper {
         tokio::select! {
             Ok(()) = self.local.changed() => {}
             Ok(()) = self.wanted.changed() => {}
+            Ok(()) = self.standing.changed() => {}
             else => std::future::pending().await,
         }
     }
 
-    /// Where it is to be served, if anywhere.
-    fn place(&mut self) -> Option<Place> {
+    /// Of the certificates that are shown to others, if any are to be told.
+    fn directory(&mut self) -> Option<PathBuf> {
         let local = self.local.borrow_and_update().clone()?;
         let wanted = *self.wanted.borrow_and_update();
-        let member = local.swarm.as_ref().filter(|_| wanted)?;
-        let address = member.address.unwrap_or(Ipv4Addr::UNSPECIFIED);
-        Some(Place {
-            listen: SocketAddr::new(address.into(), self.stream.port),
-            certificates: self.stream.directory(&local),
-        })
+        let in_swarm = local.swarm.is_some();
+        (wanted && in_swarm).then(|| self.stream.directory(&local))
     }
 
-    async fn open(&self, place: &Place) -> std::io::Result<Served> {
-        let certificates = Certificates::watch(place.certificates.clone());
-        let open = |listen| {
-            let figures = Arc::clone(&self.stream.figures);
-            serve(listen, certificates.clone(), self.publisher.clone(), figures)
-        };
-        let serving = match open(place.listen).await {
-            // The swarm may know this node by the address of something in front of it. Who calls must show a certificate,
-            // whichever address it calls.
-            Err(error) if error.kind() == ErrorKind::AddrNotAvailable => {
-                let any = SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), place.listen.port());
-                let serving = open(any).await?;
-                tracing::info!(
-                    address = %place.listen,
-                    "the swarm's address of this node is not one of its own: other agents are listened to on all of them"
-                );
-                serving
-            }
-            other => other?,
-        };
-        tracing::info!(address = %serving.address(), "other agents are told what the swarm wants");
-        Ok(Served {
-            place: place.clone(),
+    fn open(&self, directory: PathBuf) -> Served {
+        let certificates = Certificates::watch(directory.clone());
+        let (publisher, figures) = (self.publisher.clone(), Arc::clone(&self.stream.figures));
+        let serving = serve(&self.stream.door, certificates.clone(), publisher, figures);
+        tracing::info!(at = %self.stream.door.listen(), "other agents are told what the swarm wants");
+        Served {
+            directory,
             serving,
             certificates,
-        })
+        }
+    }
+
+    fn unopened(&mut self) -> Option<Note> {
+        match &*self.standing.borrow_and_update() {
+            Standing::Hindered(error) => Some(unserved(self.stream.door.listen(), error)),
+            Standing::Open(_) | Standing::Closed => None,
+        }
     }
 
     fn hinder(&self, note: Option<Note>) {

@@ -1,17 +1,18 @@
+use std::net::Ipv4Addr;
 use std::sync::mpsc;
 
 use super::*;
+use crate::door::Door;
 use crate::source::engine::Membership;
 use crate::source::stream::Figures;
 
 #[tokio::test]
 async fn where_the_swarms_address_is_not_one_of_its_own_it_is_reached_under_those() {
-    let free = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let port = free.local_addr().unwrap().port();
-    drop(free);
     let directory = tempfile::tempdir().unwrap();
+    let door = Door::new((Ipv4Addr::UNSPECIFIED, 0).into());
     let stream = Stream {
-        port,
+        port: 0,
+        door: door.clone(),
         certificates: Some(directory.path().to_owned()),
         figures: Arc::<Figures>::default(),
     };
@@ -23,6 +24,7 @@ async fn where_the_swarms_address_is_not_one_of_its_own_it_is_reached_under_thos
     let serving = Serving::start(locals, Arc::new(stream));
     serving.publish(Some(&Arc::default()));
     let reached = tokio::time::timeout(Duration::from_secs(10), async {
+        let port = door.address().await.unwrap().port();
         while tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))
             .await
             .is_err()
@@ -40,18 +42,57 @@ async fn where_the_swarms_address_is_not_one_of_its_own_it_is_reached_under_thos
     assert!(note.what.contains("swarm-node.crt"), "{note:?}");
 }
 
-#[test]
-fn a_node_that_tells_nothing_waits_until_it_has_to() {
+#[tokio::test]
+async fn a_port_that_another_has_is_a_hindrance() {
+    let other = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let taken = other.local_addr().unwrap();
+    let directory = tempfile::tempdir().unwrap();
     let stream = Stream {
-        port: 0,
-        certificates: None,
+        port: taken.port(),
+        door: Door::new(taken),
+        certificates: Some(directory.path().to_owned()),
         figures: Arc::<Figures>::default(),
     };
+    let local = Local {
+        swarm: Some(membership(None)),
+        ..Local::default()
+    };
+    let (_local, locals) = watch::channel(Some(Arc::new(local)));
+    let serving = Serving::start(locals, Arc::new(stream));
+    serving.publish(Some(&Arc::default()));
+    let hindered = tokio::time::timeout(Duration::from_secs(10), async {
+        let told = || {
+            serving
+                .hindrance()
+                .filter(|note| note.what.contains("cannot tell other agents"))
+        };
+        loop {
+            if let Some(note) = told() {
+                break note;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    });
+    let note = hindered.await.unwrap();
+    assert!(
+        note.fix.contains(&format!("sport = :{}", taken.port())),
+        "{note:?}"
+    );
+}
+
+#[test]
+fn a_node_that_tells_nothing_waits_until_it_has_to() {
     let (done, ended) = mpsc::channel();
     // A keeper that does not wait gives its thread back to nobody, not even to a deadline.
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         runtime.unwrap().block_on(async {
+            let stream = Stream {
+                port: 0,
+                door: Door::new((Ipv4Addr::LOCALHOST, 0).into()),
+                certificates: None,
+                figures: Arc::<Figures>::default(),
+            };
             let (engine, locals) = watch::channel(None);
             let serving = Serving::start(locals, Arc::new(stream));
             tokio::time::sleep(Duration::from_millis(1)).await;

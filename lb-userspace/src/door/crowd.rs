@@ -4,11 +4,8 @@ use std::collections::HashMap;
 use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard};
 
-use crate::source::stream::refusal::Refusal;
-
 #[derive(Debug)]
 pub struct Crowd<K: Eq + Hash> {
-    most: usize,
     there: Mutex<HashMap<K, usize>>,
 }
 
@@ -20,23 +17,25 @@ pub struct Counted<K: Eq + Hash> {
 }
 
 impl<K: Eq + Hash + Clone> Crowd<K> {
-    pub fn of(most: usize) -> Self {
-        Self {
-            most,
-            there: Mutex::default(),
-        }
-    }
-
-    pub fn enter(crowd: &Arc<Self>, key: K) -> Result<Counted<K>, Refusal> {
+    /// Nothing where there are `most` already.
+    pub fn enter(crowd: &Arc<Self>, key: K, most: usize) -> Option<Counted<K>> {
         let mut there = crowd.lock();
-        let count = there.entry(key.clone()).or_default();
-        if *count >= crowd.most {
-            return Err(Refusal::Crowd);
+        let count = there.get(&key).copied().unwrap_or(0);
+        if count >= most {
+            return None;
         }
-        *count += 1;
+        there.insert(key.clone(), count + 1);
         drop(there);
         let crowd = Arc::clone(crowd);
-        Ok(Counted { crowd, key })
+        Some(Counted { crowd, key })
+    }
+}
+
+impl<K: Eq + Hash> Default for Crowd<K> {
+    fn default() -> Self {
+        Self {
+            there: Mutex::default(),
+        }
     }
 }
 
@@ -55,5 +54,21 @@ impl<K: Eq + Hash> Drop for Counted<K> {
                 there.remove(&self.key);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_leaves_makes_room() {
+        let crowd = Arc::new(Crowd::default());
+        let first = Crowd::enter(&crowd, 1, 2).unwrap();
+        let _second = Crowd::enter(&crowd, 1, 2).unwrap();
+        assert!(Crowd::enter(&crowd, 1, 2).is_none());
+        assert!(Crowd::enter(&crowd, 2, 2).is_some());
+        drop(first);
+        assert!(Crowd::enter(&crowd, 1, 2).is_some());
     }
 }
