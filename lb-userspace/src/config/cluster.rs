@@ -33,6 +33,8 @@ pub struct Cluster {
     pub mac: [u8; 32],
     /// Keys the tags of members, pools and nodes.
     pub identity: [u8; 32],
+    /// Private key (Ed25519) of the authority that vouches for nodes which relay connections to each other.
+    pub relay: [u8; 32],
 }
 
 impl ClusterConfig {
@@ -69,6 +71,7 @@ impl ClusterConfig {
             seed: number("portico 2026 placement seed"),
             mac: blake3::derive_key("portico 2026 heartbeat mac", &material),
             identity: blake3::derive_key("portico 2026 identity", &material),
+            relay: blake3::derive_key("portico 2026 relay authority", &material),
         }
     }
 }
@@ -126,6 +129,7 @@ mod tests {
         let keys = keys("", "");
         assert_ne!(keys.cookie, keys.seed);
         assert_ne!(keys.mac, keys.identity);
+        assert_ne!(keys.identity, keys.relay);
     }
 
     #[test]

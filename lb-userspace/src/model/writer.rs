@@ -159,6 +159,15 @@ impl View {
         self.generation.changed().await.map_err(|_| Stopped)?;
         Ok(self.current())
     }
+
+    /// Of a picture that nobody has written.
+    #[cfg(test)]
+    pub fn fixed(snapshot: Snapshot) -> Self {
+        Self {
+            snapshot: Arc::new(ArcSwap::from_pointee(snapshot)),
+            generation: watch::channel(0).1,
+        }
+    }
 }
 
 struct Actor {

@@ -1,0 +1,115 @@
+//! Between nodes: a connection whose task runs on another node is carried there over TLS, and that node's agent connects it
+//! to the task. `docs/relay.md` describes it.
+//!
+//! ```text
+//! client ── Dialer ══ TLS: PROXY v2 header with the member's tag, an answer, the bytes ══> door ─> Lane ── task
+//! ```
+
+mod answer;
+mod book;
+mod carry;
+mod desk;
+mod dial;
+mod figures;
+mod identity;
+mod lane;
+mod limits;
+mod refusal;
+mod relayed;
+mod shelf;
+mod wire;
+
+#[cfg(test)]
+mod tests;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use crate::door::{Complaints, Room};
+use crate::model::View;
+use book::Library;
+use desk::Desk;
+use figures::Figures;
+use identity::Identity;
+
+pub use answer::Answer;
+pub use dial::{Dialer, Failure};
+pub use figures::RelayReport;
+pub use identity::{PROTOCOL, Unmade};
+pub use lane::Lane;
+pub use refusal::Refusal;
+pub use relayed::Relayed;
+
+/// What a relay is made with.
+pub struct Setup {
+    /// This node.
+    pub node: Arc<str>,
+    /// The cluster's key of that name.
+    pub authority: [u8; 32],
+    /// `[peer] port`, the same on every node.
+    pub port: u16,
+    pub view: View,
+}
+
+/// Both sides of it on this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Relay(Arc<Shared>);
+
+struct Shared {
+    identity: Identity,
+    port: u16,
+    library: Library,
+    figures: Figures,
+    complaints: Complaints,
+    desk: Desk,
+}
+
+impl Relay {
+    pub fn new(setup: Setup) -> Result<Self, Unmade> {
+        let identity = Identity::new(&setup.authority, &setup.node)?;
+        Ok(Self::with(identity, setup))
+    }
+
+    fn with(identity: Identity, setup: Setup) -> Self {
+        Self(Arc::new(Shared {
+            identity,
+            port: setup.port,
+            library: Library::new(setup.node, setup.view),
+            figures: Figures::default(),
+            complaints: Complaints::default(),
+            desk: Desk::default(),
+        }))
+    }
+
+    /// For the door. What comes in goes to the lanes in turn.
+    pub fn room(&self) -> Arc<dyn Room> {
+        Arc::new(desk::Entrance(Arc::clone(&self.0)))
+    }
+
+    /// One more thread that carries for other nodes, as long as the lane runs.
+    pub fn lane(&self) -> Lane {
+        Lane::new(Arc::clone(&self.0))
+    }
+
+    /// Connections to other nodes belong to the runtime that they were made in: each has a dialer of its own.
+    pub fn dialer(&self) -> Dialer {
+        Dialer::new(Arc::clone(&self.0))
+    }
+
+    pub fn report(&self) -> RelayReport {
+        self.0.figures.report()
+    }
+}
+
+impl Shared {
+    fn refuse(&self, from: SocketAddr, refusal: &Refusal) {
+        self.figures.refused(refusal);
+        if let Refusal::Elsewhere = refusal {
+            // It follows managers, and this node tells nothing, or not now.
+            tracing::debug!(%from, "not told what the swarm wants: this node does not tell it");
+        } else if self.complaints.due(from.ip(), Instant::now()) {
+            tracing::warn!(%from, "refused to relay for a node: {refusal}");
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The owner's side: who calls, what for, and the task that it is for.
+
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::sync::{Semaphore, mpsc};
+use tokio::time::{timeout, timeout_at};
+use tokio_rustls::StartHandshake;
+use tokio_rustls::server::TlsStream;
+
+use super::Shared;
+use super::answer::Answer;
+use super::carry::carry;
+use super::desk::Call;
+use super::limits::{ASKING, CALLERS, TASK};
+use super::refusal::Refusal;
+use super::wire::Wire;
+use crate::door::part;
+use crate::plane::proxy::header::Transport;
+use crate::plane::proxy::header::relay_header::{self, Wanted};
+
+/// Carries for other nodes in the runtime that runs it.
+pub struct Lane {
+    shared: Arc<Shared>,
+    calls: mpsc::Receiver<Call>,
+    /// For those who have not asked for anything yet.
+    waiting: Arc<Semaphore>,
+}
+
+/// What a caller has come to.
+enum Asked {
+    For(Wanted),
+    /// It has gone, or has had nothing to ask for all the time: a spare that was not used.
+    Nothing,
+}
+
+impl Lane {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self {
+            calls: shared.desk.open(),
+            shared,
+            waiting: Arc::new(Semaphore::new(CALLERS)),
+        }
+    }
+
+    /// Does not end by itself; what it carries goes on when it is dropped, as long as the runtime does.
+    pub async fn run(mut self) {
+        while let Some(call) = self.calls.recv().await {
+            let (shared, waiting) = (Arc::clone(&self.shared), Arc::clone(&self.waiting));
+            tokio::spawn(async move {
+                let from = call.from;
+                if let Err(refusal) = attend(&shared, &waiting, call).await {
+                    shared.refuse(from, &refusal);
+                }
+            });
+        }
+    }
+}
+
+async fn attend(shared: &Shared, waiting: &Semaphore, call: Call) -> Result<(), Refusal> {
+    let from = call.from;
+    let mut node = shake_hands(shared, call).await?;
+    let place = waiting.try_acquire().map_err(|_| Refusal::Crowd)?;
+    let asked = listen(&mut node).await;
+    drop(place);
+    let wanted = match asked {
+        Ok(Asked::Nothing) => return Ok(()),
+        // Only now: it may have become known while it waited, or be gone from the cluster.
+        Ok(Asked::For(wanted)) => recognize(shared, &node, from).map(|_node| wanted),
+        Err(refusal) => Err(refusal),
+    };
+    let wanted = match wanted {
+        Ok(wanted) => wanted,
+        Err(refusal) => {
+            tell(shared, node, answer_of(&refusal)).await;
+            return Err(refusal);
+        }
+    };
+    // A caller that has lost patience resets the connection.
+    let gone = node.get_ref().0.clone().broken();
+    let connected = tokio::select! {
+        connected = connect(shared, &wanted) => connected,
+        () = gone => return Ok(()),
+    };
+    match connected {
+        Ok(task) => serve(shared, node, task).await,
+        Err(answer) => {
+            tracing::debug!(%from, client = %wanted.client, front = %wanted.front, "not relayed: {answer}");
+            tell(shared, node, answer).await;
+        }
+    }
+    Ok(())
+}
+
+async fn shake_hands(shared: &Shared, call: Call) -> Result<TlsStream<Wire>, Refusal> {
+    let socket = TcpStream::from_std(call.socket).map_err(|error| Refusal::Other(error.to_string()))?;
+    let hello = StartHandshake::from_parts(call.hello, Wire::new(socket));
+    let config = Arc::clone(&shared.identity.server);
+    let handshake = hello.into_stream(config).into_fallible();
+    let outcome = timeout_at(call.deadline, handshake).await;
+    drop(call.stranger);
+    match outcome {
+        Ok(Ok(stream)) => Ok(stream),
+        Ok(Err((error, wire))) => {
+            tokio::spawn(part(wire));
+            Err(Refusal::of_handshake(&error))
+        }
+        Err(_) => Err(Refusal::Silent),
+    }
+}
+
+/// The node that calls. The authority has vouched for its name; that it is a node of the cluster, the snapshot has to say.
+fn recognize(shared: &Shared, node: &TlsStream<Wire>, from: SocketAddr) -> Result<Arc<str>, Refusal> {
+    let shown = node.get_ref().1.peer_certificates();
+    let shown = shown.and_then(<[_]>::first).ok_or(Refusal::Certificate)?;
+    shared.library.book().node_of(shown, from.ip())
+}
+
+/// Reads the header, which is all that is said before the answer.
+async fn listen(node: &mut TlsStream<Wire>) -> Result<Asked, Refusal> {
+    let malformed = |why: &dyn ToString| Refusal::Malformed(why.to_string());
+    let mut bytes = Vec::with_capacity(128);
+    let asking = async {
+        loop {
+            match relay_header::read(&bytes) {
+                Ok(Some((wanted, length))) if length == bytes.len() => {
+                    return match wanted.transport {
+                        Transport::Stream => Ok(Asked::For(wanted)),
+                        _ => Err(malformed(&"only streams are relayed")),
+                    };
+                }
+                Ok(Some(_)) => return Err(malformed(&"more than a header before the answer")),
+                Ok(None) => {}
+                Err(fault) => return Err(malformed(&fault)),
+            }
+            match node.read_buf(&mut bytes).await {
+                Ok(0) => return Ok(Asked::Nothing),
+                Ok(_) => {}
+                // With TLS 1.3 a caller hears only now that it is not believed, and this side that it is not.
+                Err(error) => return Refusal::behind(&error).map_or(Ok(Asked::Nothing), Err),
+            }
+        }
+    };
+    timeout(ASKING, asking).await.unwrap_or(Ok(Asked::Nothing))
+}
+
+async fn connect(shared: &Shared, wanted: &Wanted) -> Result<TcpStream, Answer> {
+    let address = shared.library.book().find(wanted.member)?;
+    match timeout(TASK, TcpStream::connect(address)).await {
+        Ok(Ok(task)) => {
+            let _ = task.set_nodelay(true);
+            Ok(task)
+        }
+        Ok(Err(error)) => Err(answer_to(&error)),
+        Err(_) => Err(Answer::Silent),
+    }
+}
+
+async fn serve(shared: &Shared, mut node: TlsStream<Wire>, task: TcpStream) {
+    let _present = shared.figures.carrying();
+    if let Err(error) = say(shared, &mut node, Answer::Connected).await {
+        tracing::debug!("a node has gone before its task was there: {error}");
+        node.get_ref().0.cut_off();
+        super::wire::cut_off(&task);
+        shared.figures.cut();
+        return;
+    }
+    if let Err(broken) = carry(&mut node, &task).await {
+        tracing::debug!("a relayed connection was cut off: {broken}");
+        shared.figures.cut();
+    }
+}
+
+/// A last word.
+async fn tell(shared: &Shared, mut node: TlsStream<Wire>, answer: Answer) {
+    if say(shared, &mut node, answer).await.is_ok() {
+        part(node).await;
+    }
+}
+
+async fn say(shared: &Shared, node: &mut TlsStream<Wire>, answer: Answer) -> io::Result<()> {
+    node.write_all(&[answer.byte()]).await?;
+    node.flush().await?;
+    shared.figures.answered(answer);
+    Ok(())
+}
+
+const fn answer_of(refusal: &Refusal) -> Answer {
+    match refusal {
+        Refusal::Misplaced { .. } => Answer::Misplaced,
+        Refusal::Malformed(_) => Answer::Malformed,
+        _ => Answer::Stranger,
+    }
+}
+
+fn answer_to(error: &io::Error) -> Answer {
+    match (error.kind(), error.raw_os_error()) {
+        (ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset, _) => Answer::Refused,
+        (ErrorKind::TimedOut, _) => Answer::Silent,
+        (ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory, _)
+        | (_, Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS)) => Answer::Exhausted,
+        _ => Answer::Unreachable,
+    }
+}

@@ -1,0 +1,27 @@
+//! What nodes that relay to each other wait for, and how much they keep.
+
+use std::time::Duration;
+
+/// Finished handshakes that a dialer keeps for each node to which connections are relayed.
+pub const SPARES: usize = 4;
+/// How long one is kept, and how long any are after the last connection to a node.
+pub const SPARE: Duration = Duration::from_secs(8);
+/// How long a caller may have nothing to ask for: longer than it keeps a spare.
+pub const ASKING: Duration = Duration::from_secs(15);
+/// Callers at a time that have not asked for anything yet.
+pub const CALLERS: usize = 8192;
+/// Time for TCP and TLS of a spare.
+pub const HANDSHAKE: Duration = Duration::from_secs(2);
+/// Handshakes of one dialer at a time; others wait for their turn.
+pub const HANDS: usize = 64;
+/// Pause after a node could not be reached for a spare.
+pub const AGAIN: Duration = Duration::from_secs(1);
+/// How long a task may take to accept. The asking node mostly gives up before.
+pub const TASK: Duration = Duration::from_secs(10);
+/// Callers that wait for one thread to take them.
+pub const QUEUE: usize = 1024;
+/// Silence after which the kernel asks whether the other node is there, how often it repeats that, and how many times: what
+/// has vanished is missed after 90 s.
+pub const KEEPALIVE: Duration = Duration::from_secs(30);
+pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+pub const KEEPALIVE_PROBES: u32 = 6;

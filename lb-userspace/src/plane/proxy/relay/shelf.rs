@@ -1,0 +1,142 @@
+//! Finished handshakes, so that a client waits for none: a few for each node, as long as connections are relayed to it.
+
+use std::collections::HashMap;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::task::{Context, Waker};
+
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::sync::Notify;
+use tokio::time::{Instant, sleep, timeout};
+use tokio_rustls::client::TlsStream;
+
+use super::dial::{Caller, Target};
+use super::limits::{AGAIN, HANDSHAKE, SPARE, SPARES};
+use super::wire::Wire;
+
+/// Those of one dialer.
+#[derive(Clone, Default)]
+pub struct Shelves(Arc<Mutex<HashMap<Target, Arc<Shelf>>>>);
+
+/// Those to one node. Kept by a task of its own.
+struct Shelf {
+    stock: Mutex<Stock>,
+    taken: Notify,
+}
+
+struct Stock {
+    /// The oldest first.
+    spares: Vec<Spare>,
+    /// When a connection was last wanted.
+    asked: Instant,
+}
+
+struct Spare {
+    tls: TlsStream<Wire>,
+    since: Instant,
+}
+
+impl Shelves {
+    /// The newest that is alive. From now on some are kept for this node.
+    pub fn take(&self, caller: &Arc<Caller>, target: &Target) -> Option<TlsStream<Wire>> {
+        let now = Instant::now();
+        let mut shelves = lock(&self.0);
+        let Some(shelf) = shelves.get(target) else {
+            let shelf = Arc::new(Shelf::new(now));
+            shelves.insert(target.clone(), Arc::clone(&shelf));
+            tokio::spawn(self.clone().keep(shelf, Arc::clone(caller), target.clone()));
+            return None;
+        };
+        let mut stock = lock(&shelf.stock);
+        stock.asked = now;
+        shelf.taken.notify_one();
+        while let Some(mut spare) = stock.spares.pop() {
+            if now - spare.since < SPARE && is_silent(&mut spare.tls) {
+                return Some(spare.tls);
+            }
+        }
+        None
+    }
+
+    /// Throws all of a node's away.
+    pub fn clear(&self, target: &Target) {
+        if let Some(shelf) = lock(&self.0).get(target) {
+            lock(&shelf.stock).spares.clear();
+        }
+    }
+
+    async fn keep(self, shelf: Arc<Shelf>, caller: Arc<Caller>, target: Target) {
+        while !self.retire(&shelf, &target) {
+            if lock(&shelf.stock).spares.len() < SPARES {
+                match timeout(HANDSHAKE, caller.connect(&target)).await {
+                    Ok(Ok(tls)) => {
+                        let since = Instant::now();
+                        lock(&shelf.stock).spares.push(Spare { tls, since });
+                    }
+                    // Clients who come meanwhile find out for themselves.
+                    _ => sleep(AGAIN).await,
+                }
+            } else {
+                let _ = timeout(AGAIN, shelf.taken.notified()).await;
+            }
+        }
+    }
+
+    /// Throws away what is too old; the whole shelf, where nothing was asked for in all that time.
+    fn retire(&self, shelf: &Shelf, target: &Target) -> bool {
+        let mut shelves = lock(&self.0);
+        let (now, mut stock) = (Instant::now(), lock(&shelf.stock));
+        stock.spares.retain(|spare| now - spare.since < SPARE);
+        let unused = now - stock.asked >= SPARE;
+        if unused {
+            stock.spares.clear();
+            shelves.remove(target);
+        }
+        unused
+    }
+}
+
+#[cfg(test)]
+impl Shelves {
+    pub fn spares(&self) -> usize {
+        let shelves = lock(&self.0);
+        shelves
+            .values()
+            .map(|shelf| lock(&shelf.stock).spares.len())
+            .sum()
+    }
+
+    /// As if the other side had cut them off.
+    pub fn kill(&self) {
+        for shelf in lock(&self.0).values() {
+            for spare in &lock(&shelf.stock).spares {
+                spare.tls.get_ref().0.kill();
+            }
+        }
+    }
+}
+
+impl Shelf {
+    fn new(now: Instant) -> Self {
+        Self {
+            stock: Mutex::new(Stock {
+                spares: Vec::new(),
+                asked: now,
+            }),
+            taken: Notify::new(),
+        }
+    }
+}
+
+/// Whether the other side has said nothing yet, which is what it does as long as it is there.
+fn is_silent(tls: &mut TlsStream<Wire>) -> bool {
+    let mut byte = [0];
+    let mut context = Context::from_waker(Waker::noop());
+    Pin::new(tls)
+        .poll_read(&mut context, &mut ReadBuf::new(&mut byte))
+        .is_pending()
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
+}

@@ -1,0 +1,166 @@
+//! What arrives.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use socket2::SockRef;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::cluster::{Listening, Owner, SECRET, SOON, TAG, dial};
+use crate::plane::proxy::relay::Relayed;
+
+/// A client's connection as it leaves node1, and as its task on node2 has it.
+async fn connected() -> (Owner, Relayed, TcpStream) {
+    let listening = Listening::new().await;
+    let owner = Owner::of(listening.address()).await;
+    let relayed = dial(&owner.caller("node1", SECRET), TAG).await.unwrap();
+    let task = listening.accept().await;
+    (owner, relayed, task)
+}
+
+/// Nothing is left of the connection at its owner's.
+async fn is_over(owner: &Owner, cut: u64) {
+    let over = timeout(SOON, async {
+        while owner.relay.report().carried > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    assert!(over.await.is_ok(), "{:?}", owner.relay.report());
+    assert_eq!(owner.relay.report().cut, cut);
+}
+
+#[tokio::test]
+async fn bytes_are_carried_both_ways() {
+    let (owner, mut relayed, mut task) = connected().await;
+    relayed.write_all(b"from the client").await.unwrap();
+    relayed.flush().await.unwrap();
+    let mut bytes = [0; 15];
+    task.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"from the client");
+    task.write_all(b"from the task!!").await.unwrap();
+    relayed.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"from the task!!");
+    assert_eq!(owner.relay.report().carried, 1);
+    drop(task);
+    assert_eq!(relayed.read(&mut bytes).await.unwrap(), 0);
+    relayed.shutdown().await.unwrap();
+    is_over(&owner, 0).await;
+}
+
+#[tokio::test]
+async fn much_is_carried_whole_both_ways_at_once() {
+    const MUCH: usize = 8 << 20;
+    let (_owner, relayed, task) = connected().await;
+    let (mut from_node, mut to_node) = tokio::io::split(relayed);
+    let (mut from_client, mut to_client) = task.into_split();
+    let pattern = |n: usize| (n % 251) as u8;
+    let sent: Vec<u8> = (0..MUCH).map(pattern).collect();
+    let (mut heard, mut told) = (Vec::new(), Vec::new());
+    let up = async {
+        to_node.write_all(&sent).await.unwrap();
+        to_node.shutdown().await.unwrap();
+    };
+    let down = async {
+        to_client.write_all(&sent).await.unwrap();
+        to_client.shutdown().await.unwrap();
+    };
+    let both = async {
+        let (a, b) = tokio::join!(
+            from_client.read_to_end(&mut heard),
+            from_node.read_to_end(&mut told)
+        );
+        a.unwrap();
+        b.unwrap();
+    };
+    timeout(SOON, async { tokio::join!(up, down, both) })
+        .await
+        .unwrap();
+    assert!(
+        heard == sent && told == sent,
+        "{} and {}",
+        heard.len(),
+        told.len()
+    );
+}
+
+#[tokio::test]
+async fn a_side_that_has_said_all_hears_the_rest() {
+    let (owner, mut relayed, mut task) = connected().await;
+    relayed.write_all(b"a question").await.unwrap();
+    relayed.shutdown().await.unwrap();
+    let mut question = Vec::new();
+    task.read_to_end(&mut question).await.unwrap();
+    assert_eq!(question, b"a question");
+    for _ in 0..3 {
+        task.write_all(b"an answer").await.unwrap();
+        let mut answer = [0; 9];
+        relayed.read_exact(&mut answer).await.unwrap();
+        assert_eq!(&answer, b"an answer");
+    }
+    drop(task);
+    assert_eq!(relayed.read(&mut [0; 16]).await.unwrap(), 0);
+    is_over(&owner, 0).await;
+
+    let (owner, mut relayed, mut task) = connected().await;
+    task.shutdown().await.unwrap();
+    assert_eq!(relayed.read(&mut [0; 16]).await.unwrap(), 0);
+    relayed.write_all(b"still here").await.unwrap();
+    relayed.shutdown().await.unwrap();
+    let mut rest = Vec::new();
+    task.read_to_end(&mut rest).await.unwrap();
+    assert_eq!(rest, b"still here");
+    is_over(&owner, 0).await;
+}
+
+#[tokio::test]
+async fn a_reset_of_the_client_resets_the_task() {
+    let (owner, relayed, mut task) = connected().await;
+    drop(relayed);
+    let error = timeout(SOON, task.read(&mut [0; 16])).await.unwrap().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    is_over(&owner, 1).await;
+}
+
+#[tokio::test]
+async fn a_client_that_has_said_all_and_vanishes_resets_the_task() {
+    let (owner, mut relayed, mut task) = connected().await;
+    relayed.shutdown().await.unwrap();
+    assert_eq!(task.read(&mut [0; 16]).await.unwrap(), 0);
+    drop(relayed);
+    // The task has nothing to say, and does not find out by that.
+    is_over(&owner, 1).await;
+    let error = timeout(SOON, task.write_all(b"too late")).await.unwrap();
+    assert!(error.is_err() || task.write_all(b"too late").await.is_err());
+}
+
+#[tokio::test]
+async fn a_reset_of_the_task_resets_the_client() {
+    for half in [false, true] {
+        let (owner, mut relayed, task) = connected().await;
+        if half {
+            relayed.shutdown().await.unwrap();
+        }
+        SockRef::from(&task).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(task);
+        let read = timeout(SOON, relayed.read(&mut [0; 16])).await.unwrap();
+        assert_eq!(
+            read.unwrap_err().kind(),
+            ErrorKind::ConnectionReset,
+            "half closed: {half}"
+        );
+        is_over(&owner, 1).await;
+    }
+}
+
+#[tokio::test]
+async fn who_listens_no_more_can_be_told_of_a_reset() {
+    let (_owner, mut relayed, mut task) = connected().await;
+    task.shutdown().await.unwrap();
+    assert_eq!(relayed.read(&mut [0; 16]).await.unwrap(), 0);
+    let broken = relayed.broken();
+    SockRef::from(&task).set_linger(Some(Duration::ZERO)).unwrap();
+    drop(task);
+    timeout(SOON, broken).await.unwrap();
+}

@@ -1,0 +1,83 @@
+//! Handshakes that are finished before they are needed.
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::cluster::{CLIENT, FRONT, Listening, Owner, SECRET, SOON, TAG, node};
+use crate::plane::proxy::relay::limits::SPARES;
+use crate::plane::proxy::relay::{Dialer, Relay, Relayed};
+
+async fn ask(dialer: &Dialer) -> Relayed {
+    let (client, front) = (CLIENT.parse().unwrap(), FRONT.parse().unwrap());
+    dialer
+        .dial(&node("node2", 2), TAG, client, front, SOON)
+        .await
+        .unwrap()
+}
+
+async fn stocked(dialer: &Dialer) {
+    let stocked = timeout(SOON, async {
+        while dialer.spares() < SPARES {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    stocked.await.unwrap();
+}
+
+fn waited_and_spared(relay: &Relay) -> (u64, u64) {
+    let report = relay.report();
+    (report.waited, report.spared)
+}
+
+#[tokio::test]
+async fn the_second_client_waits_for_no_handshake() {
+    let listening = Listening::new().await;
+    let owner = Owner::of(listening.address()).await;
+    let caller = owner.caller("node1", SECRET);
+    let dialer = caller.dialer();
+    let mut connections = vec![ask(&dialer).await];
+    assert_eq!(waited_and_spared(&caller), (1, 0));
+    for turn in 1..=3 {
+        stocked(&dialer).await;
+        connections.push(ask(&dialer).await);
+        assert_eq!(waited_and_spared(&caller), (1, turn));
+    }
+    // Each is a connection of its own.
+    for relayed in &mut connections {
+        let mut task = listening.accept().await;
+        task.write_all(b"x").await.unwrap();
+        assert_eq!(relayed.read_u8().await.unwrap(), b'x');
+    }
+}
+
+#[tokio::test]
+async fn a_spare_that_has_died_is_replaced() {
+    let listening = Listening::new().await;
+    let owner = Owner::of(listening.address()).await;
+    let caller = owner.caller("node1", SECRET);
+    let dialer = caller.dialer();
+    drop(ask(&dialer).await);
+    stocked(&dialer).await;
+    dialer.kill_spares();
+    let _relayed = ask(&dialer).await;
+    assert_eq!(waited_and_spared(&caller), (2, 0));
+    stocked(&dialer).await;
+    let _relayed = ask(&dialer).await;
+    assert_eq!(waited_and_spared(&caller), (2, 1));
+}
+
+#[tokio::test]
+async fn later_handshakes_are_short() {
+    let listening = Listening::new().await;
+    let owner = Owner::of(listening.address()).await;
+    let dialer = owner.caller("node1", SECRET).dialer();
+    assert!(!ask(&dialer).await.is_resumed());
+    for _ in 0..2 * SPARES {
+        stocked(&dialer).await;
+        drop(ask(&dialer).await);
+    }
+    stocked(&dialer).await;
+    assert!(ask(&dialer).await.is_resumed());
+}
