@@ -1,0 +1,261 @@
+//! Which member a flow is with: chosen when it begins, looked at when the snapshot changed, chosen anew when it must move.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::time::{Duration, Instant};
+
+use super::carrier::Carrier;
+use super::census::{Full, Seat};
+use super::counters::{Amount, Loss, tick};
+use super::flows::{Flow, FlowId, Key};
+use super::inbox::Arrived;
+use super::towards::Towards;
+use super::{Choose, Standing};
+
+/// Members that could not be reached, one after the other, before a flow is given up.
+const TRIES: usize = 8;
+
+/// What is to be done about an error of a socket.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The device does not take such a super-packet; single datagrams it may.
+    Together,
+    /// The other side refused something, or there is no way to it.
+    Refused,
+    /// No room for now.
+    Full,
+    /// This one datagram cannot be sent.
+    One,
+}
+
+impl Fault {
+    /// `together`: of several datagrams that were to go as a super-packet.
+    pub fn of(error: &io::Error, together: bool) -> Self {
+        match error.raw_os_error() {
+            Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE | libc::EOPNOTSUPP) if together => Self::Together,
+            Some(
+                libc::ECONNREFUSED
+                | libc::EHOSTUNREACH
+                | libc::EHOSTDOWN
+                | libc::ENETUNREACH
+                | libc::ENETDOWN,
+            ) => Self::Refused,
+            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Self::Full,
+            _ => Self::One,
+        }
+    }
+}
+
+/// Members that refused something lately: new flows go to others, if there are any.
+#[derive(Debug, Default)]
+pub struct Refusers(Vec<(u64, Instant)>);
+
+impl Refusers {
+    /// After that a member is asked again: it may have been about to start.
+    const FOR: Duration = Duration::from_secs(2);
+
+    pub fn note(&mut self, tag: u64, now: Instant) {
+        self.0.retain(|(other, _)| *other != tag);
+        self.0.push((tag, now));
+    }
+
+    pub fn tags(&mut self, now: Instant) -> Vec<u64> {
+        self.0
+            .retain(|(_, since)| now.saturating_duration_since(*since) < Self::FOR);
+        self.0.iter().map(|(tag, _)| *tag).collect()
+    }
+}
+
+/// Whom a flow may be given to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Among {
+    /// Those that refused lately, too, where there is nobody else: they are asked, and the client is told.
+    All,
+    /// Those only that did not refuse lately.
+    Willing,
+}
+
+impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
+    /// The flow of what has arrived, with a member that it may stay with.
+    pub fn flow_of(&mut self, arrived: &Arrived, front: Option<&C>, now: Instant) -> Result<FlowId, Loss> {
+        let (Some(client), Some(asked)) = (arrived.from, arrived.asked) else {
+            return Err(Loss::Broadcast);
+        };
+        let key = Key { client, asked };
+        let Some(id) = self.flows.find(&key) else {
+            return self.begin(key, front, now, Among::All);
+        };
+        let (Some(flow), Some(front)) = (self.flows.get_mut(id), front) else {
+            return Err(Loss::NoMember);
+        };
+        flow.seen = now;
+        let generation = front.generation();
+        if flow.generation == generation {
+            return Ok(id);
+        }
+        let standing = front.standing(flow.tag);
+        let stays = match standing {
+            Standing::Active | Standing::Draining => true,
+            Standing::Gone => false,
+            Standing::Unfit => {
+                let other = front.choose(client, &self.refusers.tags(now));
+                other.is_none_or(|other| other.tag == flow.tag)
+            }
+        };
+        if stays {
+            flow.generation = generation;
+            return Ok(id);
+        }
+        self.flows.remove(id);
+        let moved = self.begin(key, Some(front), now, Among::All)?;
+        tick(&self.counters.moved);
+        Ok(moved)
+    }
+
+    /// Gives a flow to a member.
+    pub fn begin(&mut self, key: Key, front: Option<&C>, now: Instant, among: Among) -> Result<FlowId, Loss> {
+        let front = front.ok_or(Loss::NoMember)?;
+        let mut tried = self.refusers.tags(now);
+        let mut again = among == Among::All && !tried.is_empty();
+        let mut found = None;
+        for _ in 0..TRIES {
+            let target = match front.choose(key.client, &tried) {
+                Some(target) => target,
+                None if again => {
+                    again = false;
+                    tried.clear();
+                    continue;
+                }
+                None => break,
+            };
+            match self.open(key, front.generation(), target, now) {
+                Ok(id) => return Ok(id),
+                Err((tag, Loss::Refused)) => {
+                    found = Some(Loss::Refused);
+                    tried.push(tag);
+                }
+                Err((_, loss)) => return Err(loss),
+            }
+        }
+        Err(found.unwrap_or(Loss::NoMember))
+    }
+
+    /// Fails with the target's tag and the reason.
+    fn open(
+        &mut self,
+        key: Key,
+        generation: u64,
+        target: super::Target,
+        now: Instant,
+    ) -> Result<FlowId, (u64, Loss)> {
+        let tag = target.tag;
+        let seat = self.seat(key.client.ip()).map_err(|loss| (tag, loss))?;
+        let towards = match Towards::open(&target.way) {
+            Err(error) if Fault::of(&error, false) == Fault::Refused => return Err((tag, Loss::Refused)),
+            // Of descriptors or ports there is one more then.
+            Err(_) if self.evict() => Towards::open(&target.way),
+            other => other,
+        };
+        let towards = towards.map_err(|_| (tag, Loss::Exhausted))?;
+        let flow = Flow::new(key, (tag, generation), towards, target.held, seat, now);
+        let id = self.flows.insert(flow);
+        if self.hear(id).is_err() {
+            self.flows.remove(id);
+            return Err((tag, Loss::Exhausted));
+        }
+        tick(&self.counters.begun);
+        Ok(id)
+    }
+
+    fn seat(&mut self, client: IpAddr) -> Result<Seat, Loss> {
+        let census = std::sync::Arc::clone(&self.worker.shared.census);
+        let seat = match census.admit(client) {
+            Err(Full::InAll) if self.evict() => census.admit(client),
+            other => other,
+        };
+        seat.map_err(|full| match full {
+            Full::InAll => Loss::Flows,
+            Full::OfSource => Loss::Source,
+        })
+    }
+
+    fn evict(&mut self) -> bool {
+        let evicted = self.flows.evict();
+        if evicted {
+            tick(&self.counters.evicted);
+        }
+        evicted
+    }
+
+    /// A flow's task refused something, or there is no way to it: the flow ends. If all that was ever sent by it is one datagram,
+    /// a member that is willing gets that; else the client is told that something is lost.
+    pub fn refused(&mut self, id: FlowId, front: Option<&C>, now: Instant) {
+        let mut id = id;
+        // Each turn rules a member out.
+        while let Some(mut flow) = self.flows.remove(id) {
+            tick(&self.counters.refused);
+            self.refusers.note(flow.tag, now);
+            let (key, length, only) = (flow.key, flow.length, flow.take_only());
+            let was_used = flow.was_used();
+            // Its seat and what it holds are free for the next one.
+            drop(flow);
+            let next = only.and_then(|only| {
+                let next = self.begin(key, front, now, Among::Willing).ok()?;
+                Some((next, only))
+            });
+            let Some((next, only)) = next else {
+                // It may have been more than one: the kernel tells of one.
+                if was_used {
+                    self.counters.lose(Loss::Refused, Amount::of(length.into(), None));
+                    self.tell(key, length);
+                }
+                return;
+            };
+            tick(&self.counters.retried);
+            id = next;
+            let Some(flow) = self.flows.get_mut(id) else {
+                return;
+            };
+            let posted = flow.towards.post(&only);
+            flow.note_sent(&only, true);
+            match posted {
+                Ok(()) => return,
+                Err(error) if Fault::of(&error, false) == Fault::Refused => {}
+                Err(_) => return self.counters.lose(Loss::Failed, Amount::of(only.len(), None)),
+            }
+        }
+    }
+
+    /// Tells a client that its datagram of that length was refused.
+    pub fn tell(&self, key: Key, length: u16) {
+        let front = SocketAddr::new(key.asked, self.port);
+        if self.worker.shared.unreachable.tell(key.client, front, length) {
+            tick(&self.counters.told);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_that_refused_is_asked_again_after_a_while() {
+        let (mut refusers, now) = (Refusers::default(), Instant::now());
+        refusers.note(7, now);
+        refusers.note(8, now + Duration::from_secs(1));
+        assert_eq!(refusers.tags(now + Duration::from_secs(1)), [7, 8]);
+        assert_eq!(refusers.tags(now + Duration::from_secs(2)), [8]);
+        refusers.note(8, now + Duration::from_secs(2));
+        assert_eq!(refusers.tags(now + Duration::from_secs(3)), [8]);
+    }
+
+    #[test]
+    fn only_of_a_super_packet_single_datagrams_are_tried() {
+        let too_large = io::Error::from_raw_os_error(libc::EMSGSIZE);
+        assert_eq!(Fault::of(&too_large, true), Fault::Together);
+        assert_eq!(Fault::of(&too_large, false), Fault::One);
+        let refused = io::Error::from_raw_os_error(libc::ECONNREFUSED);
+        assert_eq!(Fault::of(&refused, true), Fault::Refused);
+    }
+}
