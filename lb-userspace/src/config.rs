@@ -8,6 +8,7 @@ mod error;
 mod interfaces;
 mod limits;
 mod networks;
+mod plain;
 mod proxy;
 mod sources;
 pub mod suggest;
@@ -27,6 +28,7 @@ pub use error::ConfigError;
 pub use interfaces::{Interface, Interfaces, XdpMode};
 pub use limits::Limits;
 pub use networks::{Networks, Vip};
+pub use plain::plain;
 pub use proxy::Proxy;
 pub use sources::{DockerSource, Enabled, FileSource, Sources, SwarmSource};
 

@@ -3,7 +3,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::suggest;
+use super::{plain, suggest};
 
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
@@ -43,7 +43,7 @@ impl ConfigError {
     pub(super) fn contradictory(file: &Path, reason: String, fix: &str) -> Self {
         Self::Contradictory {
             file: file.into(),
-            reason,
+            reason: plain(reason),
             fix: fix.into(),
         }
     }
@@ -64,8 +64,8 @@ impl ConfigError {
             file: file.into(),
             line,
             column,
-            reason,
-            fix,
+            reason: plain(reason),
+            fix: plain(fix),
         }
     }
 }

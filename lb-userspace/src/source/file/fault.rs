@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde_saphyr::{Error, Location};
 
-use crate::config::suggest;
+use crate::config::{plain, suggest};
 
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,8 +31,8 @@ impl Fault {
         let place = (location != Location::UNKNOWN).then(|| (location.line(), location.column()));
         Self {
             place,
-            reason: reason.into(),
-            fix: fix.into(),
+            reason: plain(reason),
+            fix: plain(fix),
         }
     }
 
@@ -40,8 +40,8 @@ impl Fault {
     pub fn whole(reason: impl Into<String>, fix: impl Into<String>) -> Self {
         Self {
             place: None,
-            reason: reason.into(),
-            fix: fix.into(),
+            reason: plain(reason),
+            fix: plain(fix),
         }
     }
 }

@@ -1,0 +1,28 @@
+//! What must be true of a relay header that is read, whatever was sent.
+
+use lb_userspace::plane::proxy::header::relay_header::{read, write};
+use lb_userspace::plane::proxy::header::{Parsed, Transport, parse};
+
+/// Whether the bytes begin with a header. Panics where the answer is wrong.
+pub fn accepted(bytes: &[u8]) -> bool {
+    let answer = read(bytes);
+    match (parse(bytes), answer) {
+        (Err(fault), _) => assert_eq!(answer, Err(fault)),
+        (Ok(Parsed::More), _) => assert_eq!(answer, Ok(None)),
+        (Ok(Parsed::Whole { length, .. }), Err(fault)) => assert_eq!(fault.at, length),
+        (Ok(Parsed::Whole { header, length }), _) => {
+            let (wanted, read_length) = answer.ok().flatten().expect("all of it is there");
+            assert_eq!(read_length, length);
+            assert_eq!(
+                (Some(wanted.client), Some(wanted.front)),
+                (header.source, header.destination)
+            );
+            assert_ne!(wanted.transport, Transport::Unspecified);
+            let mut again = Vec::new();
+            write(&wanted, &mut again);
+            assert_eq!(read(&again), Ok(Some((wanted, again.len()))));
+            return true;
+        }
+    }
+    false
+}
