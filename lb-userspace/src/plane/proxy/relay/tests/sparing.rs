@@ -6,7 +6,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::time::timeout;
 
 use super::cluster::{CLIENT, FRONT, Listening, Owner, SECRET, SOON, TAG, node};
-use crate::plane::proxy::relay::limits::SPARES;
+use crate::plane::proxy::relay::limits::{SPARE, SPARES};
 use crate::plane::proxy::relay::{Dialer, Relay, Relayed};
 
 async fn ask(dialer: &Dialer) -> Relayed {
@@ -80,4 +80,65 @@ async fn later_handshakes_are_short() {
     }
     stocked(&dialer).await;
     assert!(ask(&dialer).await.is_resumed());
+}
+
+#[tokio::test]
+async fn for_a_node_that_nobody_asks_for_none_are_kept() {
+    let listening = Listening::new().await;
+    let owner = Owner::of(listening.address()).await;
+    let dialer = owner.caller("node1", SECRET).dialer();
+    drop(ask(&dialer).await);
+    stocked(&dialer).await;
+    tokio::time::pause();
+    tokio::time::advance(SPARE).await;
+    let gone = timeout(SOON, async {
+        while dialer.spares() > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    gone.await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn many_at_once_are_all_served_and_nothing_is_left() {
+    const MANY: usize = 100;
+    let listening = Listening::new().await;
+    let owner = Owner::of(listening.address()).await;
+    let dialer = owner.caller("node1", SECRET).dialer();
+    let task = tokio::spawn(async move {
+        for _ in 0..MANY {
+            let mut task = listening.accept().await;
+            tokio::spawn(async move {
+                let (mut from, mut to) = task.split();
+                tokio::io::copy(&mut from, &mut to).await.unwrap();
+            });
+        }
+        listening
+    });
+    let mut clients = tokio::task::JoinSet::new();
+    for at in 0..MANY {
+        let dialer = dialer.clone();
+        clients.spawn(async move {
+            let mut relayed = ask(&dialer).await;
+            let said = format!("client {at}").repeat(10_000);
+            let (mut from, mut to) = tokio::io::split(&mut relayed);
+            let mut heard = String::new();
+            let say = async {
+                to.write_all(said.as_bytes()).await.unwrap();
+                to.shutdown().await.unwrap();
+            };
+            let (_, read) = tokio::join!(say, from.read_to_string(&mut heard));
+            read.unwrap();
+            assert!(heard == said, "{at} heard {} of {}", heard.len(), said.len());
+        });
+    }
+    timeout(SOON, clients.join_all()).await.unwrap();
+    task.await.unwrap();
+    let over = timeout(SOON, async {
+        while owner.relay.report().carried > 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    over.await.unwrap();
+    assert_eq!(owner.relay.report().cut, 0);
 }
