@@ -130,3 +130,40 @@ fn more_than_a_batch_holds_is_carried_too() {
         }
     });
 }
+
+#[test]
+fn datagrams_that_a_device_does_not_take_together_go_one_by_one() {
+    // A network of this thread alone, whose device takes no datagram of that size whole.
+    let can = nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNET).is_ok() && {
+        let up = ["link", "set", "lo", "up", "mtu", "1500"];
+        let ip = std::process::Command::new("ip").args(up).status();
+        ip.is_ok_and(|status| status.success())
+    };
+    if !can {
+        assert!(
+            std::env::var_os("CI").is_none(),
+            "a network namespace and ip(8) are needed"
+        );
+        eprintln!("SKIPPED: no network namespace, or no ip(8)");
+        return;
+    }
+    run(async {
+        let task = Task::v4("a").await;
+        let bed = Bed::new("127.0.0.1:0", Members::of([task.address]));
+        let client = bed.client().await;
+        client.writable().await.unwrap();
+        for _ in 0..3 {
+            for number in 0..5 {
+                client.try_send(&[number; 2000]).unwrap();
+            }
+            let mut answers = BTreeSet::new();
+            for _ in 0..5 {
+                let answer = receive(&client).await.unwrap();
+                assert_eq!(answer.len(), 2002);
+                answers.insert(answer[2]);
+            }
+            assert_eq!(answers, (0..5).collect());
+        }
+        assert_eq!(bed.counters.lost(Loss::Failed), 0);
+    });
+}
