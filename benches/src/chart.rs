@@ -16,7 +16,9 @@ const COLOURS: [RGBColor; 6] = [
     RGBColor(213, 94, 0),
     RGBColor(86, 180, 233),
 ];
-const SIZE: (u32, u32) = (960, 420);
+const SIZE: (u32, u32) = (1120, 420);
+/// The part of the width that bars have; beside them is what their colours mean.
+const BARS: f64 = 0.83;
 
 /// One colour of bars: a value and its extremes for each group.
 #[derive(Clone, Debug)]
@@ -66,7 +68,7 @@ fn draw(
         .margin(10)
         .x_label_area_size(30)
         .y_label_area_size(50)
-        .build_cartesian_2d(0.0..groups.len() as f64, 0.0..top)?;
+        .build_cartesian_2d(0.0..groups.len() as f64 / BARS, 0.0..top)?;
     chart
         .configure_mesh()
         .disable_x_mesh()
