@@ -109,11 +109,11 @@ pub struct Bounds {
 }
 
 impl Default for Bounds {
-    /// The times are the eBPF plane's.
+    /// The times are the eBPF plane's, the rest what `[proxy]` has where the file says nothing.
     fn default() -> Self {
         Self {
-            flows: 8192,
-            per_source: 4096,
+            flows: 1 << 14,
+            per_source: 1 << 10,
             idle: Duration::from_secs(180),
             hurried: Duration::from_secs(10),
         }
