@@ -128,7 +128,7 @@ fn weigh(network: &mut Network, what: &What, report: &mut Report) -> Result<()> 
         eprintln!("memory: round {} of {}", round + 1, what.rounds);
         let mut weights = BTreeMap::new();
         for contender in turns(what, round) {
-            let running = Running::start(network, contender)?;
+            let running = Running::start(network, contender, &[Load::Idle])?;
             let weight = turn::weigh(network, contender, &running, &what.sizes);
             weights.insert(contender, weight.with_context(|| contender.title().to_owned())?);
         }
@@ -160,7 +160,7 @@ fn run(network: &mut Network, what: &What, report: &mut Report) -> Result<()> {
         eprintln!("loads: round {} of {rounds}", round + 1);
         let mut running = BTreeMap::new();
         for &contender in &what.contenders {
-            running.insert(contender, Running::start(network, contender)?);
+            running.insert(contender, Running::start(network, contender, &loads)?);
         }
         for &load in &loads {
             for contender in turns(what, round).into_iter().filter(|who| who.can(load)) {

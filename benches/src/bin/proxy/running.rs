@@ -30,8 +30,8 @@ pub struct Running {
 }
 
 impl Running {
-    /// Starts one anew, on its processors, and waits until it serves.
-    pub fn start(network: &mut Network, contender: Contender) -> Result<Self> {
+    /// Starts one anew, on its processors, and waits until it serves what it will be given.
+    pub fn start(network: &mut Network, contender: Contender, loads: &[Load]) -> Result<Self> {
         let mut running = match contender {
             Contender::Direct => Self {
                 children: Vec::new(),
@@ -41,7 +41,7 @@ impl Running {
             _ => Self::peer(network, contender)?,
         };
         running
-            .wait(network, contender)
+            .wait(network, contender, loads)
             .with_context(|| contender.title().to_owned())?;
         if contender.is_peer() {
             let roots: Vec<u32> = running.children.iter().map(Child::id).collect();
@@ -83,9 +83,9 @@ impl Running {
         Ok(running)
     }
 
-    fn wait(&mut self, network: &Network, contender: Contender) -> Result<()> {
+    fn wait(&mut self, network: &Network, contender: Contender, loads: &[Load]) -> Result<()> {
         let (client, target) = (network.client(contender), network.target(contender));
-        let datagrams = contender.can(Load::Datagrams);
+        let datagrams = loads.contains(&Load::Datagrams) && contender.can(Load::Datagrams);
         wait::until_some("it answers", START, || {
             for child in &mut self.children {
                 if let Some(status) = child.try_wait()? {
