@@ -1,11 +1,11 @@
 //! From a service to the pools its frontends lead to.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use lb_common::placement::{Candidate, State};
 
-use super::{Backend, Family, Identity, Member, Pool, Service, Stamps, Standing};
+use super::{Backend, Family, Frontend, Identity, Member, Pool, Service, Stamps, Standing};
 
 /// What a pool needs to know of a backend beside what the snapshot says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,16 +25,16 @@ pub struct Placing {
 /// A family has a pool where a backend has an address of it, where a VIP is of it, and where the service has no backend
 /// at all: an empty pool answers that there is nobody, while no pool leaves the packet to the host.
 pub fn pools(identity: &Identity, service: &Service, placing: &[Placing]) -> Vec<Pool> {
-    let ports: BTreeSet<u16> = service
-        .frontends
-        .iter()
-        .map(|frontend| frontend.target_port)
-        .collect();
+    // Ranges of ten thousand ports are real, and looked through once.
+    let mut ports: BTreeMap<u16, Vec<Frontend>> = BTreeMap::new();
+    for frontend in &service.frontends {
+        ports.entry(frontend.target_port).or_default().push(*frontend);
+    }
     let pairs = ports
-        .into_iter()
-        .flat_map(|port| Family::ALL.map(|family| (port, family)));
+        .iter()
+        .flat_map(|(port, frontends)| Family::ALL.map(|family| (*port, frontends, family)));
     pairs
-        .filter_map(|(port, family)| pool(identity, service, placing, port, family))
+        .filter_map(|(port, frontends, family)| pool(identity, service, placing, (port, frontends), family))
         .collect()
 }
 
@@ -42,11 +42,11 @@ fn pool(
     identity: &Identity,
     service: &Service,
     placing: &[Placing],
-    target_port: u16,
+    (target_port, frontends): (u16, &[Frontend]),
     family: Family,
 ) -> Option<Pool> {
-    let leads_here = |f: &&super::Frontend| f.target_port == target_port && f.answers(family);
-    let frontends: Vec<_> = service.frontends.iter().filter(leads_here).copied().collect();
+    let answer = frontends.iter().filter(|frontend| frontend.answers(family));
+    let frontends: Vec<_> = answer.copied().collect();
     let mut members: Vec<Member> = service
         .backends
         .iter()
@@ -111,7 +111,7 @@ fn member(
 mod tests {
     use std::net::IpAddr;
 
-    use super::super::{Affinity, Frontend, Naming, Protocol};
+    use super::super::{Affinity, Naming, Protocol};
     use super::*;
 
     const PLACING: Placing = Placing {

@@ -215,10 +215,14 @@ fn share(
     let service = former
         .filter(|former| **former == service)
         .unwrap_or_else(|| Arc::new(service));
+    let former_pools: HashMap<u64, Arc<Pool>> = former_pools
+        .into_iter()
+        .map(|former| (former.id, former))
+        .collect();
     let pools = pools
         .into_iter()
         .map(
-            |pool| match former_pools.iter().find(|former| ***former == pool) {
+            |pool| match former_pools.get(&pool.id).filter(|former| ***former == pool) {
                 Some(former) => Arc::clone(former),
                 None => Arc::new(pool),
             },
