@@ -8,6 +8,7 @@
 
 mod agent;
 mod carry;
+mod planes;
 mod sources;
 mod stop;
 
@@ -20,15 +21,17 @@ use tokio::task::JoinSet;
 
 use crate::api::socket::Socket;
 use crate::api::{Agent, Problem, server};
-use crate::config::{Config, Mode};
+use crate::config::{Cluster, Config};
 use crate::door::Door;
 use crate::model::{Agreed, Identity, Past, Writer};
 use crate::names::{NameServer, upstreams};
 use crate::peer::{self, drains};
-use crate::plane::{EbpfError, EbpfPlane};
+use crate::plane::ProxyPlane;
+use crate::plane::proxy::relay::{self, Relay};
 use crate::telemetry;
 use crate::{health, jobs};
-use agent::{Handle, NamesState, PlaneState, Reports};
+use agent::{Handle, NamesState, Reports};
+use planes::Planes;
 
 /// Between ordinary work and the kernel's own.
 const PRIORITY: i32 = -10;
@@ -73,16 +76,16 @@ async fn agent(config: Config, stopping: impl Future<Output = ()>) -> Result<(),
     })?;
     // Before all that takes time: what is asked from now on waits in its sockets.
     let names = start_names(&config);
-    let plane = start_plane(&config).await?;
     let keys = config.cluster.keys();
+    let ebpf = planes::packet_programs(&config).await?;
     let identity = Identity::new(keys.identity);
     let node: Arc<str> = config.node.as_str().into();
-    if let (PlaneState::Running(plane), NamesState::Running(_)) = (&plane, &names) {
+    if let (Ok(plane), NamesState::Running(_)) = (&ebpf, &names) {
         plane.steer(&config.dns, &upstreams(&config.dns));
     }
-    let (active, shapes) = match &plane {
-        PlaneState::Running(plane) => (plane.found_active(), plane.found_shapes()),
-        PlaneState::Missing(_) => Default::default(),
+    let (active, shapes) = match &ebpf {
+        Ok(plane) => (plane.found_active(), plane.found_shapes()),
+        Err(_) => Default::default(),
     };
     let past = Past {
         drains: drains::load(&config.paths.runtime),
@@ -98,6 +101,15 @@ async fn agent(config: Config, stopping: impl Future<Output = ()>) -> Result<(),
     let keeping = drains::keep(&config.paths.runtime, writer.drains());
     let door = Door::new((Ipv4Addr::UNSPECIFIED, config.peer.port).into());
     let sources = sources.start(&config, &node, &writer, &door);
+    let relay = start_relay(&config, &keys, &writer)?;
+    let _relaying = door.offer(relay.room());
+    // Also where it serves nobody: it carries what other nodes want of this one's tasks.
+    let proxy = ProxyPlane::start(&config, keys.seed, &relay).map_err(|error| {
+        Problem::new("cannot start the proxy's threads")
+            .because(error)
+            .traffic("programs attached before go on")
+    })?;
+    let planes = Arc::new(Planes::new(ebpf, proxy));
     let (health, checking) = health::start(Arc::clone(&node), writer.clone());
     let heartbeats = peer::Setup {
         node,
@@ -115,15 +127,11 @@ async fn agent(config: Config, stopping: impl Future<Output = ()>) -> Result<(),
 
     let mut tasks = JoinSet::new();
     let (applying, applied) = watch::channel(0);
-    match &plane {
-        PlaneState::Running(plane) => {
-            let plane = Arc::clone(plane);
-            let apply = move |snapshot: &_| plane.apply(snapshot);
-            tasks.spawn(carry::carry_out(apply, writer.view(), applying));
-        }
-        // Nobody is to be waited for.
-        PlaneState::Missing(_) => drop(applying),
-    }
+    let apply = {
+        let planes = Arc::clone(&planes);
+        move |snapshot: &_| planes.apply(snapshot)
+    };
+    tasks.spawn(carry::carry_out(apply, writer.view(), applying));
     if let NamesState::Running(names) = &names {
         tasks.spawn(Arc::clone(names.names()).follow(writer.view(), applied));
     }
@@ -138,7 +146,7 @@ async fn agent(config: Config, stopping: impl Future<Output = ()>) -> Result<(),
         keys.seed,
         identity,
         writer.clone(),
-        plane,
+        planes,
         names,
         reports,
     ));
@@ -187,22 +195,18 @@ fn start_names(config: &Config) -> NamesState {
     }
 }
 
-async fn start_plane(config: &Config) -> Result<PlaneState, Problem> {
-    if config.mode == Mode::Proxy {
-        return Err(Problem::new("mode \"proxy\" is not there yet")
-            .because("this version has the eBPF plane only")
+fn start_relay(config: &Config, keys: &Cluster, writer: &Writer) -> Result<Relay, Problem> {
+    let setup = relay::Setup {
+        node: config.node.as_str().into(),
+        authority: keys.relay,
+        port: config.peer.port,
+        view: writer.view(),
+    };
+    Relay::new(setup).map_err(|error| {
+        Problem::new("cannot make the certificate that other nodes know this one by")
+            .because(error)
             .traffic("programs attached before go on")
-            .fix("set mode = \"auto\""));
-    }
-    match EbpfPlane::start(config).await {
-        Ok(plane) => Ok(PlaneState::Running(Arc::new(plane))),
-        Err(error @ EbpfError::NotBuilt) => {
-            let problem = Problem::of(&error).traffic("this node serves no frontend");
-            tracing::error!("{problem}");
-            Ok(PlaneState::Missing(problem))
-        }
-        Err(error) => Err(Problem::of(&error)),
-    }
+    })
 }
 
 /// Tells systemd, where it started the agent; elsewhere nobody listens.

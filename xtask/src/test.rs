@@ -24,11 +24,26 @@ pub enum Part {
     Unit,
     /// Real traffic through the virtual cluster.
     Netns,
+    /// Some of these tests again, with agents that have no packet programs: the proxy carries everything.
+    Proxy,
     /// The lab's guided run, as `cargo xtask lab` has it: every claim must hold.
     Lab,
     /// Real container engines on the nodes of the virtual cluster.
     Docker,
 }
+
+/// Tests of real traffic that hold whoever carries it.
+const PROXIED: [&str; 9] = [
+    "change::a_node_that_is_cut_off",
+    "change::draining_a_node",
+    "change::scaling",
+    "health::a_sick_backend",
+    "idle::silent_connections_survive_scaling_to",
+    "names::scaling",
+    "rolling::three_replicas_roll_while",
+    "udp::a_flow_stays",
+    "udp::flows_of_a_draining_task",
+];
 
 /// Sets up and runs the parts given, or all of them; stops at the first failure, and says how long each step took.
 pub fn test(parts: &[Part], arguments: &[String]) -> Result<()> {
@@ -123,6 +138,13 @@ impl Part {
             Self::Unit => vec![tests(&[])],
             Self::Netns => {
                 let tests = tests(&["--test", "traffic"]);
+                agent.into_iter().chain([tests]).collect()
+            }
+            Self::Proxy => {
+                let traffic = ["test", "--workspace", "--test", "traffic", "--"];
+                let mut tests = cargo(&[&traffic[..], &PROXIED].concat());
+                tests.env("PORTICO_MODE", "proxy");
+                let agent = agent.filter(|_| !before.contains(&Self::Netns));
                 agent.into_iter().chain([tests]).collect()
             }
             Self::Lab => {

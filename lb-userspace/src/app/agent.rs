@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use crate::api::facts::{Note, Peer, Plane, Source};
+use super::planes::{Planes, flows};
+use crate::api::facts::{Note, Peer, Source};
 use crate::api::{Agent, Facts, Problem};
 use crate::config::Config;
 use crate::health::HealthReport;
@@ -14,7 +15,7 @@ use crate::model::{DrainObject, Identity, Writer};
 use crate::names::NameServer;
 use crate::names::report::{DnsAnswer, DnsQuestion, NamesReport};
 use crate::peer::{PeerReport, PeerReports, Presence};
-use crate::plane::{self, Difference, EbpfPlane, PlaneReport, Question, TraceReport};
+use crate::plane::{self, Difference, Question, TraceReport};
 use crate::source::{self, SourceReport, stream};
 
 /// The agent's parts, as far as the control socket needs them.
@@ -23,7 +24,7 @@ pub struct Handle {
     seed: u64,
     identity: Identity,
     writer: Writer,
-    plane: PlaneState,
+    planes: Arc<Planes>,
     names: NamesState,
     reports: Reports,
     runtime: tokio::runtime::Handle,
@@ -47,19 +48,13 @@ pub enum NamesState {
     Off,
 }
 
-/// The eBPF plane, or why there is none.
-pub enum PlaneState {
-    Running(Arc<EbpfPlane>),
-    Missing(Problem),
-}
-
 impl Handle {
     pub fn new(
         config: &Config,
         seed: u64,
         identity: Identity,
         writer: Writer,
-        plane: PlaneState,
+        planes: Arc<Planes>,
         names: NamesState,
         reports: Reports,
     ) -> Self {
@@ -68,38 +63,24 @@ impl Handle {
             seed,
             identity,
             writer,
-            plane,
+            planes,
             names,
             reports,
             runtime: tokio::runtime::Handle::current(),
-        }
-    }
-
-    fn plane(&self) -> Result<&EbpfPlane, Problem> {
-        match &self.plane {
-            PlaneState::Running(plane) => Ok(plane),
-            PlaneState::Missing(problem) => Err(problem.clone()),
         }
     }
 }
 
 impl Agent for Handle {
     fn facts(&self) -> Facts {
-        let (problem, report) = match &self.plane {
-            PlaneState::Running(plane) => (None, plane.report()),
-            PlaneState::Missing(problem) => (Some(problem.clone()), PlaneReport::default()),
-        };
+        let planes = self.planes.report();
         Facts {
             node: Arc::clone(&self.node),
             seed: self.seed,
             identity: self.identity.clone(),
             snapshot: self.writer.view().current(),
-            flows: report.flows.clone(),
-            planes: vec![Plane {
-                name: "ebpf".into(),
-                problem,
-                report,
-            }],
+            flows: flows(&planes),
+            planes,
             sources: self
                 .reports
                 .sources
@@ -115,7 +96,7 @@ impl Agent for Handle {
     }
 
     fn trace(&self, question: &Question) -> Result<TraceReport, Problem> {
-        self.plane()?.trace(question).map_err(Problem::of)
+        self.planes.ebpf()?.trace(question).map_err(Problem::of)
     }
 
     fn ask(&self, question: DnsQuestion) -> Result<DnsAnswer, Problem> {
@@ -145,7 +126,7 @@ impl Agent for Handle {
     }
 
     fn differences(&self) -> Result<Vec<Difference>, Problem> {
-        self.plane()?.check().map_err(Problem::of)
+        self.planes.ebpf()?.check().map_err(Problem::of)
     }
 }
 

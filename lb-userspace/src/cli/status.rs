@@ -6,7 +6,8 @@ use crate::api::facts::{Peer, Plane, Source};
 use crate::api::status::Status;
 use crate::api::{Client, Problem};
 use crate::names::report::{NamesReport, Upstream, UpstreamState};
-use crate::plane::{FlowReport, InterfaceReport, Portico0Report, SocketReport, XdpAttachment};
+use crate::plane::proxy::ProxyReport;
+use crate::plane::{FlowReport, InterfaceReport, PlaneReport, Portico0Report, SocketReport, XdpAttachment};
 
 pub async fn status(client: &Client, format: Format) -> Result<(), Problem> {
     let status: Status = client.get("/v1/status").await?;
@@ -79,6 +80,40 @@ fn plane_text(plane: &Plane, format: Format) -> String {
         report.applied_in as f64 / 1000.0,
         flows(&report.flows),
     );
+    match &report.proxy {
+        Some(proxy) => text += &of_sockets(proxy, format),
+        None => text += &of_packets(report, format),
+    }
+    text
+}
+
+/// Connections that the proxy carries.
+fn of_sockets(proxy: &ProxyReport, format: Format) -> String {
+    let mut text = format!(
+        "{} at {}; {} accepted, {} of them tried at a further task\n",
+        count(proxy.workers as u64, "thread"),
+        count(proxy.listeners as u64, "frontend"),
+        count(proxy.opened, "connection"),
+        proxy.retries,
+    );
+    if proxy.pauses > 0 {
+        text += &format!("clients waited {} for descriptors\n", count(proxy.pauses, "time"));
+    }
+    let ended = proxy.ended.iter();
+    let met: Vec<_> = ended
+        .filter(|ended| ended.connections > 0 || format == Format::Wide)
+        .map(|ended| [ended.cause.clone(), ended.connections.to_string()])
+        .collect();
+    if !met.is_empty() {
+        text += "\n";
+        text += &table(["ENDED", "CONNECTIONS"], met);
+    }
+    text
+}
+
+/// Devices, and what became of packets.
+fn of_packets(report: &PlaneReport, format: Format) -> String {
+    let mut text = String::new();
     let interfaces = report.interfaces.iter();
     text += &table(
         ["INTERFACE", "MODE", "WHY"],

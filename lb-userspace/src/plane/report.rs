@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 
+use super::proxy::ProxyReport;
 use crate::model::Protocol;
 
 /// The plane's state at one moment.
@@ -33,6 +34,9 @@ pub struct PlaneReport {
     pub flows: FlowReport,
     #[serde(default)]
     pub sockets: SocketReport,
+    /// Of the proxy plane alone.
+    #[serde(default)]
+    pub proxy: Option<ProxyReport>,
     /// What does not work, and what to do about it.
     pub problems: Vec<Problem>,
 }

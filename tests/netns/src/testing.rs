@@ -117,9 +117,16 @@ impl DerefMut for Stage {
     }
 }
 
+/// Names the mode that the agents of a whole run have, where a test asks for none.
+pub const MODE: &str = "PORTICO_MODE";
+
 /// A cluster of three nodes for the test that the name stands for; its namespaces are called `portico-NAME-…`.
 pub fn cluster(name: &str) -> Builder {
-    Cluster::builder(&format!("portico-{name}"))
+    let builder = Cluster::builder(&format!("portico-{name}"));
+    match std::env::var(MODE) {
+        Ok(mode) => builder.mode(&mode),
+        Err(_) => builder,
+    }
 }
 
 /// The same with the service `web`: a number of tasks, TCP and UDP port 8080 on every node.

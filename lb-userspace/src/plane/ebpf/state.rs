@@ -349,6 +349,7 @@ impl State {
             counters: counters::read(&self.tables.maps.counter),
             flows: self.expiry.counted().clone(),
             sockets: self.steering.report(self.cgroup.report()),
+            proxy: None,
             problems,
         }
     }

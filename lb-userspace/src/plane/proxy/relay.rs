@@ -34,6 +34,7 @@ use figures::Figures;
 use identity::Identity;
 
 pub use answer::Answer;
+pub use carry::{Broken, Moved};
 pub use dial::{Dialer, Failure};
 pub use figures::RelayReport;
 pub use identity::{PROTOCOL, Unmade};

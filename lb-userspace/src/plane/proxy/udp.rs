@@ -8,7 +8,7 @@
 //! also while the member drains; when the member is gone or unfit the next datagram moves it. A task that refuses
 //! a datagram (ICMP port unreachable, which the kernel reports to the flow's socket) ends the flow: its next datagram goes to
 //! another member, for which it waits nowhere. The refused datagram itself goes there if it was the flow's
-//! first; else its client is told, see [`Unreachable`](unreachable::Unreachable). An error that a client's host sends about answers
+//! first; else its client is told. An error that a client's host sends about answers
 //! is not passed on to the task: the frontend's socket is not connected, and hears of none.
 //!
 //! There is no timer for a flow, no task and no buffer: a socket, some 200 bytes, and a descriptor. What flows there may be

@@ -10,7 +10,7 @@ use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage, RouteMetric, 
 use rtnetlink::{Error, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::Netlink;
-use super::routes::PROTOCOL;
+use crate::plane::ROUTE_PROTOCOL;
 use crate::plane::ebpf::host::Mac;
 use crate::plane::ebpf::portico0::{self, Step, Way};
 
@@ -77,7 +77,7 @@ fn route(way: &Way) -> Result<RouteMessage, Error> {
         .destination_prefix(way.net.network(), way.net.prefix_len())
         .map_err(impossible)?
         .output_interface(way.device)
-        .protocol(PROTOCOL);
+        .protocol(ROUTE_PROTOCOL);
     if way.net.network().is_ipv4() {
         route = route.scope(RouteScope::Link);
     }

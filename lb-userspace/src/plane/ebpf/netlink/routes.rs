@@ -8,15 +8,13 @@ use ipnet::IpNet;
 use rtnetlink::Error;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
-    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteProtocol, RouteType,
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteMetric, RouteType,
 };
 
 use super::Netlink;
+use crate::plane::ROUTE_PROTOCOL;
 use crate::plane::ebpf::host::{Entry, Host};
 use crate::plane::ebpf::portico0;
-
-/// By this the agent knows its own routes again.
-pub const PROTOCOL: RouteProtocol = RouteProtocol::Other(0x70);
 
 impl Netlink {
     pub(super) async fn read_routes(&self, host: &mut Host) -> Result<(), Error> {
@@ -110,7 +108,7 @@ fn entry(route: &RouteMessage) -> Option<Entry> {
         mtu,
         main: route.header.table == RouteHeader::RT_TABLE_MAIN,
         shut: is_shut(route),
-        ours: route.header.protocol == PROTOCOL,
+        ours: route.header.protocol == ROUTE_PROTOCOL,
     })
 }
 

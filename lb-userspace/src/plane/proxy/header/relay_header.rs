@@ -25,7 +25,7 @@ pub fn write(wanted: &Wanted, out: &mut Vec<u8>) {
     write_v2(&Header { tlvs, ..plain }, out);
 }
 
-/// Reads what [`write`] has written at the beginning of `bytes`, and how long it is. Nothing: more bytes are needed, of
+/// Reads what [`write`](fn@write) has written at the beginning of `bytes`, and how long it is. Nothing: more bytes are needed, of
 /// [`LONGEST`](super::LONGEST) at most. Other TLVs are ignored.
 pub fn read(bytes: &[u8]) -> Result<Option<(Wanted, usize)>, Fault> {
     let Parsed::Whole { header, length } = parse(bytes)? else {

@@ -1,4 +1,4 @@
-//! Bytes between the TLS of another node and a task, both ways, until both have said all.
+//! Bytes between the TLS of another node and a socket of this one, both ways, until both have said all.
 //!
 //! An end (close_notify there, FIN here) is passed on after everything before it, and the other way goes on. A reset, or a TCP
 //! connection that ends without close_notify, becomes a reset of the other side: nobody takes half an answer for a whole one.
@@ -8,17 +8,18 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
 use std::pin::Pin;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use socket2::SockRef;
 use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio_rustls::server::TlsStream;
+use tokio_rustls::{client, server};
 
 use super::wire::{Wire, broken, cut_off};
 
-/// Read from a task at a time: two records of TLS.
+/// Read from a socket at a time: two records of TLS.
 const PORTION: usize = 32 << 10;
 
 thread_local! {
@@ -30,19 +31,45 @@ thread_local! {
 pub enum Broken {
     #[error("the other node: {0}")]
     Node(io::Error),
-    #[error("the task: {0}")]
-    Task(io::Error),
+    #[error("this side: {0}")]
+    Near(io::Error),
 }
 
-/// Carries to the end. Where it is not a good one, both sides are reset when they are dropped.
-pub async fn carry(node: &mut TlsStream<Wire>, task: &TcpStream) -> Result<(), Broken> {
-    let wire = node.get_ref().0.clone();
+/// The other node, by TLS whose either side this is.
+pub trait Node: AsyncBufRead + AsyncWrite + Unpin {
+    fn wire(&self) -> Wire;
+}
+
+impl Node for client::TlsStream<Wire> {
+    fn wire(&self) -> Wire {
+        self.get_ref().0.clone()
+    }
+}
+
+impl Node for server::TlsStream<Wire> {
+    fn wire(&self) -> Wire {
+        self.get_ref().0.clone()
+    }
+}
+
+/// What has gone through a connection so far, in bytes.
+#[derive(Debug, Default)]
+pub struct Moved {
+    pub from_node: AtomicU64,
+    pub to_node: AtomicU64,
+}
+
+/// Carries to the end. Where it is not a good one, both sides are reset when they are dropped. `near` is the task, or the client,
+/// whichever is connected to this node.
+pub async fn carry(node: &mut impl Node, near: &TcpStream, moved: &Moved) -> Result<(), Broken> {
+    let wire = node.wire();
     let mut carrying = Carrying {
         node,
-        task,
+        near,
         said: false,
         held: Bytes::new(),
         ended: [false; 2],
+        moved,
     };
     let both = poll_fn(|cx| carrying.poll(cx));
     let outcome = tokio::select! {
@@ -50,30 +77,31 @@ pub async fn carry(node: &mut TlsStream<Wire>, task: &TcpStream) -> Result<(), B
         biased;
         outcome = both => outcome,
         () = wire.clone().broken() => Err(Broken::Node(ErrorKind::ConnectionReset.into())),
-        () = broken(task) => Err(Broken::Task(ErrorKind::ConnectionReset.into())),
+        () = broken(near) => Err(Broken::Near(ErrorKind::ConnectionReset.into())),
     };
     if outcome.is_err() {
         wire.cut_off();
-        cut_off(task);
+        cut_off(near);
     }
     outcome
 }
 
-struct Carrying<'a> {
-    node: &'a mut TlsStream<Wire>,
-    task: &'a TcpStream,
-    /// The task has said all.
+struct Carrying<'a, N> {
+    node: &'a mut N,
+    near: &'a TcpStream,
+    /// The near side has said all.
     said: bool,
     /// Of what it has said, what TLS could not take yet.
     held: Bytes,
-    /// To the task, to the other node.
+    /// To the near side, to the other node.
     ended: [bool; 2],
+    moved: &'a Moved,
 }
 
-impl Carrying<'_> {
+impl<N: Node> Carrying<'_, N> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         if !self.ended[0] {
-            self.ended[0] = self.tell_task(cx)?.is_ready();
+            self.ended[0] = self.tell_near(cx)?.is_ready();
         }
         if !self.ended[1] {
             self.ended[1] = self.tell_node(cx)?.is_ready();
@@ -86,35 +114,37 @@ impl Carrying<'_> {
     }
 
     /// Ready when the end has been passed on.
-    fn tell_task(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    fn tell_near(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         loop {
             let bytes = ready!(Pin::new(&mut *self.node).poll_fill_buf(cx)).map_err(Broken::Node)?;
             if bytes.is_empty() {
                 // One that is gone meanwhile is told of by its own way.
-                let _ = SockRef::from(self.task).shutdown(Shutdown::Write);
+                let _ = SockRef::from(self.near).shutdown(Shutdown::Write);
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.task.poll_write_ready(cx)).map_err(Broken::Task)?;
-            if let Some(sent) = attempt(|| self.task.try_write(bytes)).map_err(Broken::Task)? {
+            ready!(self.near.poll_write_ready(cx)).map_err(Broken::Near)?;
+            if let Some(sent) = attempt(|| self.near.try_write(bytes)).map_err(Broken::Near)? {
                 Pin::new(&mut *self.node).consume(sent);
+                self.moved.from_node.fetch_add(sent as u64, Ordering::Relaxed);
             }
         }
     }
 
-    /// As [`tell_task`](Self::tell_task).
+    /// As [`tell_near`](Self::tell_near).
     fn tell_node(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
         loop {
             if !self.held.is_empty() {
                 let node = Pin::new(&mut *self.node);
                 let sent = ready!(node.poll_write(cx, &self.held)).map_err(Broken::Node)?;
                 self.held.advance(sent);
+                self.moved.to_node.fetch_add(sent as u64, Ordering::Relaxed);
                 continue;
             }
             if self.said {
                 return Pin::new(&mut *self.node).poll_shutdown(cx).map_err(Broken::Node);
             }
-            match self.task.poll_read_ready(cx) {
-                Poll::Ready(ready) => ready.map_err(Broken::Task)?,
+            match self.near.poll_read_ready(cx) {
+                Poll::Ready(ready) => ready.map_err(Broken::Near)?,
                 Poll::Pending => {
                     // What TLS has taken and the wire has not.
                     if let Poll::Ready(Err(error)) = Pin::new(&mut *self.node).poll_flush(cx) {
@@ -130,7 +160,7 @@ impl Carrying<'_> {
     /// Reads once and writes once.
     fn portion(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
         SHARED.with_borrow_mut(|buffer| {
-            let Some(read) = attempt(|| self.task.try_read(buffer)).map_err(Broken::Task)? else {
+            let Some(read) = attempt(|| self.near.try_read(buffer)).map_err(Broken::Near)? else {
                 return Ok(());
             };
             if read == 0 {
@@ -141,6 +171,7 @@ impl Carrying<'_> {
                 Poll::Ready(sent) => sent.map_err(Broken::Node)?,
                 Poll::Pending => 0,
             };
+            self.moved.to_node.fetch_add(sent as u64, Ordering::Relaxed);
             self.held = Bytes::copy_from_slice(&buffer[sent..read]);
             Ok(())
         })

@@ -13,7 +13,7 @@ use tokio_rustls::server::TlsStream;
 
 use super::Shared;
 use super::answer::Answer;
-use super::carry::carry;
+use super::carry::{Moved, carry};
 use super::desk::Call;
 use super::limits::{ASKING, CALLERS, TASK};
 use super::refusal::Refusal;
@@ -168,7 +168,7 @@ async fn serve(shared: &Shared, mut node: TlsStream<Wire>, task: TcpStream) {
         shared.figures.cut();
         return;
     }
-    if let Err(broken) = carry(&mut node, &task).await {
+    if let Err(broken) = carry(&mut node, &task, &Moved::default()).await {
         tracing::debug!("a relayed connection was cut off: {broken}");
         shared.figures.cut();
     }

@@ -5,8 +5,10 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
+use super::carry::{Broken, Moved, carry};
 use super::wire::Wire;
 
 /// A connection to a task on another node. Its end is told by reading nothing; the end of this side by shutting it down, and
@@ -29,10 +31,16 @@ impl Relayed {
         }
     }
 
-    /// Until the connection is reset or breaks. A side that has heard all is not told of that by reading. The connection
-    /// stays open as long as this waits.
+    /// Until the connection is reset or breaks. A side that has heard all is not told of that by reading.
     pub fn broken(&self) -> impl Future<Output = ()> + Send + use<> {
         self.tls.get_ref().0.clone().broken()
+    }
+
+    /// Carries between the client and the task until both have said all. Where that is not how it ends, both are reset.
+    pub async fn carry(mut self, client: &TcpStream, moved: &Moved) -> Result<(), Broken> {
+        let outcome = carry(&mut self.tls, client, moved).await;
+        (self.said, self.heard) = (outcome.is_ok(), outcome.is_ok());
+        outcome
     }
 
     #[cfg(test)]

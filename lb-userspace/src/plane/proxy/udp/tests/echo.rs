@@ -96,10 +96,13 @@ fn several_workers_share_the_clients_of_a_frontend() {
         let task = Task::v4("a").await;
         let bed = Bed::new("127.0.0.1:0", Members::of([task.address]));
         bed.serve(listen(bed.front).unwrap());
+        // None goes before the last has come: its port would be another's, and that one's flow the same.
+        let mut clients = Vec::new();
         for _ in 0..20 {
             let client = bed.client().await;
             assert_eq!(ask(&client, "one").await, "a:one");
             assert_eq!(ask(&client, "two").await, "a:two");
+            clients.push(client);
         }
         // Each client kept its worker.
         assert_eq!(bed.shared.flows(), 20);

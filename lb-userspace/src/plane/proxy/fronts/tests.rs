@@ -1,0 +1,180 @@
+use lb_common::table::NO_MEMBER;
+
+use super::*;
+use crate::model::Frontend;
+use crate::model::Service;
+
+pub const SEED: u64 = 7;
+const SLOTS: u32 = 64;
+
+/// A snapshot of three nodes with `web` at port 8080, whose tasks have these addresses, one on each node in turn.
+pub fn snapshot(tasks: &[&str]) -> Snapshot {
+    let mut snapshot = Snapshot {
+        generation: 1,
+        ..Snapshot::default()
+    };
+    for number in 1..=3u8 {
+        let name: Arc<str> = format!("node{number}").into();
+        let node = Node {
+            name: Arc::clone(&name),
+            tag: number.into(),
+            address: Ipv4Addr::new(192, 0, 2, 10 + number),
+            draining: false,
+            suspected: false,
+        };
+        snapshot.nodes.insert(name, node);
+    }
+    let frontend = Frontend {
+        address: None,
+        port: 8080,
+        protocol: Protocol::Tcp,
+        target_port: 80,
+        inside: false,
+        held: false,
+    };
+    let service = Service {
+        name: "web".into(),
+        naming: Default::default(),
+        vips: Vec::new(),
+        missed_vips: Vec::new(),
+        assigned: Vec::new(),
+        exposed: Vec::new(),
+        frontends: vec![frontend],
+        slots: SLOTS,
+        affinity: Affinity::None,
+        wanted: None,
+        health: None,
+        backends: Vec::new(),
+        proxy: Default::default(),
+    };
+    snapshot.services.insert("web".into(), Arc::new(service));
+    for family in Family::ALL {
+        let members = (0..).zip(tasks).filter_map(|(number, address)| {
+            let address: IpAddr = address.parse().unwrap();
+            (Family::of(address) == family).then(|| member(number, address))
+        });
+        snapshot.pools.push(Arc::new(Pool {
+            id: family as u64,
+            service: "web".into(),
+            target_port: 80,
+            family,
+            slots: SLOTS,
+            affinity: Affinity::None,
+            frontends: vec![frontend],
+            members: members.collect(),
+        }));
+    }
+    snapshot
+}
+
+fn member(number: u16, address: IpAddr) -> Member {
+    let node = number % 3 + 1;
+    Member {
+        task: format!("web.{number}").into(),
+        node: format!("node{node}").into(),
+        address,
+        candidate: Candidate {
+            tag: 1000 + u64::from(number),
+            node,
+            weight: 1,
+            peak: 1,
+            state: State::Active,
+            first: 0,
+            last: u64::MAX,
+            seen_first: 0,
+            seen_last: u64::MAX,
+        },
+    }
+}
+
+fn at(address: &str) -> Bind {
+    Bind {
+        address: address.parse().unwrap(),
+        protocol: Protocol::Tcp,
+    }
+}
+
+fn clients() -> impl Iterator<Item = SocketAddr> {
+    (0..2000u16).map(|number| SocketAddr::new([198, 51, 100, (number % 251) as u8].into(), 20_000 + number))
+}
+
+const TASKS: [&str; 4] = ["172.18.0.2", "172.18.0.2", "172.18.0.2", "172.18.0.3"];
+
+#[test]
+fn every_client_gets_the_member_that_the_tables_of_all_nodes_have_for_it() {
+    let snapshot = snapshot(&TASKS);
+    let candidates: Vec<Candidate> = snapshot.pools[0].members.iter().map(|m| m.candidate).collect();
+    let mut heads = [NO_MEMBER; SLOTS as usize];
+    placement::fill_heads(SEED, &candidates, &mut heads);
+    let fronts = Fronts::new(&snapshot, "node1", SEED);
+    let front = fronts.get(&at("0.0.0.0:8080")).unwrap();
+    for client in clients() {
+        // As the four bytes of both ports stand in a packet.
+        let [a, b] = client.port().to_be_bytes();
+        let ports = u32::from_le_bytes([a, b, 0x1f, 0x90]);
+        let IpAddr::V4(address) = client.ip() else {
+            panic!("{client}")
+        };
+        let hash = hash::flow_hash(SEED, address.octets(), ports, 6);
+        let wanted = &candidates[usize::from(heads[hash::slot(hash, SLOTS) as usize])];
+        let chosen = front.choose(client, 8080, Protocol::Tcp, &[]).unwrap();
+        assert_eq!(chosen.candidate.tag, wanted.tag, "{client}");
+    }
+}
+
+#[test]
+fn who_was_tried_in_vain_is_not_chosen_again() {
+    let fronts = Fronts::new(&snapshot(&TASKS), "node1", SEED);
+    let front = fronts.get(&at("0.0.0.0:8080")).unwrap();
+    for client in clients() {
+        let mut tried = Vec::new();
+        while let Some(member) = front.choose(client, 8080, Protocol::Tcp, &tried) {
+            assert!(!tried.contains(&member.candidate.tag));
+            tried.push(member.candidate.tag);
+        }
+        assert_eq!(tried.len(), TASKS.len());
+    }
+}
+
+#[test]
+fn suspected_nodes_are_avoided_while_others_have_tasks() {
+    let mut snapshot = snapshot(&TASKS);
+    snapshot.nodes.get_mut("node2").unwrap().suspected = true;
+    let fronts = Fronts::new(&snapshot, "node1", SEED);
+    let front = fronts.get(&at("0.0.0.0:8080")).unwrap();
+    let chosen = |client| front.choose(client, 8080, Protocol::Tcp, &[]).unwrap();
+    assert!(clients().all(|client| &*chosen(client).node != "node2"));
+    for node in ["node1", "node3"] {
+        snapshot.nodes.get_mut(node).unwrap().suspected = true;
+    }
+    // It is most likely this node that is cut off.
+    let fronts = Fronts::new(&snapshot, "node1", SEED);
+    let front = fronts.get(&at("0.0.0.0:8080")).unwrap();
+    let chosen = |client| front.choose(client, 8080, Protocol::Tcp, &[]).unwrap();
+    assert!(clients().any(|client| &*chosen(client).node == "node2"));
+}
+
+#[test]
+fn clients_of_a_family_without_tasks_get_those_of_the_other() {
+    let fronts = Fronts::new(&snapshot(&TASKS), "node1", SEED);
+    let front = fronts.get(&at("[::]:8080")).unwrap();
+    let client = "[2001:db8::9]:40000".parse().unwrap();
+    let member = front.choose(client, 8080, Protocol::Tcp, &[]).unwrap();
+    assert!(member.address.is_ipv4());
+}
+
+#[test]
+fn members_are_reached_here_or_by_their_node() {
+    let fronts = Fronts::new(&snapshot(&TASKS), "node1", SEED);
+    let front = fronts.get(&at("0.0.0.0:8080")).unwrap();
+    for client in clients() {
+        let member = front.choose(client, 8080, Protocol::Tcp, &[]).unwrap();
+        match front.place(member, "node1").unwrap() {
+            Place::Here(address) => {
+                assert_eq!(&*member.node, "node1");
+                assert_eq!(address, SocketAddr::new(member.address, 80));
+            }
+            Place::There(node) => assert_eq!(node.name, member.node),
+        }
+    }
+}

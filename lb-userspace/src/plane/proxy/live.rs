@@ -1,0 +1,135 @@
+//! Connections by member: how many there are, and the end of those whose member is gone or has drained for too long.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use super::Cause;
+use crate::model::{Service, Snapshot, Standing};
+use crate::plane::FlowReport;
+
+/// Of all workers: those of the snapshot, by tag.
+#[derive(Debug, Default)]
+pub struct Live {
+    members: Mutex<HashMap<u64, Known>>,
+}
+
+#[derive(Debug, Default)]
+struct Member {
+    count: AtomicU64,
+    /// Why its connections end, once they do.
+    ended: OnceLock<Cause>,
+    end: Notify,
+}
+
+/// A member of the snapshot.
+#[derive(Debug, Default)]
+struct Known {
+    member: Arc<Member>,
+    /// When its connections are to end, while it drains.
+    until: Option<Instant>,
+}
+
+/// How long connections to a task that drains may go on; none: it does not drain, or there is no such time.
+fn patience(service: &Service, task: &str) -> Option<Duration> {
+    let patience = service.proxy.drain?;
+    let at = service
+        .backends
+        .binary_search_by(|backend| (*backend.task).cmp(task));
+    (service.backends[at.ok()?].standing == Standing::Draining).then_some(patience)
+}
+
+impl Member {
+    fn end(&self, cause: Cause) {
+        let _ = self.ended.set(cause);
+        self.end.notify_waiters();
+    }
+}
+
+/// One connection of a member, counted until it is dropped.
+#[derive(Debug)]
+pub struct Counted {
+    member: Arc<Member>,
+}
+
+impl Live {
+    /// Counts a connection of the member with this tag; none: the member is gone.
+    pub fn count(&self, tag: u64) -> Option<Counted> {
+        let member = Arc::clone(&self.lock().get(&tag)?.member);
+        member.count.fetch_add(1, Ordering::Relaxed);
+        Some(Counted { member })
+    }
+
+    /// Knows the snapshot's members from now on, and ends the connections of those that it no longer has.
+    pub fn follow(&self, snapshot: &Snapshot) {
+        let mut members = self.lock();
+        let mut before = std::mem::take(&mut *members);
+        for pool in &snapshot.pools {
+            let service = snapshot.services.get(&pool.service);
+            for member in &pool.members {
+                let tag = member.candidate.tag;
+                let mut live = before.remove(&tag).unwrap_or_default();
+                let patience = service.and_then(|service| patience(service, &member.task));
+                live.until = patience.map(|patience| live.until.unwrap_or_else(|| Instant::now() + patience));
+                members.insert(tag, live);
+            }
+        }
+        drop(members);
+        for live in before.into_values() {
+            live.member.end(Cause::MemberGone);
+        }
+    }
+
+    /// Ends the connections of members whose time to drain is over.
+    pub fn look(&self) {
+        let now = Instant::now();
+        for live in self.lock().values_mut() {
+            if live.until.is_some_and(|until| until <= now) {
+                // A connection made from now on, as there is nobody else, has as much time again.
+                let member = std::mem::take(&mut live.member);
+                live.until = None;
+                member.end(Cause::Drained);
+            }
+        }
+    }
+
+    pub fn report(&self, generation: u64) -> FlowReport {
+        let members: BTreeMap<u64, u64> = (self.lock().iter())
+            .map(|(tag, live)| (*tag, live.member.count.load(Ordering::Relaxed)))
+            .filter(|(_, count)| *count > 0)
+            .collect();
+        FlowReport {
+            generation: Some(generation),
+            established: members.values().sum(),
+            closing: 0,
+            members,
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Known>> {
+        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Counted {
+    /// Waits until the member's connections are to end, and says why.
+    pub async fn ended(&self) -> Cause {
+        let end = self.member.end.notified();
+        tokio::pin!(end);
+        // Waits from here on: an end between the look and the wait is not missed.
+        end.as_mut().enable();
+        if self.member.ended.get().is_none() {
+            end.await;
+        }
+        *self.member.ended.get().unwrap_or(&Cause::MemberGone)
+    }
+}
+
+impl Drop for Counted {
+    fn drop(&mut self) {
+        self.member.count.fetch_sub(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,9 @@
+//! TCP: accepted, connected to a task, carried.
+
+mod accept;
+mod announce;
+mod carry;
+mod dial;
+mod pipe;
+
+pub use accept::serve;

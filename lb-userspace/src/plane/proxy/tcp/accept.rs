@@ -1,0 +1,198 @@
+//! Clients as they come.
+
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use socket2::SockRef;
+use tokio::net::{TcpListener, TcpStream};
+
+use super::announce;
+use super::carry::{Broken, Moved, carry};
+use super::dial::{self, Dialled, Ends, Task};
+use crate::plane::proxy::Cause;
+use crate::plane::proxy::fronts::{Bind, Front};
+use crate::plane::proxy::live::Counted;
+use crate::plane::proxy::relay::{self, Relayed};
+use crate::plane::proxy::workers::Worker;
+
+/// Before descriptors are looked for again: clients wait in the backlog meanwhile.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts for one frontend on one worker, until it is aborted. Connections go on then.
+pub async fn serve(listener: TcpListener, bind: Bind, worker: Rc<Worker>) {
+    let counters = &worker.table.counters;
+    let mut is_exhausted = false;
+    loop {
+        match listener.accept().await {
+            Ok((client, from)) => {
+                is_exhausted = false;
+                counters.opened.fetch_add(1, Ordering::Relaxed);
+                let front = worker.table.fronts.load().get(&bind).cloned();
+                let worker = Rc::clone(&worker);
+                tokio::task::spawn_local(async move {
+                    let cause = match front {
+                        Some(front) => connection(&worker, &front, bind, client, from).await,
+                        None => refuse(&client, Cause::NoMember),
+                    };
+                    worker.table.counters.end(cause);
+                });
+            }
+            Err(error) if is_exhaustion(&error) => {
+                counters.pauses.fetch_add(1, Ordering::Relaxed);
+                if !is_exhausted {
+                    tracing::warn!(%bind, %error, "clients wait until there are descriptors again");
+                }
+                is_exhausted = true;
+                tokio::time::sleep(PAUSE).await;
+            }
+            // Of one client that is gone already.
+            Err(error) => tracing::debug!(%bind, %error, "a client was not accepted"),
+        }
+    }
+}
+
+/// The process, the machine, or its memory for sockets.
+pub(super) fn is_exhaustion(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        code,
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+    )
+}
+
+/// One client, from the first to the last byte. Gives why it ended.
+async fn connection(
+    worker: &Worker,
+    front: &Front,
+    bind: Bind,
+    client: TcpStream,
+    from: SocketAddr,
+) -> Cause {
+    // On the heap, and only as long as it takes: a connection that idles shall be small.
+    let begun = Box::pin(begin(worker, front, bind, &client, from)).await;
+    let Dialled { task, counted } = match begun {
+        Ok(begun) => begun,
+        Err(cause) => return refuse(&client, cause),
+    };
+    let moved = Moved::default();
+    let (cause, [to_task, to_client]) = match task {
+        Task::Here(task) => {
+            let sum = || moved.to_task.get() + moved.to_client.get();
+            let cause = tokio::select! {
+                outcome = carry(&client, &task, &moved) => told(outcome, front, from),
+                cause = end(&counted, front, sum) => {
+                    reset(&task);
+                    refuse(&client, cause)
+                }
+            };
+            (cause, [moved.to_task.get(), moved.to_client.get()])
+        }
+        // Larger by its TLS: on the heap, that others need not be.
+        Task::There(task) => Box::pin(relayed(task, front, &client, &counted)).await,
+    };
+    let counters = &worker.table.counters;
+    counters.to_tasks.fetch_add(to_task, Ordering::Relaxed);
+    counters.to_clients.fetch_add(to_client, Ordering::Relaxed);
+    cause
+}
+
+/// Whose connection it is, and the task that has it then.
+async fn begin(
+    worker: &Worker,
+    front: &Front,
+    bind: Bind,
+    client: &TcpStream,
+    from: SocketAddr,
+) -> Result<Dialled, Cause> {
+    let rules = &front.service.proxy;
+    let to = client.local_addr().map_err(|_| Cause::Abandoned)?;
+    let mut ends = Ends { from, to };
+    if rules
+        .accept
+        .iter()
+        .any(|net| net.contains(&from.ip().to_canonical()))
+    {
+        ends = announce::hear(client, ends).await?;
+    }
+    let mut dialled = dial::task(worker, front, bind, client, ends).await?;
+    if let Some(version) = rules.send {
+        announce::tell(&mut dialled.task, version, ends).await?;
+    }
+    Ok(dialled)
+}
+
+/// Until a connection ends for a reason of its service: its task is gone or has drained for too long, or both sides have been
+/// silent for too long. `moved` gives the bytes so far.
+async fn end(counted: &Counted, front: &Front, moved: impl Fn() -> u64) -> Cause {
+    let silence = async {
+        let Some(idle) = front.service.proxy.idle else {
+            return std::future::pending().await;
+        };
+        let mut before = moved();
+        loop {
+            tokio::time::sleep(idle).await;
+            let now = moved();
+            if now == before {
+                return;
+            }
+            before = now;
+        }
+    };
+    tokio::select! {
+        cause = counted.ended() => cause,
+        () = silence => Cause::Idle,
+    }
+}
+
+fn told(outcome: Result<(), Broken>, front: &Front, from: SocketAddr) -> Cause {
+    match outcome {
+        Ok(()) => Cause::Done,
+        Err(Broken::Client(error)) => {
+            tracing::debug!(%error, %from, "the client broke off");
+            Cause::ClientReset
+        }
+        Err(Broken::Task(error)) => {
+            tracing::debug!(%error, %from, service = %front.service.name, "the task broke off");
+            Cause::TaskReset
+        }
+        Err(Broken::Here(error)) => {
+            tracing::warn!(%error, service = %front.service.name, "a connection was given up");
+            Cause::Exhausted
+        }
+    }
+}
+
+async fn relayed(
+    task: Box<Relayed>,
+    front: &Front,
+    client: &TcpStream,
+    counted: &Counted,
+) -> (Cause, [u64; 2]) {
+    let moved = relay::Moved::default();
+    let bytes = || [&moved.to_node, &moved.from_node].map(|moved| moved.load(Ordering::Relaxed));
+    let cause = tokio::select! {
+        outcome = task.carry(client, &moved) => match outcome {
+            Ok(()) => Cause::Done,
+            Err(relay::Broken::Near(_)) => Cause::ClientReset,
+            Err(relay::Broken::Node(_)) => Cause::TaskReset,
+        },
+        cause = end(counted, front, || bytes().iter().sum()) => refuse(client, cause),
+    };
+    (cause, bytes())
+}
+
+/// The client shall not take it for an end.
+fn refuse(client: &TcpStream, cause: Cause) -> Cause {
+    reset(client);
+    cause
+}
+
+/// What is dropped next ends with a reset.
+fn reset(stream: &TcpStream) {
+    // A socket that is gone already has nobody to tell.
+    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
+}

@@ -1,0 +1,234 @@
+//! Bytes between a client and a task, both ways, until both have said all.
+//!
+//! While nothing moves a connection has its two sockets and nothing else: no pipe, no buffer, no timer. What comes in small
+//! portions goes through the one buffer of its worker (a read and a write); where a portion is large the kernel moves
+//! pages by `splice` through a pipe of the pool, until the sender has nothing more for now.
+
+use std::cell::{Cell, RefCell};
+use std::future::poll_fn;
+use std::io::{self, ErrorKind};
+use std::mem;
+use std::net::Shutdown;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bytes::{Buf, Bytes};
+use socket2::SockRef;
+use tokio::io::Interest;
+use tokio::net::TcpStream;
+
+use super::pipe::Pipe;
+
+/// The buffer of a worker.
+const BUFFER: usize = 64 << 10;
+/// A portion as large as this announces more: from here on `splice` costs less than copying.
+const LARGE: usize = 16 << 10;
+
+thread_local! {
+    static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into());
+}
+
+/// What has gone through a connection so far, in bytes.
+#[derive(Debug, Default)]
+pub struct Moved {
+    pub to_task: Cell<u64>,
+    pub to_client: Cell<u64>,
+}
+
+/// Who ended a connection before it was through.
+#[derive(Debug)]
+pub enum Broken {
+    Client(io::Error),
+    Task(io::Error),
+    /// This node has no pipe or memory left for it.
+    Here(io::Error),
+}
+
+/// Carries until each side has said all, or one is broken: then both are reset when they are dropped, so that nobody takes half an
+/// answer for a whole one.
+///
+/// A side that says no more (FIN) goes on listening; its end is passed on once everything before it has been.
+pub async fn carry(client: &TcpStream, task: &TcpStream, moved: &Moved) -> Result<(), Broken> {
+    let (mut up, mut down) = (Way::new(&moved.to_task), Way::new(&moved.to_client));
+    let outcome = poll_fn(|cx| {
+        let up = up
+            .poll(cx, client, task)
+            .map_err(|fault| fault.told(Broken::Client, Broken::Task))?;
+        let down = down
+            .poll(cx, task, client)
+            .map_err(|fault| fault.told(Broken::Task, Broken::Client))?;
+        if up.is_ready() && down.is_ready() {
+            Poll::Ready(Ok(()))
+        } else {
+            Poll::Pending
+        }
+    })
+    .await;
+    if outcome.is_err() {
+        for side in [client, task] {
+            let _ = SockRef::from(side).set_linger(Some(Duration::ZERO));
+        }
+    }
+    outcome
+}
+
+/// One of the two ways.
+struct Way<'m> {
+    load: Load,
+    /// The sender has said all.
+    said: bool,
+    moved: &'m Cell<u64>,
+}
+
+/// What is on its way.
+#[derive(Default)]
+enum Load {
+    #[default]
+    Nothing,
+    /// What the receiver could not take yet of a portion.
+    Rest(Bytes),
+    Pages(Pipe),
+    /// The end, passed on.
+    End,
+}
+
+/// Where a way is broken.
+enum Fault {
+    Sender(io::Error),
+    Receiver(io::Error),
+    Here(io::Error),
+}
+
+impl Fault {
+    fn told(self, sender: fn(io::Error) -> Broken, receiver: fn(io::Error) -> Broken) -> Broken {
+        match self {
+            Self::Sender(error) => sender(error),
+            Self::Receiver(error) => receiver(error),
+            Self::Here(error) => Broken::Here(error),
+        }
+    }
+}
+
+impl<'m> Way<'m> {
+    fn new(moved: &'m Cell<u64>) -> Self {
+        Self {
+            load: Load::Nothing,
+            said: false,
+            moved,
+        }
+    }
+
+    /// Moves what there is; ready once the end has been passed on.
+    fn poll(&mut self, cx: &mut Context<'_>, from: &TcpStream, to: &TcpStream) -> Poll<Result<(), Fault>> {
+        loop {
+            match &mut self.load {
+                Load::End => return Poll::Ready(Ok(())),
+                Load::Nothing if self.said => {
+                    // One that is gone meanwhile is told of by its own way.
+                    let _ = SockRef::from(to).shutdown(Shutdown::Write);
+                    self.load = Load::End;
+                }
+                Load::Nothing => {
+                    ready!(from.poll_read_ready(cx)).map_err(Fault::Sender)?;
+                    self.portion(from, to)?;
+                }
+                Load::Rest(rest) => {
+                    ready!(to.poll_write_ready(cx)).map_err(Fault::Receiver)?;
+                    let Some(sent) = attempt(|| to.try_write(rest)).map_err(Fault::Receiver)? else {
+                        continue;
+                    };
+                    self.moved.set(self.moved.get() + sent as u64);
+                    rest.advance(sent);
+                    if rest.is_empty() {
+                        self.load = Load::Nothing;
+                    }
+                }
+                Load::Pages(_) => ready!(self.pages(cx, from, to))?,
+            }
+        }
+    }
+
+    /// Reads once and writes once.
+    fn portion(&mut self, from: &TcpStream, to: &TcpStream) -> Result<(), Fault> {
+        SHARED.with_borrow_mut(|buffer| {
+            let Some(read) = attempt(|| from.try_read(buffer)).map_err(Fault::Sender)? else {
+                return Ok(());
+            };
+            if read == 0 {
+                self.said = true;
+                return Ok(());
+            }
+            let sent = attempt(|| to.try_write(&buffer[..read]))
+                .map_err(Fault::Receiver)?
+                .unwrap_or(0);
+            self.moved.set(self.moved.get() + sent as u64);
+            if sent < read {
+                self.load = Load::Rest(Bytes::copy_from_slice(&buffer[sent..read]));
+            } else if read >= LARGE {
+                self.load = Load::Pages(Pipe::take().map_err(Fault::Here)?);
+            } else {
+                drained(from);
+            }
+            Ok(())
+        })
+    }
+
+    /// Fills and empties the pipe; ready when it is given back.
+    fn pages(&mut self, cx: &mut Context<'_>, from: &TcpStream, to: &TcpStream) -> Poll<Result<(), Fault>> {
+        let Load::Pages(pipe) = &mut self.load else {
+            return Poll::Ready(Ok(()));
+        };
+        loop {
+            let mut silent = self.said;
+            if !self.said && pipe.has_room() {
+                match from.poll_read_ready(cx) {
+                    Poll::Pending => silent = true,
+                    Poll::Ready(ready) => {
+                        ready.map_err(Fault::Sender)?;
+                        let empty = pipe.is_empty();
+                        match attempt(|| pipe.fill(from)).map_err(Fault::Sender)? {
+                            Some(0) => self.said = true,
+                            Some(_) => {}
+                            // With bytes in it, it may be the pipe that is full: many small segments take all of its places.
+                            None if empty => {
+                                drained(from);
+                                silent = true;
+                            }
+                            None => {}
+                        }
+                    }
+                }
+            }
+            if pipe.is_empty() {
+                if !silent && !self.said {
+                    continue;
+                }
+                if let Load::Pages(pipe) = mem::take(&mut self.load) {
+                    pipe.give();
+                }
+                return Poll::Ready(Ok(()));
+            }
+            ready!(to.poll_write_ready(cx)).map_err(Fault::Receiver)?;
+            match to.try_io(Interest::WRITABLE, || pipe.empty(to)) {
+                Ok(sent) => self.moved.set(self.moved.get() + sent as u64),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(Fault::Receiver(error))),
+            }
+        }
+    }
+}
+
+/// Nothing: it would block.
+fn attempt<T>(io: impl FnOnce() -> io::Result<T>) -> io::Result<Option<T>> {
+    match io() {
+        Ok(done) => Ok(Some(done)),
+        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// A short read took all there was: the next look waits for news, and the kernel is not asked in vain. The end of a stream is
+/// remembered all the same.
+fn drained(stream: &TcpStream) {
+    let _ = stream.try_io(Interest::READABLE, || Err::<(), _>(ErrorKind::WouldBlock.into()));
+}
