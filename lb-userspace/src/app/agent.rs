@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::planes::{Planes, flows};
+use super::planes::Planes;
 use crate::api::facts::{Note, Peer, Source};
 use crate::api::{Agent, Facts, Problem};
 use crate::config::Config;
@@ -73,14 +73,13 @@ impl Handle {
 
 impl Agent for Handle {
     fn facts(&self) -> Facts {
-        let planes = self.planes.report();
         Facts {
             node: Arc::clone(&self.node),
             seed: self.seed,
             identity: self.identity.clone(),
             snapshot: self.writer.view().current(),
-            flows: flows(&planes),
-            planes,
+            flows: self.planes.flows(),
+            planes: self.planes.report(),
             sources: self
                 .reports
                 .sources

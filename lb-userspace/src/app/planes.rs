@@ -14,8 +14,8 @@ pub struct Planes {
     proxy: ProxyPlane,
 }
 
-/// Packet programs where they are wanted and the kernel takes them; else why there are none, and the proxy serves alone. An
-/// error: nothing else will do.
+/// Packet programs where they are wanted and built; else why there are none, and the proxy serves alone. An error: they are
+/// wanted and cannot be had.
 pub async fn packet_programs(config: &Config) -> Result<Result<Arc<EbpfPlane>, Problem>, Problem> {
     let start = async || EbpfPlane::start(config).await.map(Arc::new);
     match config.mode {
@@ -23,10 +23,15 @@ pub async fn packet_programs(config: &Config) -> Result<Result<Arc<EbpfPlane>, P
             Problem::new("there are no packet programs here").because("mode = \"proxy\"")
         )),
         Mode::Ebpf => start().await.map(Ok).map_err(Problem::of),
-        Mode::Auto => Ok(start().await.map_err(|error| {
-            tracing::warn!(%error, "the proxy serves instead of packet programs");
-            Problem::of(error).traffic("the proxy serves all frontends instead")
-        })),
+        Mode::Auto => match start().await {
+            Ok(plane) => Ok(Ok(plane)),
+            Err(error @ EbpfError::NotBuilt) => {
+                tracing::warn!("the proxy serves instead of packet programs");
+                Ok(Err(Problem::of(error)))
+            }
+            // Programs of an agent before this one may be at work: in front of sockets, by tables that nobody would keep.
+            Err(error) => Err(Problem::of(error)),
+        },
     }
 }
 
@@ -43,7 +48,10 @@ impl Planes {
     /// Each serves what the snapshot says. Blocks: to be called from a thread that may.
     pub fn apply(&self, snapshot: &Arc<Snapshot>) -> Result<(), EbpfError> {
         match &self.ebpf {
-            Ok(ebpf) => ebpf.apply(snapshot),
+            Ok(ebpf) => {
+                self.proxy.know(snapshot);
+                ebpf.apply(snapshot)
+            }
             Err(_) => {
                 self.proxy.apply(snapshot);
                 Ok(())
@@ -62,19 +70,19 @@ impl Planes {
             Err(_) => vec![plane("proxy", self.proxy.report())],
         }
     }
-}
 
-/// Connections of this node's tasks, whoever carries them.
-pub fn flows(planes: &[Plane]) -> FlowReport {
-    let mut planes = planes.iter().map(|plane| &plane.report.flows);
-    let mut all = planes.next().cloned().unwrap_or_default();
-    for flows in planes {
-        all.generation = all.generation.min(flows.generation);
-        all.established += flows.established;
-        all.closing += flows.closing;
-        for (tag, count) in &flows.members {
+    /// Connections of this node's tasks, whoever carries them.
+    pub fn flows(&self) -> FlowReport {
+        let proxied = self.proxy.flows();
+        let Ok(ebpf) = &self.ebpf else {
+            return proxied;
+        };
+        let mut all = ebpf.report().flows;
+        all.generation = all.generation.min(proxied.generation);
+        all.established += proxied.established;
+        for (tag, count) in &proxied.members {
             *all.members.entry(*tag).or_default() += count;
         }
+        all
     }
-    all
 }

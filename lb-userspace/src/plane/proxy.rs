@@ -34,7 +34,7 @@ use self::live::Live;
 use self::relay::Relay;
 use self::vips::Vips;
 use self::workers::Workers;
-use super::{PlaneReport, Problem};
+use super::{FlowReport, PlaneReport, Problem};
 use crate::config::Config;
 use crate::model::Snapshot;
 
@@ -57,7 +57,7 @@ pub struct Table {
     /// The node that this is.
     pub node: Arc<str>,
     pub fronts: ArcSwap<Fronts>,
-    pub live: Live,
+    pub live: Arc<Live>,
     pub counters: Counters,
     pub udp: Arc<udp::Shared>,
     pub datagrams: Arc<udp::Counters>,
@@ -84,7 +84,7 @@ impl ProxyPlane {
         let table = Arc::new(Table {
             node: config.node.as_str().into(),
             fronts: ArcSwap::default(),
-            live: Live::default(),
+            live: Arc::default(),
             counters: Counters::default(),
             udp: udp::Shared::new(udp::Bounds {
                 flows: config.proxy.udp_flows as usize,
@@ -136,10 +136,21 @@ impl ProxyPlane {
         // The way to an address comes before what listens there, and both before whoever is told of it.
         self.shared.runtime.block_on(vips.follow(snapshot));
         // Members are known before a client is led to them.
-        self.shared.table.live.follow(snapshot);
+        self.know(snapshot);
         self.shared.table.fronts.store(Arc::clone(&fronts));
         listeners.follow(&fronts, workers);
         *applied_in = began.elapsed();
+    }
+
+    /// Knows whose connections there may be, and serves nobody: other nodes may want tasks of this one all the same.
+    pub fn know(&self, snapshot: &Snapshot) {
+        let table = &self.shared.table;
+        table.live.follow(snapshot, &table.node);
+    }
+
+    /// Connections to this node's tasks that the proxy carries, for its own clients and for other nodes.
+    pub fn flows(&self) -> FlowReport {
+        self.shared.table.live.report()
     }
 
     pub fn report(&self) -> PlaneReport {
@@ -150,7 +161,7 @@ impl ProxyPlane {
         PlaneReport {
             generation: fronts.generation,
             applied_in: state.applied_in.as_micros() as u64,
-            flows: table.live.report(fronts.generation),
+            flows: self.flows(),
             proxy: Some(table.counters.report(&state.listeners, state.workers.count())),
             problems,
             ..PlaneReport::default()

@@ -11,10 +11,17 @@ use super::Cause;
 use crate::model::{Service, Snapshot, Standing};
 use crate::plane::FlowReport;
 
-/// Of all workers: those of the snapshot, by tag.
+/// Of all workers.
 #[derive(Debug, Default)]
 pub struct Live {
-    members: Mutex<HashMap<u64, Known>>,
+    books: Mutex<Books>,
+}
+
+#[derive(Debug, Default)]
+struct Books {
+    generation: u64,
+    /// Those of the snapshot, by tag.
+    members: HashMap<u64, Known>,
 }
 
 #[derive(Debug, Default)]
@@ -29,6 +36,8 @@ struct Member {
 #[derive(Debug, Default)]
 struct Known {
     member: Arc<Member>,
+    /// On this node: connections to others are their nodes' to tell.
+    here: bool,
     /// When its connections are to end, while it drains.
     until: Option<Instant>,
 }
@@ -58,26 +67,28 @@ pub struct Counted {
 impl Live {
     /// Counts a connection of the member with this tag; none: the member is gone.
     pub fn count(&self, tag: u64) -> Option<Counted> {
-        let member = Arc::clone(&self.lock().get(&tag)?.member);
+        let member = Arc::clone(&self.lock().members.get(&tag)?.member);
         member.count.fetch_add(1, Ordering::Relaxed);
         Some(Counted { member })
     }
 
     /// Knows the snapshot's members from now on, and ends the connections of those that it no longer has.
-    pub fn follow(&self, snapshot: &Snapshot) {
-        let mut members = self.lock();
-        let mut before = std::mem::take(&mut *members);
+    pub fn follow(&self, snapshot: &Snapshot, node: &str) {
+        let mut books = self.lock();
+        books.generation = snapshot.generation;
+        let mut before = std::mem::take(&mut books.members);
         for pool in &snapshot.pools {
             let service = snapshot.services.get(&pool.service);
             for member in &pool.members {
                 let tag = member.candidate.tag;
                 let mut live = before.remove(&tag).unwrap_or_default();
                 let patience = service.and_then(|service| patience(service, &member.task));
+                live.here = &*member.node == node;
                 live.until = patience.map(|patience| live.until.unwrap_or_else(|| Instant::now() + patience));
-                members.insert(tag, live);
+                books.members.insert(tag, live);
             }
         }
-        drop(members);
+        drop(books);
         for live in before.into_values() {
             live.member.end(Cause::MemberGone);
         }
@@ -86,7 +97,7 @@ impl Live {
     /// Ends the connections of members whose time to drain is over.
     pub fn look(&self) {
         let now = Instant::now();
-        for live in self.lock().values_mut() {
+        for live in self.lock().members.values_mut() {
             if live.until.is_some_and(|until| until <= now) {
                 // A connection made from now on, as there is nobody else, has as much time again.
                 let member = std::mem::take(&mut live.member);
@@ -96,21 +107,22 @@ impl Live {
         }
     }
 
-    pub fn report(&self, generation: u64) -> FlowReport {
-        let members: BTreeMap<u64, u64> = (self.lock().iter())
-            .map(|(tag, live)| (*tag, live.member.count.load(Ordering::Relaxed)))
-            .filter(|(_, count)| *count > 0)
-            .collect();
+    /// Connections to members on this node.
+    pub fn report(&self) -> FlowReport {
+        let books = self.lock();
+        let here = books.members.iter().filter(|(_, live)| live.here);
+        let counts = here.map(|(tag, live)| (*tag, live.member.count.load(Ordering::Relaxed)));
+        let members: BTreeMap<u64, u64> = counts.filter(|(_, count)| *count > 0).collect();
         FlowReport {
-            generation: Some(generation),
+            generation: (books.generation > 0).then_some(books.generation),
             established: members.values().sum(),
             closing: 0,
             members,
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, Known>> {
-        self.members.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, Books> {
+        self.books.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

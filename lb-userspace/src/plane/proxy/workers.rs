@@ -103,7 +103,7 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
         dialer: relay.dialer(),
     });
     // What other nodes want of this one's tasks.
-    tokio::spawn(relay.lane().run());
+    tokio::spawn(relay.lane().run(Arc::clone(&worker.table.live)));
     let udp = udp::Worker::new(&worker.table.udp);
     while let Some(order) = orders.recv().await {
         match order {

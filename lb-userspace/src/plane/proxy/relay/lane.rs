@@ -21,6 +21,7 @@ use super::wire::Wire;
 use crate::door::part;
 use crate::plane::proxy::header::Transport;
 use crate::plane::proxy::header::relay_header::{self, Wanted};
+use crate::plane::proxy::live::{Counted, Live};
 
 /// Carries for other nodes in the runtime that runs it.
 pub struct Lane {
@@ -47,12 +48,14 @@ impl Lane {
     }
 
     /// Does not end by itself; what it carries goes on when it is dropped, as long as the runtime does.
-    pub async fn run(mut self) {
+    /// Connections to `live`'s members are counted there, and end with them.
+    pub async fn run(mut self, live: Arc<Live>) {
         while let Some(call) = self.calls.recv().await {
             let (shared, waiting) = (Arc::clone(&self.shared), Arc::clone(&self.waiting));
+            let live = Arc::clone(&live);
             tokio::spawn(async move {
                 let from = call.from;
-                if let Err(refusal) = attend(&shared, &waiting, call).await {
+                if let Err(refusal) = attend(&shared, &waiting, &live, call).await {
                     shared.refuse(from, &refusal);
                 }
             });
@@ -60,7 +63,7 @@ impl Lane {
     }
 }
 
-async fn attend(shared: &Shared, waiting: &Semaphore, call: Call) -> Result<(), Refusal> {
+async fn attend(shared: &Shared, waiting: &Semaphore, live: &Live, call: Call) -> Result<(), Refusal> {
     let from = call.from;
     let mut node = shake_hands(shared, call).await?;
     let place = waiting.try_acquire().map_err(|_| Refusal::Crowd)?;
@@ -86,7 +89,7 @@ async fn attend(shared: &Shared, waiting: &Semaphore, call: Call) -> Result<(), 
         () = gone => return Ok(()),
     };
     match connected {
-        Ok(task) => serve(shared, node, task).await,
+        Ok(task) => serve(shared, node, task, live.count(wanted.member)).await,
         Err(answer) => {
             tracing::debug!(%from, client = %wanted.client, front = %wanted.front, "not relayed: {answer}");
             tell(shared, node, answer).await;
@@ -159,7 +162,7 @@ async fn connect(shared: &Shared, wanted: &Wanted) -> Result<TcpStream, Answer> 
     }
 }
 
-async fn serve(shared: &Shared, mut node: TlsStream<Wire>, task: TcpStream) {
+async fn serve(shared: &Shared, mut node: TlsStream<Wire>, task: TcpStream, counted: Option<Counted>) {
     let _present = shared.figures.carrying();
     if let Err(error) = say(shared, &mut node, Answer::Connected).await {
         tracing::debug!("a node has gone before its task was there: {error}");
@@ -168,10 +171,27 @@ async fn serve(shared: &Shared, mut node: TlsStream<Wire>, task: TcpStream) {
         shared.figures.cut();
         return;
     }
-    if let Err(broken) = carry(&mut node, &task, &Moved::default()).await {
-        tracing::debug!("a relayed connection was cut off: {broken}");
-        shared.figures.cut();
-    }
+    let ended = async {
+        match &counted {
+            Some(counted) => counted.ended().await,
+            // It was not known when it was asked for, or is not any more: its end tells itself.
+            None => std::future::pending().await,
+        }
+    };
+    let moved = Moved::default();
+    let why = tokio::select! {
+        outcome = carry(&mut node, &task, &moved) => match outcome {
+            Ok(()) => return,
+            Err(broken) => broken.to_string(),
+        },
+        cause = ended => {
+            node.get_ref().0.cut_off();
+            super::wire::cut_off(&task);
+            cause.label().to_owned()
+        }
+    };
+    tracing::debug!("a relayed connection was cut off: {why}");
+    shared.figures.cut();
 }
 
 /// A last word.

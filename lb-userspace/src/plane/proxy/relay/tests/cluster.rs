@@ -150,7 +150,7 @@ fn relay(node: &str, authority: [u8; 32], port: u16, view: View) -> Relay {
 }
 
 fn run(lane: Lane) {
-    tokio::spawn(lane.run());
+    tokio::spawn(lane.run(Arc::default()));
 }
 
 /// Asks node2 for the task as a client of this relay.
