@@ -73,13 +73,14 @@ impl Handle {
 
 impl Agent for Handle {
     fn facts(&self) -> Facts {
+        let planes = self.planes.report();
         Facts {
             node: Arc::clone(&self.node),
             seed: self.seed,
             identity: self.identity.clone(),
             snapshot: self.writer.view().current(),
-            flows: self.planes.flows(),
-            planes: self.planes.report(),
+            flows: self.planes.flows(&planes),
+            planes,
             sources: self
                 .reports
                 .sources

@@ -71,13 +71,13 @@ impl Planes {
         }
     }
 
-    /// Connections of this node's tasks, whoever carries them.
-    pub fn flows(&self) -> FlowReport {
+    /// Connections of this node's tasks, whoever carries them; `reports` are those of [`report`](Self::report).
+    pub fn flows(&self, reports: &[Plane]) -> FlowReport {
         let proxied = self.proxy.flows();
-        let Ok(ebpf) = &self.ebpf else {
+        let (Ok(_), [ebpf]) = (&self.ebpf, reports) else {
             return proxied;
         };
-        let mut all = ebpf.report().flows;
+        let mut all = ebpf.report.flows.clone();
         all.generation = all.generation.min(proxied.generation);
         all.established += proxied.established;
         for (tag, count) in &proxied.members {

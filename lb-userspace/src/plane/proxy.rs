@@ -16,6 +16,7 @@ mod listen;
 mod live;
 pub mod relay;
 mod report;
+mod socket;
 mod tcp;
 pub mod udp;
 mod vips;
@@ -36,7 +37,7 @@ use self::vips::Vips;
 use self::workers::Workers;
 use super::{FlowReport, PlaneReport, Problem};
 use crate::config::Config;
-use crate::model::Snapshot;
+use crate::model::{Member, Snapshot};
 
 pub use counters::Cause;
 pub use report::{CauseReport, ProxyReport};
@@ -136,7 +137,10 @@ impl ProxyPlane {
         // The way to an address comes before what listens there, and both before whoever is told of it.
         self.shared.runtime.block_on(vips.follow(snapshot));
         // Members are known before a client is led to them.
-        self.know(snapshot);
+        self.shared
+            .table
+            .live
+            .follow(snapshot, &self.shared.table.node, |_| true);
         self.shared.table.fronts.store(Arc::clone(&fronts));
         listeners.follow(&fronts, workers);
         *applied_in = began.elapsed();
@@ -145,7 +149,8 @@ impl ProxyPlane {
     /// Knows whose connections there may be, and serves nobody: other nodes may want tasks of this one all the same.
     pub fn know(&self, snapshot: &Snapshot) {
         let table = &self.shared.table;
-        table.live.follow(snapshot, &table.node);
+        let is_here = |member: &Member| member.node == table.node;
+        table.live.follow(snapshot, &table.node, is_here);
     }
 
     /// Connections to this node's tasks that the proxy carries, for its own clients and for other nodes.
@@ -182,8 +187,7 @@ impl Shared {
             let State {
                 workers, listeners, ..
             } = &mut *state;
-            let fronts = self.table.fronts.load_full();
-            listeners.follow(&fronts, workers);
+            listeners.retry(workers);
             drop(state);
             self.table.live.look();
         }

@@ -49,17 +49,28 @@ impl Listeners {
             stays
         });
         for bind in wanted {
-            if self.open.contains(&bind) {
-                continue;
+            if !self.open.contains(&bind) {
+                self.open(bind, workers);
             }
-            match open(bind, workers, self.backlog) {
-                Ok(()) => {
-                    self.failed.remove(&bind);
-                    self.open.insert(bind);
-                }
-                Err(error) => {
-                    self.failed.insert(bind, error);
-                }
+        }
+    }
+
+    /// Tries again what could not be opened.
+    pub fn retry(&mut self, workers: &Workers) {
+        let failed: Vec<Bind> = self.failed.keys().copied().collect();
+        for bind in failed {
+            self.open(bind, workers);
+        }
+    }
+
+    fn open(&mut self, bind: Bind, workers: &Workers) {
+        match open(bind, workers, self.backlog) {
+            Ok(()) => {
+                self.failed.remove(&bind);
+                self.open.insert(bind);
+            }
+            Err(error) => {
+                self.failed.insert(bind, error);
             }
         }
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Notify;
 
 use super::Cause;
-use crate::model::{Service, Snapshot, Standing};
+use crate::model::{self, Service, Snapshot, Standing};
 use crate::plane::FlowReport;
 
 /// Of all workers.
@@ -72,14 +72,14 @@ impl Live {
         Some(Counted { member })
     }
 
-    /// Knows the snapshot's members from now on, and ends the connections of those that it no longer has.
-    pub fn follow(&self, snapshot: &Snapshot, node: &str) {
+    /// Knows those of the snapshot's members from now on that may have connections, and ends the connections of those that it no longer has.
+    pub fn follow(&self, snapshot: &Snapshot, node: &str, may: impl Fn(&model::Member) -> bool) {
         let mut books = self.lock();
         books.generation = snapshot.generation;
         let mut before = std::mem::take(&mut books.members);
         for pool in &snapshot.pools {
             let service = snapshot.services.get(&pool.service);
-            for member in &pool.members {
+            for member in pool.members.iter().filter(|member| may(member)) {
                 let tag = member.candidate.tag;
                 let mut live = before.remove(&tag).unwrap_or_default();
                 let patience = service.and_then(|service| patience(service, &member.task));

@@ -17,7 +17,8 @@ use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
-use super::wire::{Wire, broken, cut_off};
+use super::wire::{Wire, broken};
+use crate::plane::proxy::socket::{attempt, cut_off};
 
 /// Read from a socket at a time: two records of TLS.
 const PORTION: usize = 32 << 10;
@@ -175,14 +176,5 @@ impl<N: Node> Carrying<'_, N> {
             self.held = Bytes::copy_from_slice(&buffer[sent..read]);
             Ok(())
         })
-    }
-}
-
-/// Nothing: it would block.
-fn attempt<T>(io: impl FnOnce() -> io::Result<T>) -> io::Result<Option<T>> {
-    match io() {
-        Ok(done) => Ok(Some(done)),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error),
     }
 }

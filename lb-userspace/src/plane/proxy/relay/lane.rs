@@ -22,6 +22,7 @@ use crate::door::part;
 use crate::plane::proxy::header::Transport;
 use crate::plane::proxy::header::relay_header::{self, Wanted};
 use crate::plane::proxy::live::{Counted, Live};
+use crate::plane::proxy::socket::{cut_off, is_exhaustion};
 
 /// Carries for other nodes in the runtime that runs it.
 pub struct Lane {
@@ -167,7 +168,7 @@ async fn serve(shared: &Shared, mut node: TlsStream<Wire>, task: TcpStream, coun
     if let Err(error) = say(shared, &mut node, Answer::Connected).await {
         tracing::debug!("a node has gone before its task was there: {error}");
         node.get_ref().0.cut_off();
-        super::wire::cut_off(&task);
+        cut_off(&task);
         shared.figures.cut();
         return;
     }
@@ -186,7 +187,7 @@ async fn serve(shared: &Shared, mut node: TlsStream<Wire>, task: TcpStream, coun
         },
         cause = ended => {
             node.get_ref().0.cut_off();
-            super::wire::cut_off(&task);
+            cut_off(&task);
             cause.label().to_owned()
         }
     };
@@ -217,11 +218,11 @@ const fn answer_of(refusal: &Refusal) -> Answer {
 }
 
 fn answer_to(error: &io::Error) -> Answer {
-    match (error.kind(), error.raw_os_error()) {
-        (ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset, _) => Answer::Refused,
-        (ErrorKind::TimedOut, _) => Answer::Silent,
-        (ErrorKind::AddrNotAvailable | ErrorKind::OutOfMemory, _)
-        | (_, Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS)) => Answer::Exhausted,
+    match error.kind() {
+        ErrorKind::ConnectionRefused | ErrorKind::ConnectionReset => Answer::Refused,
+        ErrorKind::TimedOut => Answer::Silent,
+        ErrorKind::AddrNotAvailable => Answer::Exhausted,
+        _ if is_exhaustion(error) => Answer::Exhausted,
         _ => Answer::Unreachable,
     }
 }

@@ -5,13 +5,13 @@ use std::net::Shutdown;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use super::limits;
+use crate::plane::proxy::socket::cut_off;
 
 /// Shared with whoever waits for its end while TLS reads and writes.
 #[derive(Clone, Debug)]
@@ -48,11 +48,6 @@ impl Wire {
 /// Until a connection is reset or breaks.
 pub async fn broken(socket: &TcpStream) {
     let _ = socket.ready(Interest::ERROR).await;
-}
-
-/// Has a connection be reset when it is dropped.
-pub fn cut_off(socket: &TcpStream) {
-    let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
 impl AsyncRead for Wire {

@@ -1,13 +1,10 @@
 //! Clients as they come.
 
-use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use nix::errno::Errno;
-use socket2::SockRef;
 use tokio::net::{TcpListener, TcpStream};
 
 use super::announce;
@@ -17,6 +14,7 @@ use crate::plane::proxy::Cause;
 use crate::plane::proxy::fronts::{Bind, Front};
 use crate::plane::proxy::live::Counted;
 use crate::plane::proxy::relay::{self, Relayed};
+use crate::plane::proxy::socket::{cut_off, is_exhaustion};
 use crate::plane::proxy::workers::Worker;
 
 /// Before descriptors are looked for again: clients wait in the backlog meanwhile.
@@ -55,15 +53,6 @@ pub async fn serve(listener: TcpListener, bind: Bind, worker: Rc<Worker>) {
     }
 }
 
-/// The process, the machine, or its memory for sockets.
-pub(super) fn is_exhaustion(error: &io::Error) -> bool {
-    let code = error.raw_os_error().map(Errno::from_raw);
-    matches!(
-        code,
-        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
-    )
-}
-
 /// One client, from the first to the last byte. Gives why it ended.
 async fn connection(
     worker: &Worker,
@@ -85,7 +74,7 @@ async fn connection(
             let cause = tokio::select! {
                 outcome = carry(&client, &task, &moved) => told(outcome, front, from),
                 cause = end(&counted, front, sum) => {
-                    reset(&task);
+                    cut_off(&task);
                     refuse(&client, cause)
                 }
             };
@@ -187,12 +176,6 @@ async fn relayed(
 
 /// The client shall not take it for an end.
 fn refuse(client: &TcpStream, cause: Cause) -> Cause {
-    reset(client);
+    cut_off(client);
     cause
-}
-
-/// What is dropped next ends with a reset.
-fn reset(stream: &TcpStream) {
-    // A socket that is gone already has nobody to tell.
-    let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

@@ -10,7 +10,6 @@ use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::Shutdown;
 use std::task::{Context, Poll, ready};
-use std::time::Duration;
 
 use bytes::{Buf, Bytes};
 use socket2::SockRef;
@@ -18,6 +17,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::pipe::Pipe;
+use crate::plane::proxy::socket::{attempt, cut_off};
 
 /// The buffer of a worker.
 const BUFFER: usize = 64 << 10;
@@ -66,7 +66,7 @@ pub async fn carry(client: &TcpStream, task: &TcpStream, moved: &Moved) -> Resul
     .await;
     if outcome.is_err() {
         for side in [client, task] {
-            let _ = SockRef::from(side).set_linger(Some(Duration::ZERO));
+            cut_off(side);
         }
     }
     outcome
@@ -215,15 +215,6 @@ impl<'m> Way<'m> {
                 Err(error) => return Poll::Ready(Err(Fault::Receiver(error))),
             }
         }
-    }
-}
-
-/// Nothing: it would block.
-fn attempt<T>(io: impl FnOnce() -> io::Result<T>) -> io::Result<Option<T>> {
-    match io() {
-        Ok(done) => Ok(Some(done)),
-        Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
-        Err(error) => Err(error),
     }
 }
 

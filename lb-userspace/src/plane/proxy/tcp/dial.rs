@@ -10,13 +10,13 @@ use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use super::accept::is_exhaustion;
 use crate::model::Node;
 use crate::plane::proxy::Cause;
 use crate::plane::proxy::fronts::{Bind, Front, Place};
 use crate::plane::proxy::listen::SILENCE;
 use crate::plane::proxy::live::Counted;
 use crate::plane::proxy::relay::Relayed;
+use crate::plane::proxy::socket::is_exhaustion;
 use crate::plane::proxy::workers::Worker;
 
 /// A task that has taken the client.
