@@ -161,7 +161,7 @@ fn tests_that_the_readme_names_exist() {
         "tests/netns/tests/docker",
         "tests/netns/tests/docker/swarm",
         "lb-userspace/tests/names",
-        "lb-userspace/src/plane/proxy",
+        "lb-userspace/src/plane/proxy/tests",
         "dns/tests/server",
     ];
     let files = directories.iter().flat_map(|directory| {

@@ -17,7 +17,8 @@ pub struct Proxy {
     /// (`net.core.somaxconn`).
     #[serde(deserialize_with = "within::<_, 1, 65_535>")]
     pub backlog: u32,
-    /// TCP connections of clients that are carried at once, two open files each; 0: as many as the process may open files for.
+    /// TCP connections of clients that are carried at once, two open files each; 0: as many as the process may open files for, less
+    /// what others need.
     #[serde(deserialize_with = "within::<_, 0, 67_108_864>")]
     pub max_connections: u32,
     /// UDP flows at once, an open file each.

@@ -10,6 +10,7 @@
 
 mod counters;
 mod datagrams;
+mod files;
 mod fronts;
 pub mod header;
 mod listen;
@@ -26,6 +27,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use self::counters::Counters;
@@ -60,6 +62,8 @@ pub struct Table {
     pub fronts: ArcSwap<Fronts>,
     pub live: Arc<Live>,
     pub counters: Counters,
+    /// One for each connection of a client that may be carried at once.
+    pub places: Arc<Semaphore>,
     pub udp: Arc<udp::Shared>,
     pub datagrams: Arc<udp::Counters>,
 }
@@ -82,11 +86,18 @@ struct State {
 impl ProxyPlane {
     /// Starts the workers; they listen once there is a snapshot.
     pub fn start(config: &Config, seed: u64, relay: &Relay) -> std::io::Result<Self> {
+        // All that the process may open, whatever the bound: UDP flows and other nodes need some, too.
+        let all = files::connections();
+        let places = match config.proxy.max_connections {
+            0 => all,
+            bound => bound as usize,
+        };
         let table = Arc::new(Table {
             node: config.node.as_str().into(),
             fronts: ArcSwap::default(),
             live: Arc::default(),
             counters: Counters::default(),
+            places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             udp: udp::Shared::new(udp::Bounds {
                 flows: config.proxy.udp_flows as usize,
                 per_source: config.proxy.udp_flows_per_source as usize,

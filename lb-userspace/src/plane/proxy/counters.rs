@@ -74,7 +74,7 @@ pub struct Counters {
     ended: [AtomicU64; Cause::ALL.len()],
     /// Further tasks asked for a client whose first one could not be had.
     pub retries: AtomicU64,
-    /// Times that a worker stopped to accept, for want of descriptors.
+    /// Times that a worker stopped to accept, for want of descriptors or with as many connections as may be.
     pub pauses: AtomicU64,
     pub to_tasks: AtomicU64,
     pub to_clients: AtomicU64,

@@ -15,7 +15,7 @@ pub struct ProxyReport {
     pub ended: Vec<CauseReport>,
     /// Further tasks asked for a client whose first one could not be had.
     pub retries: u64,
-    /// Times that a worker stopped to accept, for want of descriptors.
+    /// Times that a worker stopped to accept, for want of descriptors or with as many connections as may be.
     pub pauses: u64,
     pub bytes_to_tasks: u64,
     pub bytes_to_clients: u64,

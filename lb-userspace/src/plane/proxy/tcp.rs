@@ -4,6 +4,8 @@ mod accept;
 mod announce;
 mod carry;
 mod dial;
+mod hold;
 mod pipe;
 
 pub use accept::serve;
+pub use hold::Hold;

@@ -27,6 +27,7 @@ pub struct Workers {
 pub struct Worker {
     pub table: Arc<Table>,
     pub dialer: Dialer,
+    pub hold: tcp::Hold,
 }
 
 /// What a worker is told.
@@ -101,6 +102,7 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
     let worker = Rc::new(Worker {
         table,
         dialer: relay.dialer(),
+        hold: tcp::Hold::default(),
     });
     // What other nodes want of this one's tasks.
     tokio::spawn(relay.lane().run(Arc::clone(&worker.table.live)));
@@ -130,6 +132,7 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
                 if let Some(serving) = listening.remove(&bind) {
                     serving.abort();
                 }
+                worker.hold.over(bind);
             }
         }
     }

@@ -2,15 +2,18 @@
 
 use std::net::SocketAddr;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::announce;
 use super::carry::{Broken, Moved, carry};
 use super::dial::{self, Dialled, Ends, Task};
 use crate::plane::proxy::Cause;
+use crate::plane::proxy::counters::Counters;
 use crate::plane::proxy::fronts::{Bind, Front};
 use crate::plane::proxy::live::Counted;
 use crate::plane::proxy::relay::{self, Relayed};
@@ -22,29 +25,29 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts for one frontend on one worker, until it is aborted. Connections go on then.
 pub async fn serve(listener: TcpListener, bind: Bind, worker: Rc<Worker>) {
-    let counters = &worker.table.counters;
-    let mut is_exhausted = false;
+    let mut pauses = Pauses {
+        bind,
+        counters: &worker.table.counters,
+        is_paused: false,
+    };
     loop {
         match listener.accept().await {
             Ok((client, from)) => {
-                is_exhausted = false;
-                counters.opened.fetch_add(1, Ordering::Relaxed);
+                let place = pauses.place(&worker.table.places).await;
+                pauses.counters.opened.fetch_add(1, Ordering::Relaxed);
                 let front = worker.table.fronts.load().get(&bind).cloned();
                 let worker = Rc::clone(&worker);
                 tokio::task::spawn_local(async move {
                     let cause = match front {
-                        Some(front) => connection(&worker, &front, bind, client, from).await,
+                        Some(front) => connection(&worker, front, bind, client, from).await,
                         None => refuse(&client, Cause::NoMember),
                     };
                     worker.table.counters.end(cause);
+                    drop(place);
                 });
             }
             Err(error) if is_exhaustion(&error) => {
-                counters.pauses.fetch_add(1, Ordering::Relaxed);
-                if !is_exhausted {
-                    tracing::warn!(%bind, %error, "clients wait until there are descriptors again");
-                }
-                is_exhausted = true;
+                pauses.begin(&error);
                 tokio::time::sleep(PAUSE).await;
             }
             // Of one client that is gone already.
@@ -53,16 +56,46 @@ pub async fn serve(listener: TcpListener, bind: Bind, worker: Rc<Worker>) {
     }
 }
 
+/// When nobody is accepted for a while: counted each time, and said once until it is over.
+struct Pauses<'w> {
+    bind: Bind,
+    counters: &'w Counters,
+    is_paused: bool,
+}
+
+impl Pauses<'_> {
+    fn begin(&mut self, why: &dyn std::fmt::Display) {
+        self.counters.pauses.fetch_add(1, Ordering::Relaxed);
+        if !self.is_paused {
+            tracing::warn!(bind = %self.bind, "clients wait in the backlog: {why}");
+        }
+        self.is_paused = true;
+    }
+
+    /// For one client; waits, and lets others wait, until one of those that are served has gone. None: the plane ends.
+    async fn place(&mut self, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            if self.is_paused {
+                tracing::info!(bind = %self.bind, "clients are accepted again");
+            }
+            self.is_paused = false;
+            return Some(place);
+        }
+        self.begin(&"there are as many connections as may be (proxy.max_connections, or open files)");
+        Arc::clone(places).acquire_owned().await.ok()
+    }
+}
+
 /// One client, from the first to the last byte. Gives why it ended.
 async fn connection(
     worker: &Worker,
-    front: &Front,
+    front: Arc<Front>,
     bind: Bind,
     client: TcpStream,
     from: SocketAddr,
 ) -> Cause {
     // On the heap, and only as long as it takes: a connection that idles shall be small.
-    let begun = Box::pin(begin(worker, front, bind, &client, from)).await;
+    let begun = Box::pin(begin(worker, &front, bind, &client, from)).await;
     let Dialled { task, counted } = match begun {
         Ok(begun) => begun,
         Err(cause) => return refuse(&client, cause),
@@ -72,8 +105,8 @@ async fn connection(
         Task::Here(task) => {
             let sum = || moved.to_task.get() + moved.to_client.get();
             let cause = tokio::select! {
-                outcome = carry(&client, &task, &moved) => told(outcome, front, from),
-                cause = end(&counted, front, sum) => {
+                outcome = carry(&client, &task, &moved) => told(outcome, &front, from),
+                cause = end(&counted, &front, sum) => {
                     cut_off(&task);
                     refuse(&client, cause)
                 }
@@ -81,7 +114,7 @@ async fn connection(
             (cause, [moved.to_task.get(), moved.to_client.get()])
         }
         // Larger by its TLS: on the heap, that others need not be.
-        Task::There(task) => Box::pin(relayed(task, front, &client, &counted)).await,
+        Task::There(task) => Box::pin(relayed(task, &front, &client, &counted)).await,
     };
     let counters = &worker.table.counters;
     counters.to_tasks.fetch_add(to_task, Ordering::Relaxed);
@@ -92,7 +125,7 @@ async fn connection(
 /// Whose connection it is, and the task that has it then.
 async fn begin(
     worker: &Worker,
-    front: &Front,
+    front: &Arc<Front>,
     bind: Bind,
     client: &TcpStream,
     from: SocketAddr,
@@ -107,7 +140,7 @@ async fn begin(
     {
         ends = announce::hear(client, ends).await?;
     }
-    let mut dialled = dial::task(worker, front, bind, client, ends).await?;
+    let mut dialled = dial::task(worker, Arc::clone(front), bind, client, ends).await?;
     if let Some(version) = rules.send {
         announce::tell(&mut dialled.task, version, ends).await?;
     }

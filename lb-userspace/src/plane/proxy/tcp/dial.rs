@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -41,8 +42,46 @@ pub struct Ends {
     pub to: SocketAddr,
 }
 
-/// Connects to the flow's task, else to the next one.
+/// Before all are asked again, and at most: each time is twice as long as the one before.
+const PAUSE: Duration = Duration::from_millis(50);
+const LONGEST: Duration = Duration::from_secs(1);
+
+/// Connects to the flow's task, else to the next one. Where nobody takes the client it may be this node that does not know yet who
+/// there is: it waits for news and asks again, as long as [`Hold`](super::hold::Hold) has it.
 pub async fn task(
+    worker: &Worker,
+    mut front: Arc<Front>,
+    bind: Bind,
+    client: &TcpStream,
+    ends: Ends,
+) -> Result<Dialled, Cause> {
+    let mut pause = PAUSE;
+    let mut place = None;
+    loop {
+        let cause = match once(worker, &front, bind, client, ends).await {
+            Ok(dialled) => {
+                worker.hold.over(bind);
+                return Ok(dialled);
+            }
+            Err(cause) => cause,
+        };
+        let is_news_of_use = matches!(cause, Cause::NoMember | Cause::Refused | Cause::TimedOut);
+        if !is_news_of_use || !worker.hold.may_wait(bind, &mut place) {
+            return Err(cause);
+        }
+        tokio::time::sleep(pause).await;
+        pause = LONGEST.min(2 * pause);
+        if is_gone(client) {
+            return Err(Cause::Abandoned);
+        }
+        if let Some(latest) = worker.table.fronts.load().get(&bind) {
+            front = Arc::clone(latest);
+        }
+    }
+}
+
+/// Asks as many tasks as the service has tried.
+async fn once(
     worker: &Worker,
     front: &Front,
     bind: Bind,

@@ -1,0 +1,95 @@
+//! Clients for whom there is no task right now. Nodes learn of a change one after another, and who is sent away because this
+//! one is late is a failed request: so they wait, as a SYN does that the packet programs drop (docs/flow-placement.md).
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::plane::proxy::fronts::Bind;
+
+/// How long a frontend's clients wait from the first on who found nobody. From then on, until somebody is served again, they are
+/// told at once.
+const HOLD: Duration = Duration::from_secs(10);
+/// Clients of a worker that wait at a time; each takes a descriptor that others might need.
+const CLIENTS: usize = 1024;
+
+/// Of one worker.
+pub struct Hold {
+    places: Arc<Semaphore>,
+    /// Frontends where nobody takes clients, and since when.
+    since: RefCell<HashMap<Bind, Instant>>,
+}
+
+/// A client's among those that wait.
+pub type Place = OwnedSemaphorePermit;
+
+impl Default for Hold {
+    fn default() -> Self {
+        Self {
+            places: Arc::new(Semaphore::new(CLIENTS)),
+            since: RefCell::default(),
+        }
+    }
+}
+
+impl Hold {
+    /// Somebody takes clients, or nobody is served there any more.
+    pub fn over(&self, bind: Bind) {
+        self.since.borrow_mut().remove(&bind);
+    }
+
+    /// Whether a client who found nobody shall ask again; it keeps its place until then.
+    pub fn may_wait(&self, bind: Bind, place: &mut Option<Place>) -> bool {
+        let now = Instant::now();
+        let since = *self.since.borrow_mut().entry(bind).or_insert(now);
+        if place.is_none() {
+            *place = Arc::clone(&self.places).try_acquire_owned().ok();
+        }
+        place.is_some() && now < since + HOLD
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Protocol;
+
+    fn bind(port: u16) -> Bind {
+        Bind {
+            address: ([0, 0, 0, 0], port).into(),
+            protocol: Protocol::Tcp,
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn clients_wait_until_a_frontend_has_had_nobody_for_long() {
+        let hold = Hold::default();
+        assert!(hold.may_wait(bind(80), &mut None));
+        tokio::time::advance(HOLD - Duration::from_millis(1)).await;
+        assert!(hold.may_wait(bind(80), &mut None));
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(!hold.may_wait(bind(80), &mut None));
+        assert!(hold.may_wait(bind(443), &mut None), "another one");
+        hold.over(bind(80));
+        assert!(hold.may_wait(bind(80), &mut None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_wait_and_no_more() {
+        let hold = Hold::default();
+        let mut places: Vec<Option<Place>> = (0..CLIENTS).map(|_| None).collect();
+        assert!(places.iter_mut().all(|place| hold.may_wait(bind(80), place)));
+        let mut last = None;
+        assert!(!hold.may_wait(bind(80), &mut last));
+        assert!(
+            hold.may_wait(bind(80), &mut places[0]),
+            "who has a place keeps it"
+        );
+        places.pop();
+        assert!(hold.may_wait(bind(80), &mut last));
+    }
+}

@@ -1,0 +1,113 @@
+//! What each side hears of the other.
+
+use std::io::{ErrorKind, Read, Write};
+use std::net::Shutdown;
+use std::time::Duration;
+
+use super::rig::{Rig, read};
+use crate::model::ProxyRules;
+use crate::plane::proxy::Cause;
+
+#[test]
+fn each_way_goes_on_until_its_own_end_whatever_the_size() {
+    let rig = Rig::new(1, ProxyRules::default());
+    let task = rig.listen(0);
+    let (mut client, mut near) = rig.pair(&task);
+    // Larger than any buffer on the way: the kernel moves it, and it waits for the reader.
+    let large: Vec<u8> = (0..20_000_000u32).map(|number| (number / 7) as u8).collect();
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut sending = client.try_clone().unwrap();
+            sending.write_all(&large).unwrap();
+            sending.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut heard = Vec::new();
+        near.read_to_end(&mut heard).unwrap();
+        assert!(heard == large);
+    });
+    // The client has said all; the task has not.
+    near.write_all(b"an answer").unwrap();
+    assert_eq!(read(&mut client, 9), b"an answer");
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            near.write_all(&large).unwrap();
+            near.shutdown(Shutdown::Write).unwrap();
+        });
+        let mut heard = Vec::new();
+        client.read_to_end(&mut heard).unwrap();
+        assert!(heard == large);
+    });
+    rig.wait(Cause::Done, 1);
+    let proxy = rig.plane.report().proxy.unwrap();
+    assert_eq!(
+        (proxy.bytes_to_tasks, proxy.bytes_to_clients),
+        (20_000_000, 20_000_010)
+    );
+}
+
+#[test]
+fn a_task_that_has_said_all_goes_on_listening() {
+    let rig = Rig::new(1, ProxyRules::default());
+    let task = rig.listen(0);
+    let (mut client, mut near) = rig.pair(&task);
+    near.write_all(b"all").unwrap();
+    near.shutdown(Shutdown::Write).unwrap();
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard, b"all");
+    for word in [b"one", b"two"] {
+        client.write_all(word).unwrap();
+        assert_eq!(read(&mut near, 3), word);
+    }
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(near.read(&mut [0]).unwrap(), 0);
+    rig.wait(Cause::Done, 1);
+}
+
+/// No byte waits for those behind it, however slowly they come, and a slow side is no silent one.
+#[test]
+fn a_byte_a_second_arrives_a_byte_a_second() {
+    let rig = Rig::new(
+        1,
+        ProxyRules {
+            idle: Some(Duration::from_secs(2)),
+            ..ProxyRules::default()
+        },
+    );
+    let task = rig.listen(0);
+    let (mut client, mut near) = rig.pair(&task);
+    for byte in 0..4 {
+        std::thread::sleep(Duration::from_secs(1));
+        near.write_all(&[byte]).unwrap();
+        assert_eq!(read(&mut client, 1), [byte]);
+    }
+    drop(near);
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    drop(client);
+    rig.wait(Cause::Done, 1);
+}
+
+/// A client that does not read stops its task, not this node: what waits in between is bounded.
+#[test]
+fn a_side_that_does_not_read_stops_the_other_one() {
+    let rig = Rig::new(1, ProxyRules::default());
+    let task = rig.listen(0);
+    let (mut client, mut near) = rig.pair(&task);
+    near.set_write_timeout(Some(Duration::from_secs(1))).unwrap();
+    let (portion, mut sent) = (vec![7; 1 << 20], 0);
+    let stopped = loop {
+        match near.write(&portion) {
+            Ok(more) => sent += more,
+            Err(error) => break error,
+        }
+        assert!(sent < 1 << 28, "it goes on and on");
+    };
+    assert!(matches!(
+        stopped.kind(),
+        ErrorKind::WouldBlock | ErrorKind::TimedOut
+    ));
+    near.shutdown(Shutdown::Write).unwrap();
+    let mut heard = Vec::new();
+    client.read_to_end(&mut heard).unwrap();
+    assert_eq!(heard.len(), sent);
+}

@@ -1,0 +1,169 @@
+//! Tasks and clients that fail, each in its own way.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::rig::{PATIENCE, Rig, is_reset, read};
+use crate::model::ProxyRules;
+use crate::plane::proxy::Cause;
+
+#[test]
+fn whoever_breaks_off_is_told_of_on_the_other_side() {
+    let rig = Rig::new(1, ProxyRules::default());
+    let task = rig.listen(0);
+    let (mut client, near) = rig.pair(&task);
+    socket2::SockRef::from(&near)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(near);
+    is_reset(&mut client);
+    rig.wait(Cause::TaskReset, 1);
+    let (client, mut near) = rig.pair(&task);
+    socket2::SockRef::from(&client)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(client);
+    is_reset(&mut near);
+    rig.wait(Cause::ClientReset, 1);
+}
+
+#[test]
+fn a_client_whose_task_refuses_gets_another_one() {
+    let rig = Rig::new(
+        3,
+        ProxyRules {
+            retries: 2,
+            ..ProxyRules::default()
+        },
+    );
+    let task = rig.listen(1);
+    for _ in 0..30 {
+        let (mut client, mut near) = rig.pair(&task);
+        client.write_all(b"x").unwrap();
+        assert_eq!(read(&mut near, 1), b"x");
+    }
+    assert!(rig.plane.report().proxy.unwrap().retries > 0);
+    drop(task);
+    // Nobody is left: the client is told.
+    is_reset(&mut rig.client());
+    rig.wait(Cause::Refused, 1);
+}
+
+#[test]
+fn a_port_that_is_taken_is_said_and_served_once_it_is_free() {
+    let mut rig = Rig::new(1, ProxyRules::default());
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = taken.local_addr().unwrap().port();
+    let service = Arc::make_mut(rig.snapshot.services.get_mut("web").unwrap());
+    service.frontends[0].port = port;
+    rig.apply();
+    let problems = rig.plane.report().problems;
+    assert!(problems[0].error.contains(&port.to_string()), "{problems:?}");
+    drop(taken);
+    let began = Instant::now();
+    while !rig.plane.report().problems.is_empty() {
+        assert!(began.elapsed() < PATIENCE);
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let task = rig.listen(0);
+    rig.pair(&task);
+}
+
+/// This node may be the last to hear of a new task: until then it does not send clients away.
+#[test]
+fn who_finds_nobody_waits_for_somebody() {
+    let mut rig = Rig::new(1, ProxyRules::default());
+    let mut refused = rig.client();
+    rig.until(|proxy| proxy.opened == 1);
+    let task = rig.listen(0);
+    let (mut near, _) = task.accept().unwrap();
+    near.write_all(b"!").unwrap();
+    assert_eq!(read(&mut refused, 1), b"!");
+    // The same where there is no task at all.
+    let before = rig.snapshot.clone();
+    for pool in &mut rig.snapshot.pools {
+        Arc::make_mut(pool).members.clear();
+    }
+    rig.snapshot.generation += 1;
+    rig.apply();
+    let mut early = rig.client();
+    rig.until(|proxy| proxy.opened == 2);
+    rig.snapshot = before;
+    rig.apply();
+    let (mut near, _) = task.accept().unwrap();
+    near.write_all(b"!").unwrap();
+    assert_eq!(read(&mut early, 1), b"!");
+}
+
+/// Its backlog is full, so its kernel says nothing to whoever else wants to connect.
+fn black_hole(listener: &TcpListener) -> Vec<socket2::Socket> {
+    let address = listener.local_addr().unwrap();
+    socket2::SockRef::from(listener).listen(0).unwrap();
+    let mut filling = Vec::new();
+    loop {
+        let socket = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+        let full = socket
+            .connect_timeout(&address.into(), Duration::from_millis(300))
+            .is_err();
+        filling.push(socket);
+        if full {
+            return filling;
+        }
+    }
+}
+
+#[test]
+fn a_client_whose_task_says_nothing_gets_another_one_in_time() {
+    let rules = ProxyRules {
+        connect_timeout: Duration::from_millis(300),
+        retries: 1,
+        ..ProxyRules::default()
+    };
+    let rig = Rig::new(2, rules);
+    let silent = rig.listen(0);
+    let _filling = black_hole(&silent);
+    let task = rig.listen(1);
+    for _ in 0..8 {
+        let began = Instant::now();
+        rig.pair(&task);
+        assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
+    }
+    assert!(rig.plane.report().proxy.unwrap().retries > 0);
+    drop(task);
+    // The other one refuses: which of the two fails last is up to the client's port.
+    is_reset(&mut rig.client());
+    assert_eq!(rig.ended(Cause::TimedOut) + rig.ended(Cause::Refused), 1);
+}
+
+#[test]
+fn a_client_that_gives_up_while_nobody_takes_it_is_not_kept() {
+    let rig = Rig::new(1, ProxyRules::default());
+    let client = rig.client();
+    rig.until(|proxy| proxy.opened == 1);
+    socket2::SockRef::from(&client)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
+    drop(client);
+    rig.wait(Cause::Abandoned, 1);
+}
+
+/// Whatever a task does in the middle of an answer, its client does not take what it has for the whole.
+#[test]
+fn a_task_that_breaks_off_in_the_middle_of_much_is_told_of() {
+    let rig = Rig::new(1, ProxyRules::default());
+    let task = rig.listen(0);
+    let (mut client, mut near) = rig.pair(&task);
+    let broken = std::thread::spawn(move || {
+        near.write_all(&vec![1; 8 << 20]).unwrap();
+        socket2::SockRef::from(&near)
+            .set_linger(Some(Duration::ZERO))
+            .unwrap();
+    });
+    let mut heard = Vec::new();
+    let error = client.read_to_end(&mut heard).unwrap_err();
+    assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset);
+    broken.join().unwrap();
+    rig.wait(Cause::TaskReset, 1);
+}

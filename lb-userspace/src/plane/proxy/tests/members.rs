@@ -1,0 +1,77 @@
+//! What becomes of connections when their task, or its service, has them end.
+
+use std::io::Write;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::rig::{Rig, is_reset, read};
+use crate::model::{ProxyRules, Standing};
+use crate::plane::proxy::Cause;
+
+#[test]
+fn connections_end_with_their_member_and_are_counted_until_then() {
+    let mut rig = Rig::new(1, ProxyRules::default());
+    let task = rig.listen(0);
+    let (mut client, mut near) = rig.pair(&task);
+    client.write_all(b"x").unwrap();
+    read(&mut near, 1);
+    assert_eq!(rig.plane.report().flows.established, 1);
+    for pool in &mut rig.snapshot.pools {
+        Arc::make_mut(pool).members.clear();
+    }
+    rig.apply();
+    is_reset(&mut client);
+    is_reset(&mut near);
+    rig.wait(Cause::MemberGone, 1);
+    assert_eq!(rig.plane.report().flows.established, 0);
+    is_reset(&mut rig.client());
+    rig.wait(Cause::NoMember, 1);
+}
+
+#[test]
+fn a_draining_task_keeps_its_connections_as_long_as_its_service_allows() {
+    let mut rig = Rig::new(
+        1,
+        ProxyRules {
+            drain: Some(Duration::from_millis(1500)),
+            ..ProxyRules::default()
+        },
+    );
+    let task = rig.listen(0);
+    let (mut client, mut near) = rig.pair(&task);
+    let service = Arc::make_mut(rig.snapshot.services.get_mut("web").unwrap());
+    service.backends[0].standing = Standing::Draining;
+    rig.apply();
+    let began = Instant::now();
+    client.write_all(b"x").unwrap();
+    assert_eq!(read(&mut near, 1), b"x");
+    is_reset(&mut client);
+    assert!(
+        began.elapsed() > Duration::from_millis(1400),
+        "{:?}",
+        began.elapsed()
+    );
+    rig.wait(Cause::Drained, 1);
+}
+
+#[test]
+fn silence_ends_a_connection_where_its_service_says_so() {
+    let rig = Rig::new(
+        1,
+        ProxyRules {
+            idle: Some(Duration::from_millis(400)),
+            ..ProxyRules::default()
+        },
+    );
+    let task = rig.listen(0);
+    let (mut client, mut near) = rig.pair(&task);
+    let began = Instant::now();
+    // Who speaks goes on.
+    while began.elapsed() < Duration::from_secs(1) {
+        client.write_all(b"x").unwrap();
+        assert_eq!(read(&mut near, 1), b"x");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    is_reset(&mut client);
+    rig.wait(Cause::Idle, 1);
+}
