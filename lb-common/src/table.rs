@@ -13,9 +13,16 @@ pub const LAYOUT: u32 = 1;
 /// Beside the pool's number in a value of `FRONT4` or `FRONT6`: it answers inside the cluster only, and not what comes in
 /// from the network.
 pub const INSIDE: u32 = 1 << 31;
+/// The same: what is new goes to this node's proxy. Connections that the packet programs have go on.
+pub const GIVEN: u32 = 1 << 30;
 
 /// No member, in a head table; no table, as [`Pool::chain`].
 pub const NO_MEMBER: u16 = u16::MAX;
+/// Bit of a slot in a head table: its head is a member that only this node's proxy reaches, and the offset beside it that of
+/// the member whose node knows best of connections from before.
+pub const BY_PROXY: u16 = 1 << 15;
+/// The offset beside [`BY_PROXY`] where there is no such member. Also the most members that a pool can have.
+pub const NOBODY_ELSE: u16 = BY_PROXY - 2;
 /// See [`Pool::chain`].
 pub const NO_TABLE: u32 = u32::MAX;
 /// Slots in one [`HeadBlock`]; the smallest table.
@@ -54,12 +61,15 @@ pub mod pool_flag {
     pub const CLIENT_AFFINITY: u32 = 1;
     /// The frontends are VIPs, not addresses of nodes: any live node may answer from them.
     pub const VIP: u32 = 2;
-    /// The node itself has connections on a port of this pool (as on the very first start): it is asked first.
+    /// The node itself may have connections on a port of this pool, as on the very first start, or while its proxy serves any
+    /// of it and after that: it is asked first.
     pub const HOST_SOCKETS: u32 = 4;
     /// Every member is reachable under its own address from everywhere: any process may connect to it.
     pub const FLAT: u32 = 8;
     /// Every member runs here: processes of this node's own network namespace may connect to it.
     pub const HERE: u32 = 16;
+    /// Never in the table: of a packet whose slot has [`BY_PROXY`](super::BY_PROXY), or whose frontend is [`GIVEN`](super::GIVEN).
+    pub const PROXIED: u32 = 1 << 31;
 }
 
 /// Value of `HEAD`: 64 consecutive slots of a pool's head table.
@@ -68,7 +78,7 @@ pub mod pool_flag {
 pub struct HeadBlock {
     /// One bit per slot: some flow of the slot has a hint. Set by the programs, cleared by the agent.
     pub hinted: u64,
-    /// Offset of the slot's member from [`Pool::members`], or [`NO_MEMBER`].
+    /// Offset of the slot's member from [`Pool::members`], or [`NO_MEMBER`]; see [`BY_PROXY`].
     pub member: [u16; BLOCK as usize],
 }
 

@@ -96,6 +96,7 @@ steps! {
     NoHead = "no_head", "the slot has no member";
     Hinted = "hinted", "a hint says the flow is on node {}";
     HostSocket = "host_socket", "the node itself has a socket for it";
+    Proxied = "proxied", "what is new here goes to this node's proxy";
     Here = "here", "this node owns it";
     FlowHit = "flow_hit", "the flow is known here, established (state bits {})";
     HalfHit = "half_hit", "the flow is known here, half open";

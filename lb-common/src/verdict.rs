@@ -45,6 +45,7 @@ macro_rules! verdicts {
 verdicts! {
     NotOurs = "not_ours", Passed, "no frontend and no peer: left to the node's own stack";
     HostSocket = "host_socket", Passed, "belongs to a connection of the node itself";
+    Proxied = "proxied", Passed, "new, and for a frontend or a task that this node's proxy serves: left to its sockets";
     DeliveredToHost = "delivered_to_host", Passed, "handed to a task in the node's own network namespace, by way of the node's stack";
     RepliedByHost = "replied_by_host", Passed, "the reply of such a task: on its way out as it was, with the frontend's address";
     HandedToTc = "handed_to_tc", Passed, "the XDP program leaves it to the tc program, which can finish it";

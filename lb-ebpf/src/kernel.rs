@@ -23,6 +23,7 @@ pub mod note;
 pub mod open;
 pub mod owner;
 pub mod probe;
+pub mod proxied;
 pub mod recover;
 pub mod relay;
 pub mod reply;

@@ -14,6 +14,7 @@ mod problem;
 pub mod published;
 pub mod server;
 pub mod service;
+pub mod serving;
 pub mod socket;
 pub mod status;
 

@@ -109,7 +109,7 @@ async fn agent(config: Config, stopping: impl Future<Output = ()>) -> Result<(),
             .because(error)
             .traffic("programs attached before go on")
     })?;
-    let planes = Arc::new(Planes::new(ebpf, proxy));
+    let planes = Arc::new(Planes::new(config.mode, ebpf, proxy));
     let (health, checking) = health::start(Arc::clone(&node), writer.clone());
     let heartbeats = peer::Setup {
         node,

@@ -9,6 +9,7 @@ mod explain;
 mod listing;
 mod output;
 mod packet;
+mod serving;
 mod status;
 mod trace;
 mod words;

@@ -3,7 +3,7 @@
 
 use lb_common::hash;
 use lb_common::key::{FlowKey, Front};
-use lb_common::table::{BLOCK, NO_MEMBER, Pool, node_flag, pool_flag};
+use lb_common::table::{BLOCK, BY_PROXY, GIVEN, NO_MEMBER, NOBODY_ELSE, Pool, node_flag, pool_flag};
 use lb_common::trace::Step;
 
 use super::case::Choice;
@@ -33,17 +33,36 @@ pub fn slot<V: Tables>(
     Some((pool, hash::slot(hash, pool.slots), hash as u16))
 }
 
-/// The member at `slot` of the head table that starts at `first`, and whether the slot is hinted.
+/// A slot whose head only the proxy reaches, and nobody else knows of its connections.
+const ALONE: u16 = BY_PROXY | NOBODY_ELSE;
+
+/// One slot of a head table.
+pub struct Row {
+    /// Number of its member in `MEMBER`, behind the table's end where it is [`NOBODY_ELSE`].
+    pub member: u32,
+    /// Some flow of it has a hint.
+    pub hinted: bool,
+    /// See [`BY_PROXY`].
+    pub by_proxy: bool,
+}
+
+/// `slot` of the head table that starts at `first`; none: it has no member.
 #[inline(always)]
-pub fn head(pool: &Pool, first: u32, slot: u32) -> Option<(u32, bool)> {
+pub fn head(pool: &Pool, first: u32, slot: u32) -> Option<Row> {
     let block = HEAD.get(first + slot / BLOCK)?;
     let row = (slot % BLOCK) as usize;
     let offset = *block.member.get(row)?;
-    let hinted = block.hinted >> row & 1 != 0;
     if offset == NO_MEMBER {
         return None;
     }
-    Some((pool.members + offset as u32, hinted))
+    Some(Row {
+        member: match offset {
+            ALONE => u32::MAX,
+            _ => pool.members + (offset & !BY_PROXY) as u32,
+        },
+        hinted: block.hinted >> row & 1 != 0,
+        by_proxy: offset & BY_PROXY != 0,
+    })
 }
 
 /// Whether the node of a member is suspected.
@@ -59,20 +78,21 @@ pub fn own_head(choice: &Choice) -> u64 {
     let Some(pool) = POOL.get(choice.pool) else {
         return 0;
     };
-    let member = head(pool, pool.head, choice.slot).and_then(|(member, _)| MEMBER.get(member));
+    let member = head(pool, pool.head, choice.slot).and_then(|row| MEMBER.get(row.member));
     member.map_or(0, |member| member.tag)
 }
 
-/// Chooses for a packet whose frontend belongs to pool `number`; `new`: it asks for a connection. `None` where the table
-/// is not there.
+/// Chooses for a packet whose frontend is `at`, a pool's number and perhaps [`GIVEN`]; `new`: it asks for a connection. `None`
+/// where the table is not there.
 #[inline(always)]
 pub fn choose<V: Tables, const DRY: bool>(
     client: V::Address,
     client_port: [u8; 2],
     front: &Front<V::Address>,
     new: bool,
-    number: u32,
+    at: u32,
 ) -> Option<Choice> {
+    let number = at & !GIVEN;
     let ([a, b], [c, d]) = (client_port, front.port);
     let ports = u32::from_le_bytes([a, b, c, d]);
     let (pool, slot, entropy) = slot::<V>(client, ports, front.protocol, number)?;
@@ -83,28 +103,47 @@ pub fn choose<V: Tables, const DRY: bool>(
         node: self_node(),
         entropy,
         vni: pool.id as u32,
-        flags: pool.flags,
+        flags: if at & GIVEN != 0 {
+            pool.flags | pool_flag::PROXIED
+        } else {
+            pool.flags
+        },
     };
     if new {
         note::step::<DRY>(Step::Syn, 0);
     }
     note::step::<DRY>(Step::Slot, slot);
-    let Some((first, hinted)) = head(pool, pool.head, slot) else {
+    let Some(mut row) = head(pool, pool.head, slot) else {
         return Some(choice);
     };
+    let first = row.member;
     // While a node is suspected its new connections go elsewhere; and so do later packets, since it may really be down:
     // whoever took the connection has it, and for older ones the chain leads to the node if it is alive after all.
-    let member = if pool.fresh != pool.head && (new || is_down(first)) {
-        head(pool, pool.fresh, slot).map_or(first, |(member, _)| member)
+    if pool.fresh != pool.head
+        && (new || is_down(first))
+        && let Some(fresh) = head(pool, pool.fresh, slot)
+    {
+        row.member = fresh.member;
+        row.by_proxy = fresh.by_proxy;
+    }
+    if row.by_proxy {
+        choice.flags |= pool_flag::PROXIED;
     } else {
-        first
-    };
-    let of_pool = member - pool.members;
-    note::step::<DRY>(if member != first { Step::Fresh } else { Step::Head }, of_pool);
-    let member = MEMBER.get(member)?;
-    choice.tag = member.tag;
-    choice.node = member.node;
-    if hinted {
+        let of_pool = row.member - pool.members;
+        note::step::<DRY>(
+            if row.member != first {
+                Step::Fresh
+            } else {
+                Step::Head
+            },
+            of_pool,
+        );
+    }
+    if let Some(member) = MEMBER.get(row.member) {
+        choice.tag = member.tag;
+        choice.node = member.node;
+    }
+    if row.hinted {
         // Made only here: it would cost every packet a good part of its time.
         let key = &FlowKey::new(client, front.address, client_port, front.port, front.protocol);
         if new {

@@ -172,8 +172,8 @@ fn direct<V: Side>(call: Call, pool: &Pool, of_node: bool) -> Option<(End, u64)>
     }
     // SAFETY: takes nothing, returns a number.
     let slot = unsafe { bpf_get_prandom_u32() } & (pool.slots - 1);
-    let (member, _) = head(pool, pool.fresh, slot)?;
-    let tag = MEMBER.get(member)?.tag;
+    let row = head(pool, pool.fresh, slot)?;
+    let tag = MEMBER.get(row.member)?.tag;
     // SAFETY: the value is copied at once; the agent replaces whole values.
     let end = unsafe { DIRECT.get(&tag) }.copied()?;
     // A task that has closed its listener is about to leave: by packets another one is found.

@@ -31,7 +31,7 @@ pub fn create<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -
         return Verdict::NotHere;
     };
     let named = case.arrival.member;
-    let first = member(head(pool, pool.head, case.choice.slot).map(|(member, _)| member));
+    let first = member(head(pool, pool.head, case.choice.slot).map(|row| row.member));
     // A name from a view that lags may be that of a task which now serves something else.
     if let Some(local) = local(named)
         && local.pool == case.choice.pool

@@ -1,8 +1,8 @@
 //! Ingress rules: a packet for a frontend, from an uplink or from a task of this node.
 
 use lb_common::geneve::PORT;
-use lb_common::key::{RevKey, UDP};
-use lb_common::table::{INSIDE, limit, namespace, pool_flag};
+use lb_common::key::UDP;
+use lb_common::table::{GIVEN, INSIDE, limit};
 use lb_common::trace::Step;
 use lb_common::{Verdict, tick};
 
@@ -14,7 +14,7 @@ use super::open;
 use super::owner::own;
 use super::skb::Skb;
 use super::tables::{self, POOL, UPLINK};
-use super::{Path, clock, fragment, note, reply, scope, socket, too_big, tunnel};
+use super::{Path, clock, fragment, note, proxied, reply, scope, too_big, tunnel};
 use crate::frame::{Frame, L3};
 use crate::parse::{Four, Kind, Packet, Part, Six, is_summed, verify};
 use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, tcp};
@@ -91,11 +91,11 @@ fn from_task<V: Path>(skb: Skb) -> Verdict {
 /// A packet of a client on this node that is no reply.
 #[inline(always)]
 fn ask<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
-    let Some(number) = tables::front_from_here::<V>(&case.packet.key.to()) else {
+    let Some(front) = tables::asked_from_here::<V>(&case.packet.key.to()) else {
         return refuse::<V>(skb, case);
     };
     scope::mark::<V>(case);
-    let verdict = serve::<V, false>(skb, case, number);
+    let verdict = serve::<V, false>(skb, case, front & !INSIDE);
     act::<V>(skb, case, verdict)
 }
 
@@ -135,8 +135,8 @@ fn conclude<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> 
         note::step::<DRY>(Step::NoFront, 0);
         return Verdict::NotOurs;
     };
-    let number = front & !INSIDE;
-    note::step::<DRY>(Step::Front, number);
+    let at = front & !INSIDE;
+    note::step::<DRY>(Step::Front, at & !GIVEN);
     if front & INSIDE != 0 {
         // A dry run goes on: who asks for such an address asks on behalf of somebody inside.
         note::step::<DRY>(Step::Inside, 0);
@@ -145,7 +145,7 @@ fn conclude<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> 
             return Verdict::Inside;
         }
     }
-    let verdict = serve::<V, DRY>(skb, case, number);
+    let verdict = serve::<V, DRY>(skb, case, at);
     if DRY {
         verdict
     } else {
@@ -153,21 +153,22 @@ fn conclude<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> 
     }
 }
 
-/// Ingress rules 1 to 4, for a frontend of pool `number`.
+/// Ingress rules 1 to 4, for a frontend of the pool whose number is `at`, perhaps with [`GIVEN`].
 #[inline(never)]
-fn serve<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>, number: u32) -> Verdict {
+fn serve<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>, at: u32) -> Verdict {
     if let Err(verdict) = verify(skb, &case.packet) {
         return verdict;
     }
     if !DRY && case.packet.part == Part::First {
         fragment::keep::<V>(&case.packet);
     }
-    if !decide::<V, DRY>(case, number) {
+    if !decide::<V, DRY>(case, at) {
         return Verdict::NoMember;
     }
-    if is_host_socket::<V>(skb, case, number) {
-        note::step::<DRY>(Step::HostSocket, 0);
-        return Verdict::HostSocket;
+    if case.choice.flags & proxied::CONCERNED != 0
+        && let Some(verdict) = proxied::before::<V, DRY>(skb, case)
+    {
+        return verdict;
     }
     if case.choice.tag == 0 {
         note::step::<DRY>(Step::NoHead, 0);
@@ -187,9 +188,9 @@ fn serve<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>, number
 
 /// Fills in the choice; false where the pool's tables are not there.
 #[inline(never)]
-fn decide<V: Path, const DRY: bool>(case: &mut Case<V::Address>, number: u32) -> bool {
+fn decide<V: Path, const DRY: bool>(case: &mut Case<V::Address>, at: u32) -> bool {
     let (key, new) = (&case.packet.key, case.packet.is_new());
-    let Some(choice) = choose::<V, DRY>(key.client, key.client_port, &key.to(), new, number) else {
+    let Some(choice) = choose::<V, DRY>(key.client, key.client_port, &key.to(), new, at) else {
         return false;
     };
     note::choice::<DRY>(&choice);
@@ -227,30 +228,4 @@ fn refusal<const DRY: bool>(now: u32) -> Verdict {
         return Verdict::ResetLimit;
     }
     Verdict::Reset
-}
-
-/// Whether the node itself has this connection, and not from us; asked only where it has any on the pool's ports.
-#[inline(always)]
-fn is_host_socket<V: Path>(skb: Skb, case: &mut Case<V::Address>, number: u32) -> bool {
-    let asked = POOL
-        .get(number)
-        .is_some_and(|pool| pool.flags & pool_flag::HOST_SOCKETS != 0);
-    let packet = &case.packet;
-    if !asked || packet.kind != Kind::Tcp || packet.is_new() {
-        return false;
-    }
-    case.back = RevKey {
-        task: packet.key.front,
-        client: packet.key.client,
-        task_port: packet.key.front_port,
-        client_port: packet.key.client_port,
-        protocol: packet.key.transport(),
-    };
-    !matches!(V::state(skb, &case.back, namespace::OWN), 0 | socket::LISTEN) && !is_ours::<V>(&case.back)
-}
-
-/// Whether the way back is one of a flow that a task in the node's own namespace has.
-#[inline(never)]
-fn is_ours<V: Path>(back: &RevKey<V::Address>) -> bool {
-    V::revs().get_ptr(back).is_some() || V::half_revs().get_ptr(back).is_some()
 }

@@ -8,8 +8,8 @@ use lb_common::geneve::Tunnel;
 use lb_common::host::ALONE;
 use lb_common::key::{FlowKey, FragmentKey, Front, RevKey};
 use lb_common::table::{
-    ChainSlot, Counter, Flow, HeadBlock, Hint, INSIDE, Local, Member, Node, Pool, Rev, Settings, Spent,
-    Uplink,
+    ChainSlot, Counter, Flow, GIVEN, HeadBlock, Hint, INSIDE, Local, Member, Node, Pool, Rev, Settings,
+    Spent, Uplink,
 };
 use lb_common::trace::Trace;
 use lb_common::{Address, V4, V6, Verdict};
@@ -238,7 +238,7 @@ pub fn settings() -> Settings {
     }
 }
 
-/// The pool of a frontend, and [`INSIDE`] where it is not for clients from outside.
+/// The pool of a frontend, [`INSIDE`] where it is not for clients from outside, and [`GIVEN`] where the proxy serves it.
 #[inline(always)]
 pub fn front_and_reach<V: Tables>(front: &Front<V::Address>) -> Option<u32> {
     // SAFETY: the value is copied at once; the agent replaces whole values.
@@ -248,7 +248,7 @@ pub fn front_and_reach<V: Tables>(front: &Front<V::Address>) -> Option<u32> {
 /// The pool of a frontend.
 #[inline(always)]
 pub fn front<V: Tables>(front: &Front<V::Address>) -> Option<u32> {
-    Some(front_and_reach::<V>(front)? & !INSIDE)
+    Some(front_and_reach::<V>(front)? & !(INSIDE | GIVEN))
 }
 
 /// The pool of a frontend that the client may have addressed on another node, whose addresses are not known here: a
@@ -262,9 +262,15 @@ pub fn front_anywhere<V: Tables>(at: &Front<V::Address>) -> Option<u32> {
 /// node, this one included.
 #[inline(always)]
 pub fn front_from_here<V: Tables>(at: &Front<V::Address>) -> Option<u32> {
-    match front::<V>(at) {
-        Some(number) => Some(number),
-        None if V::is_peer(&at.address) => published::<V>(at),
+    Some(asked_from_here::<V>(at)? & !(INSIDE | GIVEN))
+}
+
+/// The same as the table has it.
+#[inline(always)]
+pub fn asked_from_here<V: Tables>(at: &Front<V::Address>) -> Option<u32> {
+    match front_and_reach::<V>(at) {
+        Some(front) => Some(front),
+        None if V::is_peer(&at.address) => front_and_reach::<V>(&anywhere::<V>(at)),
         None => None,
     }
 }
@@ -272,10 +278,15 @@ pub fn front_from_here<V: Tables>(at: &Front<V::Address>) -> Option<u32> {
 /// The pool of a published port, whatever the address.
 #[inline(always)]
 fn published<V: Tables>(at: &Front<V::Address>) -> Option<u32> {
-    front::<V>(&Front {
+    front::<V>(&anywhere::<V>(at))
+}
+
+#[inline(always)]
+fn anywhere<V: Tables>(at: &Front<V::Address>) -> Front<V::Address> {
+    Front {
         address: V::Address::narrow([0; 16]),
         ..*at
-    })
+    }
 }
 
 /// The member with this tag, if its task runs here.

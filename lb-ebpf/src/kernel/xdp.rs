@@ -7,7 +7,7 @@ use aya_ebpf::helpers::generated::{bpf_fib_lookup, bpf_redirect, bpf_xdp_adjust_
 use lb_common::Verdict;
 use lb_common::geneve::{OVERHEAD, PORT, Tunnel, flag};
 use lb_common::key::{Front, TCP, UDP};
-use lb_common::table::{CHAIN, INSIDE, Node, node_flag, pool_flag};
+use lb_common::table::{CHAIN, GIVEN, INSIDE, Node, node_flag, pool_flag};
 use lb_common::verdict::Outcome;
 
 use super::Path;
@@ -108,14 +108,14 @@ fn ingress<V: Path>(xdp: Xdp, window: Window) -> Action {
     let Some(number) = tables::front_and_reach::<V>(&plain.to) else {
         return PASS;
     };
-    if number & INSIDE != 0 {
+    if number & (INSIDE | GIVEN) != 0 {
         return HAND_OVER;
     }
     let Some(choice) = choose::<V, false>(plain.from, plain.from_port, &plain.to, plain.is_new(), number)
     else {
         return HAND_OVER;
     };
-    let host = choice.flags & pool_flag::HOST_SOCKETS != 0;
+    let host = choice.flags & (pool_flag::HOST_SOCKETS | pool_flag::PROXIED) != 0;
     if choice.tag == 0 || choice.node == self_node() || host || !is_sound::<V>(window, &plain) {
         return HAND_OVER;
     }

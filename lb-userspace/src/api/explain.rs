@@ -15,6 +15,7 @@ use super::Problem;
 use super::facts::Facts;
 use super::naming::{self, NamingView, label};
 use super::service;
+use super::serving::{self, Carried};
 use crate::model::{Frontend, Pool, Service};
 
 pub use scale::Scaling;
@@ -50,6 +51,9 @@ pub struct Answer {
     pub vip: bool,
     /// `IPv4`, `IPv6`: families in which there is a backend.
     pub families: Vec<String>,
+    /// What carries the clients of each family.
+    #[serde(default)]
+    pub carried: Vec<Carried>,
 }
 
 /// One head table: the tasks of one port and one family.
@@ -80,7 +84,7 @@ pub fn explain(facts: &Facts, name: &str) -> Result<Explanation, Problem> {
         answers: service
             .frontends
             .iter()
-            .map(|front| answer(facts, &pools, front))
+            .map(|front| answer(facts, service, &pools, front))
             .collect(),
         seen: seen::seen(facts, service),
         suspected: suspected(facts, service),
@@ -102,7 +106,7 @@ fn table(facts: &Facts, pool: &Pool) -> Table {
     }
 }
 
-fn answer(facts: &Facts, pools: &[&Pool], front: &Frontend) -> Answer {
+fn answer(facts: &Facts, service: &Service, pools: &[&Pool], front: &Frontend) -> Answer {
     let nodes = facts.snapshot.nodes.values().map(|node| node.address.into());
     let families = pools
         .iter()
@@ -116,6 +120,7 @@ fn answer(facts: &Facts, pools: &[&Pool], front: &Frontend) -> Answer {
             .map_or_else(|| nodes.collect(), |address| vec![address]),
         vip: front.address.is_some(),
         families: families.map(|pool| label(pool.family).into()).collect(),
+        carried: serving::carried(facts, service, front),
     }
 }
 

@@ -11,6 +11,7 @@ use super::Problem;
 use crate::model::merge::Conflict;
 use crate::model::{Identity, Member, Pool, Snapshot};
 use crate::names::report::NamesReport;
+use crate::plane::choice::Here;
 use crate::plane::{FlowReport, PlaneReport};
 use crate::source::stream::StreamReport;
 
@@ -25,6 +26,8 @@ pub struct Facts {
     pub identity: Identity,
     pub snapshot: Arc<Snapshot>,
     pub planes: Vec<Plane>,
+    /// What frontends have to choose from.
+    pub here: Here,
     pub sources: Vec<Source>,
     /// What a source wanted and an earlier one has.
     pub conflicts: Vec<Conflict>,
@@ -66,11 +69,8 @@ impl Facts {
     }
 
     /// The service's pools. They stand together, for pools are sorted by service.
-    pub fn pools(&self, service: &str) -> impl Iterator<Item = &Pool> {
-        let pools = &self.snapshot.pools;
-        let start = pools.partition_point(|pool| &*pool.service < service);
-        let pools = pools.get(start..).unwrap_or_default().iter().map(|pool| &**pool);
-        pools.take_while(move |pool| &*pool.service == service)
+    pub fn pools(&self, service: &str) -> impl Iterator<Item = &Pool> + use<'_> {
+        self.snapshot.pools_of(service).iter().map(|pool| &**pool)
     }
 }
 

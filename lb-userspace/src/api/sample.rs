@@ -8,10 +8,12 @@ use lb_common::placement::{Candidate, State};
 
 use super::Facts;
 use super::facts::{Peer, Plane, Source};
+use crate::config::Mode;
 use crate::model::{
     Affinity, Backend, Family, Frontend, Identity, Member, Naming, Node, Pool, Protocol, Service, Snapshot,
     Standing,
 };
+use crate::plane::choice::Here;
 use crate::plane::{FlowReport, PlaneReport};
 
 const TASK: IpAddr = IpAddr::V4(Ipv4Addr::new(172, 18, 0, 2));
@@ -37,6 +39,10 @@ pub fn facts() -> Facts {
                 ..PlaneReport::default()
             },
         }],
+        here: Here {
+            mode: Mode::Auto,
+            without_ebpf: None,
+        },
         sources: vec![Source {
             name: "file".into(),
             place: "/etc/portico/services.yaml".into(),
@@ -131,6 +137,10 @@ pub fn node<'s>(snapshot: &'s mut Snapshot, name: &str) -> &'s mut Node {
 }
 
 /// `web`'s one pool, to be changed.
+pub fn service(snapshot: &mut Snapshot) -> &mut Service {
+    Arc::make_mut(snapshot.services.get_mut("web").unwrap())
+}
+
 pub fn pool(snapshot: &mut Snapshot) -> &mut Pool {
     Arc::make_mut(&mut snapshot.pools[0])
 }

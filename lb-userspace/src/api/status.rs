@@ -8,6 +8,7 @@ use super::Problem;
 use super::facts::{Facts, Peer, Plane, Source};
 use super::naming::without_vip;
 use super::service::kept_shape;
+use super::serving::{self, Unusual};
 use crate::model::merge::Conflict;
 use crate::model::{Backend, Service, Snapshot, Standing};
 use crate::names::report::NamesReport;
@@ -22,6 +23,9 @@ pub struct Status {
     pub generation: u64,
     /// Failing ones first, here and below.
     pub planes: Vec<Plane>,
+    /// What is not served by packet programs as most is.
+    #[serde(default)]
+    pub unusual: Vec<Unusual>,
     pub sources: Vec<Source>,
     pub peers: Vec<Peer>,
     /// The name server; none where the configuration asks for none.
@@ -56,6 +60,7 @@ pub fn status(facts: &Facts) -> Status {
         services: totals(&facts.snapshot),
         problems: problems(facts, &planes, &sources, &peers),
         planes,
+        unusual: serving::unusual(facts),
         sources,
         peers,
         names: facts.names.clone(),
@@ -138,6 +143,7 @@ fn problems(facts: &Facts, planes: &[Plane], sources: &[Source], peers: &[Peer])
         .chain(behind)
         .chain(refused)
         .chain(yielded(facts))
+        .chain(serving::unserved(facts))
         .chain(noted(facts))
         .chain(silent)
         .chain(away)

@@ -81,6 +81,7 @@ impl Agent for Handle {
             snapshot: self.writer.view().current(),
             flows: self.planes.flows(&planes),
             planes,
+            here: self.planes.here().clone(),
             sources: self
                 .reports
                 .sources

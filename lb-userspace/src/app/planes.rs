@@ -6,12 +6,15 @@ use crate::api::Problem;
 use crate::api::facts::Plane;
 use crate::config::{Config, Mode};
 use crate::model::Snapshot;
+use crate::plane::choice::Here;
+use crate::plane::proxy::ProxyReport;
 use crate::plane::{EbpfError, EbpfPlane, FlowReport, PlaneReport, ProxyPlane};
 
 /// What serves this node's frontends.
 pub struct Planes {
     ebpf: Result<Arc<EbpfPlane>, Problem>,
     proxy: ProxyPlane,
+    here: Here,
 }
 
 /// Packet programs where they are wanted and built; else why there are none, and the proxy serves alone. An error: they are
@@ -36,8 +39,18 @@ pub async fn packet_programs(config: &Config) -> Result<Result<Arc<EbpfPlane>, P
 }
 
 impl Planes {
-    pub fn new(ebpf: Result<Arc<EbpfPlane>, Problem>, proxy: ProxyPlane) -> Self {
-        Self { ebpf, proxy }
+    pub fn new(mode: Mode, ebpf: Result<Arc<EbpfPlane>, Problem>, proxy: ProxyPlane) -> Self {
+        let reason = |problem: &Problem| problem.why.as_ref().unwrap_or(&problem.what).as_str().into();
+        let here = Here {
+            mode,
+            without_ebpf: ebpf.as_ref().err().map(reason),
+        };
+        Self { ebpf, proxy, here }
+    }
+
+    /// What this node has to choose from.
+    pub const fn here(&self) -> &Here {
+        &self.here
     }
 
     /// For what only packet programs can do.
@@ -47,15 +60,11 @@ impl Planes {
 
     /// Each serves what the snapshot says. Blocks: to be called from a thread that may.
     pub fn apply(&self, snapshot: &Arc<Snapshot>) -> Result<(), EbpfError> {
+        // Sockets are there before packets are left to them, and for a while after that.
+        self.proxy.apply(snapshot, &self.here);
         match &self.ebpf {
-            Ok(ebpf) => {
-                self.proxy.know(snapshot);
-                ebpf.apply(snapshot)
-            }
-            Err(_) => {
-                self.proxy.apply(snapshot);
-                Ok(())
-            }
+            Ok(ebpf) => ebpf.apply(snapshot),
+            Err(_) => Ok(()),
         }
     }
 
@@ -65,16 +74,22 @@ impl Planes {
             problem: None,
             report,
         };
+        let proxy = self.proxy.report();
         match &self.ebpf {
-            Ok(ebpf) => vec![plane("ebpf", ebpf.report())],
-            Err(_) => vec![plane("proxy", self.proxy.report())],
+            Ok(ebpf) => {
+                let beside =
+                    !proxy.problems.is_empty() || proxy.proxy.as_ref().is_some_and(ProxyReport::is_used);
+                let proxy = beside.then(|| plane("proxy", proxy));
+                [plane("ebpf", ebpf.report())].into_iter().chain(proxy).collect()
+            }
+            Err(_) => vec![plane("proxy", proxy)],
         }
     }
 
     /// Connections of this node's tasks, whoever carries them; `reports` are those of [`report`](Self::report).
     pub fn flows(&self, reports: &[Plane]) -> FlowReport {
         let proxied = self.proxy.flows();
-        let (Ok(_), [ebpf]) = (&self.ebpf, reports) else {
+        let (Ok(_), [ebpf, ..]) = (&self.ebpf, reports) else {
             return proxied;
         };
         let mut all = ebpf.report.flows.clone();

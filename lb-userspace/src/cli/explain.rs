@@ -102,10 +102,18 @@ fn where_(answer: &Answer) -> String {
         [] => "nobody: no backend has an address".to_owned(),
         families => format!("{} clients", families.join(" and ")),
     };
-    format!(
-        "{}/{} on {place}\n  to port {} of the tasks, for {families}",
+    let mut text = format!(
+        "{}/{} on {place}\n  to port {} of the tasks, for {families}\n",
         answer.port, answer.protocol, answer.target_port
-    )
+    );
+    for carried in answer.carried.iter().filter(|carried| !carried.usual) {
+        let by = match &carried.plane {
+            Some(plane) => format!("served by {plane}"),
+            None => "not served here".into(),
+        };
+        text += &format!("  {} clients are {by}: {}\n", carried.family, carried.reason);
+    }
+    text
 }
 
 fn how(explanation: &Explanation) -> String {

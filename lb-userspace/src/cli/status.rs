@@ -1,6 +1,7 @@
 //! `portico status`.
 
 use super::output::{Format, indent, print, table};
+use super::serving;
 use super::words::{count, or_dash, time};
 use crate::api::facts::{Peer, Plane, Source};
 use crate::api::status::Status;
@@ -35,6 +36,7 @@ fn text(status: &Status, format: Format) -> String {
     for plane in &status.planes {
         text += &format!("\nplane {}\n{}", plane.name, indent(&plane_text(plane, format)));
     }
+    text += &serving::text(&status.unusual);
     text += "\nsources\n";
     text += &indent(&table(
         ["SOURCE", "PLACE", "LAST GOOD", "STATE"],

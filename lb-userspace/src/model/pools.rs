@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lb_common::placement::{Candidate, State};
 
-use super::{Backend, Family, Frontend, Identity, Member, Pool, Service, Stamps, Standing};
+use super::{Backend, Family, Frontend, Identity, Member, Pool, Service, Stamps, Standing, is_served};
 
 /// What a pool needs to know of a backend beside what the snapshot says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,9 @@ pub struct Placing {
 
 /// One pool for each target port and family, sorted by both. `placing` goes with the service's backends, one for one.
 ///
-/// A family has a pool where a backend has an address of it, where a VIP is of it, and where the service has no backend
-/// at all: an empty pool answers that there is nobody, while no pool leaves the packet to the host.
+/// A family has a pool where a backend has an address of it, and where the service has no backend at all: an empty pool
+/// answers that there is nobody, while no pool leaves the packet to the host, where the proxy leads it to tasks of the other
+/// family. Their pool is there for that even if no frontend is of their family.
 pub fn pools(identity: &Identity, service: &Service, placing: &[Placing]) -> Vec<Pool> {
     // Ranges of ten thousand ports are real, and looked through once.
     let mut ports: BTreeMap<u16, Vec<Frontend>> = BTreeMap::new();
@@ -54,9 +55,12 @@ fn pool(
         .filter_map(|(backend, placing)| member(identity, service, backend, placing, target_port, family))
         .collect();
     members.sort_by_key(|member| member.candidate.tag);
-    let asked_for =
-        frontends.iter().any(|frontend| frontend.address.is_some()) || service.backends.is_empty();
-    if frontends.is_empty() || (members.is_empty() && !asked_for) {
+    let lends = || {
+        Family::ALL
+            .iter()
+            .any(|family| !is_served(&service.backends, *family))
+    };
+    if (frontends.is_empty() && !lends()) || (members.is_empty() && !service.backends.is_empty()) {
         return None;
     }
     Some(Pool {
@@ -196,21 +200,22 @@ mod tests {
     }
 
     #[test]
-    fn a_published_port_has_no_pool_in_a_family_without_backends() {
-        let pools = made(
-            vec![frontend(None, 80, 80)],
-            vec![backend("a", &["172.18.0.2"], Standing::Active)],
-        );
+    fn a_frontend_has_no_pool_in_a_family_without_backends() {
+        let web = || vec![backend("a", &["172.18.0.2"], Standing::Active)];
+        assert_eq!(made(vec![frontend(None, 80, 80)], web()).len(), 1);
+        // The proxy leads its clients to the tasks that there are.
+        let vip = vec![frontend(Some("2001:db8:1::1"), 80, 80)];
+        let pools = made(vip, web());
         assert_eq!(pools.len(), 1);
+        assert_eq!(
+            (pools[0].family, pools[0].members.len(), pools[0].frontends.len()),
+            (Family::V4, 1, 0)
+        );
     }
 
     #[test]
-    fn a_service_without_backends_and_a_vip_answer_that_there_is_nobody() {
+    fn a_service_without_backends_answers_that_there_is_nobody() {
         assert_eq!(made(vec![frontend(None, 80, 80)], vec![]).len(), 2);
-        let vip = vec![frontend(Some("2001:db8:1::1"), 80, 80)];
-        let pools = made(vip, vec![backend("a", &["172.18.0.2"], Standing::Active)]);
-        assert_eq!(pools.len(), 1);
-        assert_eq!((pools[0].family, pools[0].members.len()), (Family::V6, 0));
     }
 
     #[test]

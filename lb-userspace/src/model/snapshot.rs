@@ -26,6 +26,16 @@ pub struct Snapshot {
     pub guests: BTreeMap<IpAddr, Arc<[Arc<str>]>>,
 }
 
+impl Snapshot {
+    /// The service's pools.
+    pub fn pools_of(&self, service: &str) -> &[Arc<Pool>] {
+        let start = self.pools.partition_point(|pool| &*pool.service < service);
+        let pools = self.pools.get(start..).unwrap_or_default();
+        let end = pools.partition_point(|pool| &*pool.service == service);
+        pools.get(..end).unwrap_or_default()
+    }
+}
+
 /// A machine that runs an agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {

@@ -81,18 +81,43 @@ impl Here {
         node.or_else(unavailable).or_else(family)
     }
 
+    /// The choices for the service's frontends, of which there may be thousands.
+    pub fn of<'a>(&'a self, service: &'a Service) -> Choices<'a> {
+        Choices {
+            here: self,
+            rules: &service.proxy,
+            served: Family::ALL.map(|family| is_served(&service.backends, family)),
+        }
+    }
+
+    /// Whether packet programs serve nothing here.
+    pub fn is_proxy_alone(&self) -> bool {
+        self.mode == Mode::Proxy || self.without_ebpf.is_some()
+    }
+}
+
+/// The choices of one service.
+#[derive(Clone, Copy, Debug)]
+pub struct Choices<'a> {
+    here: &'a Here,
+    rules: &'a ProxyRules,
+    /// Whether it has tasks, by family.
+    served: [bool; 2],
+}
+
+impl<'a> Choices<'a> {
     /// For each family in which clients can reach the frontend.
-    pub fn of(&self, service: &Service, frontend: &Frontend) -> impl Iterator<Item = (Family, Choice)> {
-        let families = Family::ALL.into_iter();
-        let families = families.filter(move |family| frontend.answers(*family));
-        families.map(move |family| {
+    pub fn at(self, frontend: &Frontend) -> impl Iterator<Item = (Family, Choice)> + use<'a> {
+        let (frontend, families) = (*frontend, Family::ALL.into_iter().zip(self.served));
+        let families = families.filter(move |(family, _)| frontend.answers(*family));
+        families.map(move |(family, has_tasks)| {
             let asked = Asked {
-                rules: &service.proxy,
+                rules: self.rules,
                 protocol: frontend.protocol,
                 family,
-                has_tasks: is_served(&service.backends, family),
+                has_tasks,
             };
-            (family, self.choose(asked))
+            (family, self.here.choose(asked))
         })
     }
 }

@@ -10,6 +10,7 @@
 
 mod counters;
 mod datagrams;
+mod families;
 mod files;
 mod fronts;
 pub mod header;
@@ -17,12 +18,14 @@ mod listen;
 mod live;
 pub mod relay;
 mod report;
+mod serving;
 mod socket;
 mod tcp;
 pub mod udp;
 mod vips;
 mod workers;
 
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -31,15 +34,17 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use self::counters::Counters;
-use self::fronts::Fronts;
+use self::fronts::{Fronts, Wants};
 use self::listen::Listeners;
 use self::live::Live;
 use self::relay::Relay;
+use self::serving::Served;
 use self::vips::Vips;
 use self::workers::Workers;
+use super::choice::Here;
 use super::{FlowReport, PlaneReport, Problem};
 use crate::config::Config;
-use crate::model::{Member, Snapshot};
+use crate::model::Snapshot;
 
 pub use counters::Cause;
 pub use report::{CauseReport, ProxyReport};
@@ -80,6 +85,7 @@ struct State {
     workers: Workers,
     listeners: Listeners,
     vips: Vips,
+    served: Served,
     applied_in: Duration,
 }
 
@@ -116,6 +122,7 @@ impl ProxyPlane {
                 workers: Workers::start(count, &table, relay)?,
                 listeners: Listeners::new(config.proxy.backlog),
                 vips: Vips::new(config),
+                served: Served::default(),
                 applied_in: Duration::ZERO,
             }),
             table,
@@ -130,38 +137,50 @@ impl ProxyPlane {
         })
     }
 
-    /// Serves what the snapshot says. What cannot be opened is told by [`report`](Self::report) and tried again. Blocks:
-    /// to be called from a thread that may.
-    pub fn apply(&self, snapshot: &Arc<Snapshot>) {
+    /// Serves what of the snapshot is for the proxy `here`. What cannot be opened is told by [`report`](Self::report) and tried
+    /// again. Blocks: to be called from a thread that may.
+    pub fn apply(&self, snapshot: &Arc<Snapshot>, here: &Here) {
         if snapshot.generation == 0 {
             return;
         }
-        let began = Instant::now();
-        let fronts = Arc::new(Fronts::new(snapshot, &self.shared.table.node, self.shared.seed));
+        let (began, is_alone) = (Instant::now(), here.is_proxy_alone());
+        let Shared { table, seed, .. } = &*self.shared;
         let mut state = self.shared.state();
-        let State {
-            workers,
-            listeners,
-            vips,
-            applied_in,
-        } = &mut *state;
+        let families = if is_alone { Vec::new() } else { families::known() };
+        let fronts = Fronts::new(
+            snapshot,
+            &Wants {
+                node: &table.node,
+                seed: *seed,
+                here,
+                families: &families,
+                lately: &|bind| state.served.has(bind) || state.vips.has(bind.address.ip()),
+            },
+        );
+        let fronts = Arc::new(fronts);
         // The way to an address comes before what listens there, and both before whoever is told of it.
-        self.shared.runtime.block_on(vips.follow(snapshot));
+        let vips: Vec<IpAddr> = if is_alone {
+            let services = snapshot.services.values();
+            services.flat_map(|service| &service.vips).copied().collect()
+        } else {
+            let served = fronts.served().map(|bind| bind.address.ip());
+            served.filter(|ip| !ip.is_unspecified()).collect()
+        };
+        let follow = state.vips.follow(vips.into_iter(), is_alone);
+        self.shared.runtime.block_on(follow);
         // Members are known before a client is led to them.
-        self.shared
-            .table
-            .live
-            .follow(snapshot, &self.shared.table.node, |_| true);
-        self.shared.table.fronts.store(Arc::clone(&fronts));
-        listeners.follow(&fronts, workers);
-        *applied_in = began.elapsed();
-    }
-
-    /// Knows whose connections there may be, and serves nobody: other nodes may want tasks of this one all the same.
-    pub fn know(&self, snapshot: &Snapshot) {
-        let table = &self.shared.table;
-        let is_here = |member: &Member| member.node == table.node;
-        table.live.follow(snapshot, &table.node, is_here);
+        if is_alone {
+            table.live.follow(snapshot, &table.node, |_| true);
+        } else {
+            // Other nodes may want tasks of this one, whoever serves here.
+            let members = fronts.members();
+            table.live.follow(snapshot, &table.node, |member| {
+                member.node == table.node || members.contains(&member.candidate.tag)
+            });
+        }
+        table.fronts.store(Arc::clone(&fronts));
+        state.listen(&fronts);
+        state.applied_in = began.elapsed();
     }
 
     /// Connections to this node's tasks that the proxy carries, for its own clients and for other nodes.
@@ -173,7 +192,9 @@ impl ProxyPlane {
         let state = self.shared.state();
         let table = &self.shared.table;
         let fronts = table.fronts.load();
-        let problems: Vec<Problem> = state.listeners.problems().chain(state.vips.problems()).collect();
+        // Clients of that family are whoever's has the port.
+        let listeners = state.listeners.problems(|bind| fronts.is_across(bind));
+        let problems: Vec<Problem> = listeners.chain(state.vips.problems()).collect();
         PlaneReport {
             generation: fronts.generation,
             applied_in: state.applied_in.as_micros() as u64,
@@ -194,14 +215,32 @@ impl Shared {
     async fn tend(self: Arc<Self>) {
         loop {
             tokio::time::sleep(AGAIN).await;
-            let mut state = self.state();
-            let State {
-                workers, listeners, ..
-            } = &mut *state;
-            listeners.retry(workers);
-            drop(state);
+            let shared = Arc::clone(&self);
+            // Asks the kernel, and waits for whoever applies a snapshot.
+            let _ = tokio::task::spawn_blocking(move || shared.look()).await;
             self.table.live.look();
         }
+    }
+
+    fn look(&self) {
+        let mut state = self.state();
+        if state.vips.are_started() && !state.vips.are_settled() {
+            self.runtime.block_on(state.vips.mend());
+        }
+        state.listen(&self.table.fronts.load());
+        let State {
+            workers, listeners, ..
+        } = &mut *state;
+        listeners.retry(workers);
+    }
+}
+
+impl State {
+    /// Listens where clients are to be served.
+    fn listen(&mut self, fronts: &Fronts) {
+        let is_own = |bind: &fronts::Bind| self.vips.has(bind.address.ip());
+        let wanted = self.served.listening(fronts, is_own, Instant::now());
+        self.listeners.follow(&wanted, &self.workers);
     }
 }
 

@@ -20,6 +20,7 @@ mod judge;
 mod listening;
 mod malformed;
 mod owner;
+mod proxied;
 mod recovered;
 mod relay;
 mod replies;

@@ -238,7 +238,7 @@ fn a_frontend_is_asked_for_in_the_families_that_reach_it() {
     let web = &facts.snapshot.services["web"];
     let here = here(Mode::Auto, true);
     let planes = |frontend| {
-        let choices = here.of(web, &frontend);
+        let choices = here.of(web).at(&frontend);
         choices
             .map(|(family, choice)| (family, choice.plane))
             .collect::<Vec<_>>()

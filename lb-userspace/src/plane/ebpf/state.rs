@@ -21,9 +21,10 @@ use super::refusal::Refusal;
 use super::sockets::{self, Graves, Owners};
 use super::steering::Steering;
 use super::tables::{self, Tables};
-use super::{connected, counters, hooks, migrate, probe, trace};
+use super::{counters, hooks, migrate, probe, trace};
 use crate::config::{Cluster, Config, Interfaces, Limits};
 use crate::model::{Shape, Snapshot};
+use crate::plane::choice::Here;
 use crate::plane::{Difference, EbpfError, InterfaceReport, PlaneReport, Problem, Question, TraceReport};
 
 /// Kernel objects, books, and the last look at the machine.
@@ -98,6 +99,10 @@ impl State {
             Arc::clone(&node),
             config.limits.clone(),
             config.networks.flat.clone(),
+            Here {
+                mode: config.mode,
+                without_ebpf: None,
+            },
         )?;
         let own = host.own_addresses(&hooks::bridges(&host, &HashSet::new()));
         tables.set_resolvers(config.dns.listen.iter().copied());
@@ -320,10 +325,7 @@ impl State {
     /// Hints and chain tables that are needed no more.
     pub fn tidy(&mut self) -> Result<(), EbpfError> {
         if self.tables.is_connected() {
-            let connected = connected::ports()
-                .intersection(&self.published)
-                .copied()
-                .collect();
+            let connected = self.connected();
             self.tables.set_connected(connected)?;
         }
         self.tables.sweep_hints()?;

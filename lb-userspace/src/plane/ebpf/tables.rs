@@ -7,6 +7,7 @@ mod assigned;
 mod check;
 mod direct;
 mod fronts;
+mod given;
 mod hints;
 mod kept;
 mod locals;
@@ -31,6 +32,7 @@ use super::maps::Maps;
 use super::ranges::Ranges;
 use crate::config::Limits;
 use crate::model::{Pool, Service, Snapshot};
+use crate::plane::choice::Here;
 
 pub use adopt::shapes;
 pub use direct::{Left, mapped};
@@ -44,6 +46,8 @@ pub struct Tables {
     /// Name of this node.
     node: Arc<str>,
     limits: Limits,
+    /// Which frontends are the packet programs'.
+    here: Here,
     /// Free parts of `POOL`, `HEAD` (in blocks), `CHAIN` and `MEMBER`.
     numbers: Ranges,
     heads: Ranges,
@@ -83,7 +87,7 @@ pub struct Tables {
     settings: Option<Settings>,
     /// Addresses at which frontends without one of their own answer.
     addresses: BTreeSet<IpAddr>,
-    /// Ports on which the node itself has connections.
+    /// Ports on which the node itself has connections, or may still have some of its proxy's.
     connected: BTreeSet<u16>,
     /// Tags of the nodes that are suspected.
     suspected: BTreeSet<u16>,

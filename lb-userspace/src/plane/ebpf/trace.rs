@@ -41,10 +41,13 @@ pub fn run(
 fn report(told: &Trace, tables: &Tables, host: &Host) -> TraceReport {
     let verdict = Verdict::ALL.get(told.verdict as usize);
     let pool = tables.pool_numbered(told.pool);
-    let member = pool.and_then(|pool| {
-        pool.members
+    let member = pool.and_then(|pool| match verdict {
+        // It chooses as all tables do.
+        Some(Verdict::Proxied) => tables.head_of(pool, told.slot),
+        _ => pool
+            .members
             .iter()
-            .find(|member| member.candidate.tag == told.member)
+            .find(|member| member.candidate.tag == told.member),
     });
     let nodes = tables.applied().map(|snapshot| node_name(snapshot, told.node));
     let taken = told.steps.iter().take(usize::from(told.len).min(trace::STEPS));

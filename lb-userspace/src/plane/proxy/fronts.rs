@@ -7,7 +7,8 @@ use std::sync::Arc;
 use lb_common::hash;
 use lb_common::placement::{self, Candidate, State};
 
-use crate::model::{Affinity, Family, Member, Node, Pool, Protocol, Service, Snapshot, Standing};
+use crate::model::{Affinity, Family, Frontend, Member, Node, Pool, Protocol, Service, Snapshot, Standing};
+use crate::plane::choice::{Here, Reason, Serving};
 
 /// Where clients find a front: what a listening socket is bound to. A port published on every node is bound to the
 /// unspecified address, of each family by itself.
@@ -23,12 +24,31 @@ impl std::fmt::Display for Bind {
     }
 }
 
-/// Everything one snapshot wants served.
+/// What the proxy can serve of one snapshot.
 #[derive(Debug, Default)]
 pub struct Fronts {
     pub generation: u64,
     by_bind: HashMap<Bind, Arc<Front>>,
+    /// Those that it shall serve; beside packet programs they are the fewest.
+    given: HashSet<Bind>,
+    /// Those of them that are served only to lead clients of one family to tasks of the other.
+    across: HashSet<Bind>,
 }
+
+/// Who wants to know.
+pub struct Wants<'w> {
+    /// This node.
+    pub node: &'w str,
+    pub seed: u64,
+    pub here: &'w Here,
+    /// Families in which clients can know this machine.
+    pub families: &'w [Family],
+    /// What was served lately: clients may be waiting there.
+    pub lately: &'w dyn Fn(&Bind) -> bool,
+}
+
+/// Published ports that are opened, beside packet programs, only for clients of the family that their tasks have no address of.
+const MOST_ACROSS: usize = 256;
 
 /// What answers at one bind, or at several that lead to the same tasks.
 #[derive(Debug)]
@@ -55,51 +75,84 @@ pub enum Place<'f> {
 
 impl Fronts {
     /// Of two services that want one bind the first by name has it: the snapshot has settled such conflicts before.
-    pub fn new(snapshot: &Snapshot, node: &str, seed: u64) -> Self {
-        let mut pools: BTreeMap<(&str, u16), Vec<&Arc<Pool>>> = BTreeMap::new();
-        for pool in &snapshot.pools {
-            let key = (&*pool.service, pool.target_port);
-            pools.entry(key).or_default().push(pool);
-        }
+    pub fn new(snapshot: &Snapshot, wants: &Wants<'_>) -> Self {
+        let mut fronts = Self {
+            generation: snapshot.generation,
+            ..Self::default()
+        };
         let suspected: HashSet<u16> = (snapshot.nodes.values())
             .filter(|node| node.suspected)
             .map(|node| node.tag)
             .collect();
-        let front = |pool: &Arc<Pool>| {
-            let service = snapshot.services.get(&pool.service)?;
-            let others = pool.members.iter().filter(|member| &*member.node != node);
-            let nodes = others
-                .filter_map(|member| snapshot.nodes.get_key_value(&member.node))
-                .map(|(name, node)| (Arc::clone(name), node.clone()))
-                .collect();
-            let front = Front::new(Arc::clone(service), pool, nodes, &suspected, seed);
-            Some((pool.id, Arc::new(front)))
-        };
-        let made: HashMap<u64, Arc<Front>> = snapshot.pools.iter().filter_map(front).collect();
-        let mut by_bind = HashMap::new();
+        let mut vips = HashSet::new();
         for service in snapshot.services.values() {
-            for frontend in &service.frontends {
-                let Some(pools) = pools.get(&(&*service.name, frontend.target_port)) else {
-                    continue;
-                };
-                for family in Family::ALL.into_iter().filter(|family| frontend.answers(*family)) {
-                    let Some(pool) = suited(pools, family) else {
-                        continue;
-                    };
-                    let address = frontend.address.unwrap_or(unspecified(family));
-                    let bind = Bind {
-                        address: SocketAddr::new(address, frontend.port),
-                        protocol: frontend.protocol,
-                    };
-                    if let Some(front) = made.get(&pool.id) {
-                        by_bind.entry(bind).or_insert_with(|| Arc::clone(front));
-                    }
+            let given = fronts.chosen(service, wants);
+            if !given.is_empty() || is_lately(service, wants) {
+                vips.extend(given.iter().map(|bind| bind.address.ip()));
+                fronts.given.extend(given);
+                fronts.add(snapshot, service, wants, &suspected);
+            }
+        }
+        vips.retain(|vip| !vip.is_unspecified());
+        // An address that is this machine's own by now is served whole.
+        let is_vip = |frontend: &Frontend| frontend.address.is_some_and(|ip| vips.contains(&ip));
+        if !vips.is_empty() {
+            for service in snapshot.services.values() {
+                if service.frontends.iter().any(is_vip) {
+                    fronts.add(snapshot, service, wants, &suspected);
                 }
             }
         }
-        Self {
-            generation: snapshot.generation,
-            by_bind,
+        fronts
+    }
+
+    /// Where the proxy is to serve the service.
+    fn chosen(&mut self, service: &Service, wants: &Wants<'_>) -> Vec<Bind> {
+        let choices = wants.here.of(service);
+        let mut given = Vec::new();
+        for frontend in &service.frontends {
+            for (family, choice) in choices.at(frontend) {
+                if choice.plane != Some(Serving::Proxy) {
+                    continue;
+                }
+                let bind = Bind::of(frontend, family);
+                if let Reason::Family(_) = choice.reason
+                    && frontend.address.is_none()
+                {
+                    if !wants.families.contains(&family) || self.across.len() >= MOST_ACROSS {
+                        continue;
+                    }
+                    self.across.insert(bind);
+                }
+                given.push(bind);
+            }
+        }
+        given
+    }
+
+    /// Everything that the service answers at.
+    fn add(
+        &mut self,
+        snapshot: &Snapshot,
+        service: &Arc<Service>,
+        wants: &Wants<'_>,
+        suspected: &HashSet<u16>,
+    ) {
+        let pools = snapshot.pools_of(&service.name);
+        let made: Vec<Arc<Front>> = pools
+            .iter()
+            .map(|pool| Front::of(snapshot, service, pool, wants, suspected))
+            .collect();
+        let choices = wants.here.of(service);
+        for frontend in &service.frontends {
+            for (family, choice) in choices.at(frontend) {
+                if choice.plane.is_some()
+                    && let Some(front) = suited(&made, frontend.target_port, family)
+                {
+                    let bind = Bind::of(frontend, family);
+                    self.by_bind.entry(bind).or_insert_with(|| Arc::clone(front));
+                }
+            }
         }
     }
 
@@ -107,19 +160,76 @@ impl Fronts {
         self.by_bind.get(bind)
     }
 
+    /// Where it can serve.
     pub fn binds(&self) -> impl Iterator<Item = Bind> {
         self.by_bind.keys().copied()
+    }
+
+    /// Where it is to serve.
+    pub fn served(&self) -> impl Iterator<Item = Bind> {
+        self.given
+            .iter()
+            .filter(|bind| self.by_bind.contains_key(bind))
+            .copied()
+    }
+
+    /// Whether it is served only for clients of one family, and tasks of the other.
+    pub fn is_across(&self, bind: &Bind) -> bool {
+        self.across.contains(bind)
+    }
+
+    /// Tags of all members that a client may be led to.
+    pub fn members(&self) -> HashSet<u64> {
+        let fronts: HashMap<u64, &Front> = self
+            .by_bind
+            .values()
+            .map(|front| (front.pool.id, &**front))
+            .collect();
+        let members = fronts.values().flat_map(|front| &front.candidates);
+        members.map(|member| member.tag).collect()
+    }
+}
+
+fn is_lately(service: &Service, wants: &Wants<'_>) -> bool {
+    let families = |frontend: &Frontend| {
+        let frontend = *frontend;
+        Family::ALL
+            .into_iter()
+            .filter(move |family| frontend.answers(*family))
+            .map(move |family| Bind::of(&frontend, family))
+    };
+    service
+        .frontends
+        .iter()
+        .flat_map(families)
+        .any(|bind| (wants.lately)(&bind))
+}
+
+impl Bind {
+    fn of(frontend: &Frontend, family: Family) -> Self {
+        let address = frontend.address.unwrap_or(unspecified(family));
+        Self {
+            address: SocketAddr::new(address, frontend.port),
+            protocol: frontend.protocol,
+        }
     }
 }
 
 /// The pool of the clients' own family, else the other one: sockets do not care which family is on their other side.
-fn suited<'p>(pools: &[&'p Arc<Pool>], family: Family) -> Option<&'p Arc<Pool>> {
-    let own = pools.iter().find(|pool| pool.family == family);
-    let served = pools.iter().find(|pool| !pool.members.is_empty());
-    own.filter(|pool| !pool.members.is_empty())
+fn suited(fronts: &[Arc<Front>], port: u16, family: Family) -> Option<&Arc<Front>> {
+    // They are in the order of their target ports, and may be thousands.
+    let start = fronts.partition_point(|front| front.pool.target_port < port);
+    let of_port = || {
+        fronts
+            .iter()
+            .skip(start)
+            .take_while(|front| front.pool.target_port == port)
+    };
+    let own = of_port().find(|front| front.pool.family == family);
+    let served = of_port().find(|front| !front.pool.members.is_empty());
+    own.filter(|front| !front.pool.members.is_empty())
         .or(served)
         .or(own)
-        .copied()
 }
 
 const fn unspecified(family: Family) -> IpAddr {
@@ -130,6 +240,21 @@ const fn unspecified(family: Family) -> IpAddr {
 }
 
 impl Front {
+    fn of(
+        snapshot: &Snapshot,
+        service: &Arc<Service>,
+        pool: &Arc<Pool>,
+        wants: &Wants<'_>,
+        suspected: &HashSet<u16>,
+    ) -> Arc<Self> {
+        let others = pool.members.iter().filter(|member| &*member.node != wants.node);
+        let nodes = others
+            .filter_map(|member| snapshot.nodes.get_key_value(&member.node))
+            .map(|(name, node)| (Arc::clone(name), node.clone()))
+            .collect();
+        Arc::new(Self::new(Arc::clone(service), pool, nodes, suspected, wants.seed))
+    }
+
     fn new(
         service: Arc<Service>,
         pool: &Arc<Pool>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use socket2::{Domain, Protocol as Kind, Socket, TcpKeepalive, Type};
 
-use super::fronts::{Bind, Fronts};
+use super::fronts::Bind;
 use super::udp;
 use super::workers::Workers;
 use crate::model::Protocol;
@@ -38,8 +38,7 @@ impl Listeners {
     }
 
     /// Opens what is missing and closes what is no longer wanted.
-    pub fn follow(&mut self, fronts: &Fronts, workers: &Workers) {
-        let wanted: HashSet<Bind> = fronts.binds().collect();
+    pub fn follow(&mut self, wanted: &HashSet<Bind>, workers: &Workers) {
         self.failed.retain(|bind, _| wanted.contains(bind));
         self.open.retain(|bind| {
             let stays = wanted.contains(bind);
@@ -48,7 +47,7 @@ impl Listeners {
             }
             stays
         });
-        for bind in wanted {
+        for &bind in wanted {
             if !self.open.contains(&bind) {
                 self.open(bind, workers);
             }
@@ -79,8 +78,11 @@ impl Listeners {
         self.open.len()
     }
 
-    pub fn problems(&self) -> impl Iterator<Item = Problem> {
-        let mut failed: Vec<_> = self.failed.iter().collect();
+    /// Without those where it is well if somebody else listens.
+    pub fn problems(&self, yields: impl Fn(&Bind) -> bool) -> impl Iterator<Item = Problem> {
+        let is_problem =
+            |(bind, error): &(&Bind, &io::Error)| error.kind() != io::ErrorKind::AddrInUse || !yields(bind);
+        let mut failed: Vec<_> = self.failed.iter().filter(is_problem).collect();
         failed.sort_by_key(|(bind, _)| **bind);
         failed.into_iter().map(|(bind, error)| Problem {
             error: format!("cannot listen at {bind}: {error}"),

@@ -51,6 +51,12 @@ fn patience(service: &Service, task: &str) -> Option<Duration> {
     (service.backends[at.ok()?].standing == Standing::Draining).then_some(patience)
 }
 
+impl Known {
+    fn is_used(&self) -> bool {
+        self.member.count.load(Ordering::Relaxed) > 0
+    }
+}
+
 impl Member {
     fn end(&self, cause: Cause) {
         let _ = self.ended.set(cause);
@@ -79,9 +85,14 @@ impl Live {
         let mut before = std::mem::take(&mut books.members);
         for pool in &snapshot.pools {
             let service = snapshot.services.get(&pool.service);
-            for member in pool.members.iter().filter(|member| may(member)) {
+            for member in &pool.members {
                 let tag = member.candidate.tag;
-                let mut live = before.remove(&tag).unwrap_or_default();
+                let known = before.remove(&tag);
+                // Whoever has connections keeps them, whichever plane the next ones are for.
+                if !may(member) && !known.as_ref().is_some_and(Known::is_used) {
+                    continue;
+                }
+                let mut live = known.unwrap_or_default();
                 let patience = service.and_then(|service| patience(service, &member.task));
                 live.here = &*member.node == node;
                 live.until = patience.map(|patience| live.until.unwrap_or_else(|| Instant::now() + patience));

@@ -21,6 +21,13 @@ pub struct ProxyReport {
     pub bytes_to_clients: u64,
 }
 
+impl ProxyReport {
+    /// Whether it serves anybody, or has.
+    pub const fn is_used(&self) -> bool {
+        self.listeners > 0 || self.opened > 0
+    }
+}
+
 /// Connections that ended for one reason.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CauseReport {

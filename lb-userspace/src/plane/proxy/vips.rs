@@ -1,15 +1,18 @@
 //! Addresses of services become this machine's own, so that what is sent to them reaches the proxy's sockets: routes of
 //! type `local` at the loopback device, for the whole networks that VIPs are taken from and for each other VIP.
 
+mod ends;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
+use futures_util::stream::TryStreamExt;
 use ipnet::IpNet;
-use rtnetlink::packet_route::route::{RouteMessage, RouteScope, RouteType};
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
 use rtnetlink::{Error, Handle, RouteMessageBuilder};
 
 use crate::config::Config;
-use crate::model::Snapshot;
 use crate::plane::{Problem, ROUTE_PROTOCOL};
 
 /// What the kernel keeps a machine's own addresses in (RT_TABLE_LOCAL).
@@ -19,9 +22,11 @@ const LOOPBACK: u32 = 1;
 
 /// Those that are there.
 pub struct Vips {
-    /// Wanted whatever the snapshot says: where VIPs are taken from, and where the name server listens.
+    /// Wanted whatever the snapshot says where the proxy is alone: where VIPs are taken from, and where the name server listens.
     always: BTreeSet<IpNet>,
-    there: BTreeSet<IpNet>,
+    wanted: BTreeSet<IpNet>,
+    /// `None`: not looked at yet. An agent before this one may have left some.
+    there: Option<BTreeSet<IpNet>>,
     failed: BTreeMap<IpNet, String>,
 }
 
@@ -33,20 +38,46 @@ impl Vips {
         let pools = config.vip.pool.iter().copied();
         Self {
             always: pools.chain(own.map(IpNet::from)).collect(),
-            there: BTreeSet::new(),
+            wanted: BTreeSet::new(),
+            there: None,
             failed: BTreeMap::new(),
         }
     }
 
-    /// Makes the routes that the snapshot wants, and takes away others of ours.
-    pub async fn follow(&mut self, snapshot: &Snapshot) {
-        let services = snapshot.services.values();
-        let vips = services.flat_map(|service| &service.vips);
-        let single = vips
-            .filter(|vip| !self.always.iter().any(|net| net.contains(*vip)))
-            .map(|vip| IpNet::from(*vip));
-        let wanted: BTreeSet<IpNet> = self.always.iter().copied().chain(single).collect();
-        if wanted == self.there {
+    /// Makes the routes for these VIPs, and takes away others of ours. Beside packet programs what this machine's own processes
+    /// send to other VIPs goes by `portico0`.
+    pub async fn follow(&mut self, vips: impl Iterator<Item = IpAddr>, is_alone: bool) {
+        let always = if is_alone {
+            self.always.clone()
+        } else {
+            BTreeSet::new()
+        };
+        let single = vips.filter(|vip| !always.iter().any(|net| net.contains(vip)));
+        let mut wanted: BTreeSet<IpNet> = single.map(IpNet::from).collect();
+        wanted.extend(always);
+        self.wanted = wanted;
+        self.mend().await;
+    }
+
+    /// Whether it was ever said what is wanted.
+    pub const fn are_started(&self) -> bool {
+        self.there.is_some()
+    }
+
+    /// Whether all is as it should be.
+    pub fn are_settled(&self) -> bool {
+        self.there.as_ref() == Some(&self.wanted)
+    }
+
+    /// Whether what is sent to it reaches this machine's sockets.
+    pub fn has(&self, ip: IpAddr) -> bool {
+        let mut there = self.there.iter().flatten();
+        there.any(|net| net.contains(&ip))
+    }
+
+    /// Does what is left to be done.
+    pub async fn mend(&mut self) {
+        if self.are_settled() {
             return;
         }
         self.failed.clear();
@@ -56,25 +87,44 @@ impl Vips {
                 handle
             }
             Err(error) => {
-                self.failed = wanted.iter().map(|net| (*net, error.to_string())).collect();
+                let failed = self.wanted.iter().map(|net| (*net, error.to_string()));
+                self.failed = failed.collect();
                 return;
             }
         };
-        for net in wanted.difference(&self.there.clone()) {
+        let mut there = match self.there.take() {
+            Some(there) => there,
+            None => left(&handle).await,
+        };
+        for net in &self.wanted {
+            if there.contains(net) {
+                continue;
+            }
             match set(&handle, *net, true).await {
                 Ok(()) => {
-                    self.there.insert(*net);
+                    there.insert(*net);
                 }
                 Err(error) => {
                     self.failed.insert(*net, error.to_string());
                 }
             }
         }
-        for net in self.there.clone().difference(&wanted) {
+        let unwanted: Vec<IpNet> = there.difference(&self.wanted).copied().collect();
+        let connected = if unwanted.is_empty() {
+            BTreeSet::new()
+        } else {
+            ends::connected()
+        };
+        for net in unwanted {
+            // This machine's own connections there would have no way any more.
+            if connected.iter().any(|ip| net.contains(ip)) {
+                continue;
+            }
             // One that somebody else has removed is gone all the same.
-            let _ = set(&handle, *net, false).await;
-            self.there.remove(net);
+            let _ = set(&handle, net, false).await;
+            there.remove(&net);
         }
+        self.there = Some(there);
     }
 
     pub fn problems(&self) -> impl Iterator<Item = Problem> {
@@ -86,6 +136,37 @@ impl Vips {
                 .into(),
         })
     }
+}
+
+/// What an agent before this one has left; nothing where the kernel does not say.
+async fn left(handle: &Handle) -> BTreeSet<IpNet> {
+    let mut left = BTreeSet::new();
+    for family in [AddressFamily::Inet, AddressFamily::Inet6] {
+        let mut question = RouteMessage::default();
+        question.header.address_family = family;
+        let mut routes = handle.route().get(question).execute();
+        while let Ok(Some(route)) = routes.try_next().await {
+            left.extend(ours(&route));
+        }
+    }
+    left
+}
+
+/// Where a route of ours leads, if it is one.
+fn ours(route: &RouteMessage) -> Option<IpNet> {
+    let header = &route.header;
+    if header.protocol != ROUTE_PROTOCOL
+        || header.kind != RouteType::Local
+        || u32::from(header.table) != TABLE
+    {
+        return None;
+    }
+    let ip = route.attributes.iter().find_map(|attribute| match attribute {
+        RouteAttribute::Destination(RouteAddress::Inet(ip)) => Some(IpAddr::from(*ip)),
+        RouteAttribute::Destination(RouteAddress::Inet6(ip)) => Some(IpAddr::from(*ip)),
+        _ => None,
+    })?;
+    IpNet::new(ip, header.destination_prefix_length).ok()
 }
 
 async fn set(handle: &Handle, net: IpNet, there: bool) -> Result<(), Error> {

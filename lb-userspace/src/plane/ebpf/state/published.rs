@@ -17,9 +17,17 @@ impl State {
         if published.is_subset(&self.published) {
             return Ok(());
         }
-        let connected = connected::ports().intersection(&published).copied().collect();
         self.published = published;
+        let connected = self.connected();
         self.tables.set_connected(connected)
+    }
+
+    /// Ports on which this node has connections that are to go on: published ones, and those that its proxy has served.
+    pub(super) fn connected(&self) -> BTreeSet<u16> {
+        let before = self.tables.connected();
+        let mut connected = connected::ports();
+        connected.retain(|port| self.published.contains(port) || before.contains(port));
+        connected
     }
 
     /// Published ports of the snapshot are kept for clients.

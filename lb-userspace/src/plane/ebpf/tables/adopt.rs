@@ -18,6 +18,7 @@ use super::{Book, Hooked, Left, Tables};
 use crate::config::Limits;
 use crate::model::{Affinity, Shape};
 use crate::plane::EbpfError;
+use crate::plane::choice::Here;
 
 /// Slots and affinity of the pinned pools by pool id, before tables of another size are put aside: live flows are where
 /// these say.
@@ -51,6 +52,7 @@ impl Tables {
         node: Arc<str>,
         limits: Limits,
         flat: Vec<IpNet>,
+        here: Here,
     ) -> Result<Self, EbpfError> {
         let mut tables = Self {
             numbers: Ranges::new(maps.pool.len()),
@@ -102,6 +104,7 @@ impl Tables {
             seed,
             node,
             limits,
+            here,
         };
         for number in 0..tables.maps.pool.len() {
             let entry = tables.maps.pool.get(number)?;

@@ -16,10 +16,10 @@ use crate::plane::EbpfError;
 
 impl Tables {
     /// Who may connect to the pool's tasks themselves, as bits of [`pool_flag`]. It must be all of them: else those that can be
-    /// reached so would get more than their share.
-    pub(super) fn reach(&self, pool: &Pool) -> u32 {
+    /// reached so would get more than their share. None where the proxy serves any of it.
+    pub(super) fn reach(&self, pool: &Pool, proxied: bool) -> u32 {
         // Affinity goes by the client's address, which a socket may not have before it connects.
-        if pool.members.is_empty() || pool.affinity == Affinity::ClientIp {
+        if proxied || pool.members.is_empty() || pool.affinity == Affinity::ClientIp {
             return 0;
         }
         let members = &pool.members;
@@ -70,7 +70,7 @@ impl Tables {
         let result = match book.pool.clone() {
             Some(pool) => {
                 let entry = lb_common::table::Pool {
-                    flags: self.flags(&pool),
+                    flags: self.flags(&pool, book.service.as_deref()),
                     ..book.entry
                 };
                 let direct = entry.flags & (pool_flag::FLAT | pool_flag::HERE) != 0;

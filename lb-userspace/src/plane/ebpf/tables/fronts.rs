@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use lb_common::host::{NODE_VIP4, NODE_VIP6};
 use lb_common::key::Front;
-use lb_common::table::INSIDE;
+use lb_common::table::{GIVEN, INSIDE};
 use lb_common::{Plain, V4, V6};
 
 use super::super::maps::Table;
@@ -27,7 +27,10 @@ impl Tables {
 
     /// Fronts of one pool, each with the pool's number.
     pub(super) fn fronts_of(&self, pool: &Pool, number: u32, fronts: &mut Fronts) {
+        let service = self.books.get(&pool.id).and_then(|book| book.service.as_deref());
         for frontend in &pool.frontends {
+            let given = service.is_some_and(|service| self.is_given(service, pool, frontend));
+            let number = if given { number | GIVEN } else { number };
             match frontend.address {
                 Some(address) if frontend.inside => fronts.add(address, frontend, number | INSIDE),
                 Some(address) => fronts.add(address, frontend, number),
@@ -93,7 +96,7 @@ impl Tables {
             IpAddr::V4(ip) => self.fronts4.get(&Front::new(ip.octets(), port, protocol)),
             IpAddr::V6(ip) => self.fronts6.get(&Front::new(ip.octets(), port, protocol)),
         };
-        value.map(|value| value & !INSIDE)
+        value.map(|value| value & !(INSIDE | GIVEN))
     }
 }
 
@@ -116,7 +119,7 @@ const fn node_vip(family: Family) -> IpAddr {
     }
 }
 
-/// Fronts of both families: the numbers of the pools they lead to, with [`INSIDE`].
+/// Fronts of both families: the numbers of the pools they lead to, with [`INSIDE`] and [`GIVEN`].
 #[derive(Default)]
 pub(super) struct Fronts {
     pub v4: HashMap<Front<V4>, u32>,
@@ -150,7 +153,7 @@ where
         if map.put(front, number)? {
             book.insert(front, number);
         } else {
-            full.insert(number & !INSIDE);
+            full.insert(number & !(INSIDE | GIVEN));
         }
     }
     Ok(())

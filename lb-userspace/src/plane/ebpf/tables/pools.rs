@@ -8,7 +8,7 @@ use lb_common::table::{self, BLOCK, NO_TABLE, pool_flag};
 
 use super::slots::Scratch;
 use super::{Book, Refused, Tables, tick};
-use crate::model::{Affinity, Change, Pool};
+use crate::model::{Affinity, Change, Pool, Service};
 use crate::plane::EbpfError;
 
 /// How long a chain table stays after the last member left: its flows may still be asked for.
@@ -145,6 +145,7 @@ impl Tables {
     /// The pool's entry, and the end of members that are gone.
     fn publish(&mut self, mut book: Book, change: &Change, now: Instant) -> Result<(), EbpfError> {
         let pool = &change.pool;
+        self.linger(&book, change);
         let fresh = book.entry.fresh;
         let entry = table::Pool {
             id: pool.id,
@@ -153,7 +154,7 @@ impl Tables {
             } else {
                 book.entry.head
             },
-            flags: self.flags(pool),
+            flags: self.flags(pool, change.service.as_deref()),
             empty_since: match (pool.members.is_empty(), book.entry.empty_since) {
                 (false, _) => 0,
                 (true, 0) => tick(),
@@ -326,17 +327,22 @@ impl Tables {
         !self.connected.is_empty()
     }
 
-    pub(super) fn flags(&self, pool: &Pool) -> u32 {
+    pub const fn connected(&self) -> &BTreeSet<u16> {
+        &self.connected
+    }
+
+    pub(super) fn flags(&self, pool: &Pool, service: Option<&Service>) -> u32 {
         let bit = |set, flag| if set { flag } else { 0 };
         let frontends = &pool.frontends;
-        self.reach(pool)
+        let proxied = self.is_proxied(pool, service);
+        self.reach(pool, proxied)
             | bit(pool.affinity == Affinity::ClientIp, pool_flag::CLIENT_AFFINITY)
             | bit(
                 frontends.iter().any(|front| front.address.is_some()),
                 pool_flag::VIP,
             )
             | bit(
-                frontends.iter().any(|front| self.connected.contains(&front.port)),
+                proxied || frontends.iter().any(|front| self.connected.contains(&front.port)),
                 pool_flag::HOST_SOCKETS,
             )
     }

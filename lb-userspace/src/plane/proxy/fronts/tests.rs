@@ -1,8 +1,8 @@
 use lb_common::table::NO_MEMBER;
 
 use super::*;
-use crate::model::Frontend;
-use crate::model::Service;
+use crate::config::Mode;
+use crate::model::{Backend, Naming, Plane};
 
 pub const SEED: u64 = 7;
 const SLOTS: u32 = 64;
@@ -98,6 +98,27 @@ fn clients() -> impl Iterator<Item = SocketAddr> {
     (0..2000u16).map(|number| SocketAddr::new([198, 51, 100, (number % 251) as u8].into(), 20_000 + number))
 }
 
+/// As `node1` serves it, by the proxy alone.
+fn fronts(snapshot: &Snapshot) -> Fronts {
+    beside(snapshot, Mode::Proxy, &[])
+}
+
+/// The same with a mode, and addresses of these families.
+fn beside(snapshot: &Snapshot, mode: Mode, families: &[Family]) -> Fronts {
+    let here = Here {
+        mode,
+        without_ebpf: None,
+    };
+    let wants = Wants {
+        node: "node1",
+        seed: SEED,
+        here: &here,
+        families,
+        lately: &|_| false,
+    };
+    Fronts::new(snapshot, &wants)
+}
+
 const TASKS: [&str; 4] = ["172.18.0.2", "172.18.0.2", "172.18.0.2", "172.18.0.3"];
 
 #[test]
@@ -106,7 +127,7 @@ fn every_client_gets_the_member_that_the_tables_of_all_nodes_have_for_it() {
     let candidates: Vec<Candidate> = snapshot.pools[0].members.iter().map(|m| m.candidate).collect();
     let mut heads = [NO_MEMBER; SLOTS as usize];
     placement::fill_heads(SEED, &candidates, &mut heads);
-    let fronts = Fronts::new(&snapshot, "node1", SEED);
+    let fronts = fronts(&snapshot);
     let front = fronts.get(&at("0.0.0.0:8080")).unwrap();
     for client in clients() {
         // As the four bytes of both ports stand in a packet.
@@ -124,7 +145,7 @@ fn every_client_gets_the_member_that_the_tables_of_all_nodes_have_for_it() {
 
 #[test]
 fn who_was_tried_in_vain_is_not_chosen_again() {
-    let fronts = Fronts::new(&snapshot(&TASKS), "node1", SEED);
+    let fronts = fronts(&snapshot(&TASKS));
     let front = fronts.get(&at("0.0.0.0:8080")).unwrap();
     for client in clients() {
         let mut tried = Vec::new();
@@ -140,23 +161,23 @@ fn who_was_tried_in_vain_is_not_chosen_again() {
 fn suspected_nodes_are_avoided_while_others_have_tasks() {
     let mut snapshot = snapshot(&TASKS);
     snapshot.nodes.get_mut("node2").unwrap().suspected = true;
-    let fronts = Fronts::new(&snapshot, "node1", SEED);
-    let front = fronts.get(&at("0.0.0.0:8080")).unwrap();
+    let front = fronts(&snapshot);
+    let front = front.get(&at("0.0.0.0:8080")).unwrap();
     let chosen = |client| front.choose(client, 8080, Protocol::Tcp, &[]).unwrap();
     assert!(clients().all(|client| &*chosen(client).node != "node2"));
     for node in ["node1", "node3"] {
         snapshot.nodes.get_mut(node).unwrap().suspected = true;
     }
     // It is most likely this node that is cut off.
-    let fronts = Fronts::new(&snapshot, "node1", SEED);
-    let front = fronts.get(&at("0.0.0.0:8080")).unwrap();
+    let front = fronts(&snapshot);
+    let front = front.get(&at("0.0.0.0:8080")).unwrap();
     let chosen = |client| front.choose(client, 8080, Protocol::Tcp, &[]).unwrap();
     assert!(clients().any(|client| &*chosen(client).node == "node2"));
 }
 
 #[test]
 fn clients_of_a_family_without_tasks_get_those_of_the_other() {
-    let fronts = Fronts::new(&snapshot(&TASKS), "node1", SEED);
+    let fronts = fronts(&snapshot(&TASKS));
     let front = fronts.get(&at("[::]:8080")).unwrap();
     let client = "[2001:db8::9]:40000".parse().unwrap();
     let member = front.choose(client, 8080, Protocol::Tcp, &[]).unwrap();
@@ -165,7 +186,7 @@ fn clients_of_a_family_without_tasks_get_those_of_the_other() {
 
 #[test]
 fn members_are_reached_here_or_by_their_node() {
-    let fronts = Fronts::new(&snapshot(&TASKS), "node1", SEED);
+    let fronts = fronts(&snapshot(&TASKS));
     let front = fronts.get(&at("0.0.0.0:8080")).unwrap();
     for client in clients() {
         let member = front.choose(client, 8080, Protocol::Tcp, &[]).unwrap();
@@ -177,4 +198,74 @@ fn members_are_reached_here_or_by_their_node() {
             Place::There(node) => assert_eq!(node.name, member.node),
         }
     }
+}
+
+/// `web` with a backend for each of its tasks, as every snapshot has them.
+fn whole(tasks: &[&str]) -> Snapshot {
+    let mut snapshot = snapshot(tasks);
+    let members = snapshot.pools.iter().flat_map(|pool| &pool.members);
+    let backends = members.map(|member| Backend {
+        tag: member.candidate.tag,
+        task: Arc::clone(&member.task),
+        names: Vec::new(),
+        node: Arc::clone(&member.node),
+        addresses: vec![member.address],
+        attachments: Vec::new(),
+        weight: 1,
+        standing: Standing::Active,
+        unready: None,
+    });
+    let backends = backends.collect();
+    change(&mut snapshot, |web| web.backends = backends);
+    snapshot.pools.retain(|pool| !pool.members.is_empty());
+    snapshot
+}
+
+fn change(snapshot: &mut Snapshot, change: impl FnOnce(&mut Service)) {
+    let web = snapshot.services.get_mut("web").unwrap();
+    change(Arc::make_mut(web));
+}
+
+fn sorted(binds: impl Iterator<Item = Bind>) -> Vec<Bind> {
+    let mut binds: Vec<Bind> = binds.collect();
+    binds.sort();
+    binds
+}
+
+#[test]
+fn beside_packet_programs_it_serves_what_these_cannot() {
+    let mut snapshot = whole(&TASKS);
+    let fronts = beside(&snapshot, Mode::Auto, &Family::ALL);
+    assert_eq!(sorted(fronts.served()), [at("[::]:8080")]);
+    assert!(fronts.is_across(&at("[::]:8080")));
+    // Nobody could know the machine by such an address.
+    assert_eq!(beside(&snapshot, Mode::Auto, &[Family::V4]).served().count(), 0);
+    change(&mut snapshot, |web| web.proxy.plane = Plane::Proxy);
+    let fronts = beside(&snapshot, Mode::Auto, &[Family::V4]);
+    assert_eq!(sorted(fronts.served()), [at("0.0.0.0:8080"), at("[::]:8080")]);
+    assert!(!fronts.is_across(&at("[::]:8080")));
+    change(&mut snapshot, |web| web.proxy.plane = Plane::Ebpf);
+    assert_eq!(beside(&snapshot, Mode::Auto, &Family::ALL).binds().count(), 0);
+}
+
+#[test]
+fn an_address_of_its_own_is_served_whole_where_any_port_of_it_is() {
+    let mut snapshot = whole(&TASKS);
+    change(&mut snapshot, |web| {
+        web.naming = Naming::default();
+        web.proxy.accept = vec!["192.0.2.0/24".parse().unwrap()];
+        let mut vip = web.frontends[0];
+        vip.address = Some([10, 254, 0, 1].into());
+        let mut datagrams = vip;
+        datagrams.protocol = Protocol::Udp;
+        web.frontends = vec![vip, datagrams];
+    });
+    let fronts = beside(&snapshot, Mode::Auto, &Family::ALL);
+    let vip = at("10.254.0.1:8080");
+    assert_eq!(sorted(fronts.served()), [vip]);
+    let datagrams = Bind {
+        protocol: Protocol::Udp,
+        ..vip
+    };
+    assert_eq!(sorted(fronts.binds()), [vip, datagrams]);
 }

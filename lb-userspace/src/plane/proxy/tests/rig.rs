@@ -10,6 +10,7 @@ use tokio::runtime::Runtime;
 use super::super::fronts::tests::{SEED, snapshot};
 use super::super::relay::{Relay, Setup};
 use super::super::*;
+use crate::config::Mode;
 use crate::model::{Agreed, Backend, Drains, Identity, ProxyRules, Standing, Writer};
 
 /// More than anything here takes on a busy machine.
@@ -105,7 +106,11 @@ impl Rig {
 
     pub fn apply(&self) {
         let _inside = self.runtime.enter();
-        self.plane.apply(&Arc::new(self.snapshot.clone()));
+        let here = Here {
+            mode: Mode::Proxy,
+            without_ebpf: None,
+        };
+        self.plane.apply(&Arc::new(self.snapshot.clone()), &here);
     }
 
     pub fn listen(&self, task: usize) -> TcpListener {

@@ -1,0 +1,50 @@
+//! What this node's proxy serves although there are packet programs: its frontends are in the tables as all are, so that
+//! connections from before go on, and what is new there goes up to its sockets.
+
+use lb_common::placement;
+use lb_common::table::pool_flag;
+
+use super::{Book, Tables};
+use crate::model::{Change, Frontend, Member, Pool, Service};
+use crate::plane::choice::{Asked, Serving};
+
+impl Tables {
+    /// Whether the proxy serves this frontend of the pool.
+    pub(super) fn is_given(&self, service: &Service, pool: &Pool, frontend: &Frontend) -> bool {
+        let choice = self.here.choose(Asked {
+            rules: &service.proxy,
+            protocol: frontend.protocol,
+            family: pool.family,
+            // There is no pool in a family that has none.
+            has_tasks: true,
+        });
+        choice.plane == Some(Serving::Proxy)
+    }
+
+    /// Whether the proxy serves any of the pool.
+    pub(super) fn is_proxied(&self, pool: &Pool, service: Option<&Service>) -> bool {
+        let is_given = |service| {
+            pool.frontends
+                .iter()
+                .any(|front| self.is_given(service, pool, front))
+        };
+        service.is_some_and(is_given)
+    }
+
+    /// The member that placement gives a slot of the pool.
+    pub fn head_of<'p>(&self, pool: &'p Pool, slot: u32) -> Option<&'p Member> {
+        let candidates: Vec<_> = pool.members.iter().map(|member| member.candidate).collect();
+        let head = placement::head(self.seed, slot, &candidates)?;
+        pool.members.get(head)
+    }
+
+    /// While the proxy serves any of a pool the node's own sockets are asked first, and after that until none of its
+    /// connections is left.
+    pub(super) fn linger(&mut self, book: &Book, change: &Change) {
+        let asked = book.entry.flags & pool_flag::HOST_SOCKETS != 0;
+        if asked && !self.is_proxied(&change.pool, change.service.as_deref()) {
+            let ports = change.pool.frontends.iter().map(|front| front.port);
+            self.connected.extend(ports);
+        }
+    }
+}

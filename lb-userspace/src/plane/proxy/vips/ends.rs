@@ -1,0 +1,74 @@
+//! Ends of this machine's own TCP connections.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+/// Sockets of this network namespace.
+const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
+/// State of a listening socket, which is no connection (`include/net/tcp_states.h`).
+const LISTEN: &str = "0A";
+
+/// Local addresses of all connections. A table that cannot be read counts as empty.
+pub fn connected() -> BTreeSet<IpAddr> {
+    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
+    TABLES.iter().flat_map(|path| parse(&read(path))).collect()
+}
+
+/// Lines of the form "0: 0100007F:1F90 0200007F:C350 01 …": local and remote end and state, in hexadecimal.
+fn parse(table: &str) -> Vec<IpAddr> {
+    let address = |line: &str| {
+        let mut words = line.split_whitespace().skip(1);
+        let (local, state) = (words.next()?, words.nth(1)?);
+        let (address, _) = local.split_once(':')?;
+        (state != LISTEN).then(|| ip(address)).flatten()
+    };
+    table.lines().skip(1).filter_map(address).collect()
+}
+
+/// Words of four bytes, each in the machine's own order.
+fn ip(hexadecimal: &str) -> Option<IpAddr> {
+    let word = |at: usize| {
+        let word = u32::from_str_radix(hexadecimal.get(8 * at..8 * at + 8)?, 16).ok()?;
+        Some(word.to_ne_bytes())
+    };
+    match hexadecimal.len() {
+        8 => Some(Ipv4Addr::from(word(0)?).into()),
+        32 => {
+            let mut octets = [0; 16];
+            for (at, bytes) in octets.chunks_exact_mut(4).enumerate() {
+                bytes.copy_from_slice(&word(at)?);
+            }
+            let ip = Ipv6Addr::from(octets);
+            Some(ip.to_canonical())
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    #[test]
+    fn an_open_connection_is_found_by_its_address_in_both_families() {
+        for own in ["127.0.0.211", "::1"] {
+            let own: IpAddr = own.parse().unwrap();
+            let Ok(listener) = TcpListener::bind((own, 0)) else {
+                continue;
+            };
+            let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+            assert!(connected().contains(&own), "{own}");
+        }
+    }
+
+    #[test]
+    fn listeners_and_nonsense_do_not_count() {
+        let table = "  sl  local_address rem_address   st\n\
+            \x20  0: 00000000:1F90 00000000:0000 0A 0\n\
+            \x20  1: 0B02:1F91 0A6433C6:9C40 01 0\n\
+            not a line of it\n";
+        assert!(parse(table).is_empty());
+    }
+}
