@@ -201,6 +201,7 @@ fn start_relay(config: &Config, keys: &Cluster, writer: &Writer) -> Result<Relay
         authority: keys.relay,
         port: config.peer.port,
         view: writer.view(),
+        keepalive: config.proxy.keepalive,
     };
     Relay::new(setup).map_err(|error| {
         Problem::new("cannot make the certificate that other nodes know this one by")

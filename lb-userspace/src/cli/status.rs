@@ -99,7 +99,7 @@ fn of_sockets(proxy: &ProxyReport, format: Format) -> String {
         proxy.retries,
     );
     if proxy.pauses > 0 {
-        text += &format!("clients waited {} for descriptors\n", count(proxy.pauses, "time"));
+        text += &format!("clients waited {} to be accepted\n", count(proxy.pauses, "time"));
     }
     let ended = proxy.ended.iter();
     let met: Vec<_> = ended

@@ -21,6 +21,10 @@ pub struct Proxy {
     /// what others need.
     #[serde(deserialize_with = "within::<_, 0, 67_108_864>")]
     pub max_connections: u32,
+    /// Silence after which the kernel asks whether the other side of a TCP connection is still there. One that has vanished is
+    /// missed after twice as long.
+    #[serde(deserialize_with = "time::<_, 6, 86_400>")]
+    pub keepalive: Duration,
     /// UDP flows at once, an open file each.
     #[serde(deserialize_with = "within::<_, 1, 16_777_216>")]
     pub udp_flows: u32,
@@ -38,6 +42,7 @@ impl Default for Proxy {
             workers: 0,
             backlog: 4096,
             max_connections: 0,
+            keepalive: Duration::from_secs(60),
             udp_flows: 1 << 14,
             udp_flows_per_source: 1 << 10,
             // As in the tables of the eBPF plane.
@@ -61,12 +66,13 @@ mod tests {
 
     #[test]
     fn all_of_it_can_be_said() {
-        let text = "workers = 4\nbacklog = 128\nmax_connections = 9000\nudp_flows = 512\nudp_flows_per_source = 16\n\
+        let text = "workers = 4\nbacklog = 128\nmax_connections = 9000\nkeepalive = '30s'\nudp_flows = 512\nudp_flows_per_source = 16\n\
                     udp_idle = '30s'";
         let expected = Proxy {
             workers: 4,
             backlog: 128,
             max_connections: 9000,
+            keepalive: Duration::from_secs(30),
             udp_flows: 512,
             udp_flows_per_source: 16,
             udp_idle: Duration::from_secs(30),
@@ -82,6 +88,7 @@ mod tests {
     #[case("udp_flows = 0", "portico.toml:3:13: 0 is not within 1 to 16777216")]
     #[case("udp_flows_per_source = 0", "portico.toml:3:24: 0 is not within 1 to ")]
     #[case("udp_idle = '30'", "portico.toml:3:12: `30` is not a time from 1s to 86400s")]
+    #[case("keepalive = '5s'", "portico.toml:3:13: `5s` is not a time from 6s to 86400s")]
     #[case(
         "udp_idle = '10ms'",
         "portico.toml:3:12: `10ms` is not a time from 1s to 86400s"

@@ -30,6 +30,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use socket2::TcpKeepalive;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -67,6 +68,8 @@ pub struct Table {
     pub fronts: ArcSwap<Fronts>,
     pub live: Arc<Live>,
     pub counters: Counters,
+    /// Of all connections with clients and tasks.
+    pub keepalive: TcpKeepalive,
     /// One for each connection of a client that may be carried at once.
     pub places: Arc<Semaphore>,
     pub udp: Arc<udp::Shared>,
@@ -94,15 +97,25 @@ impl ProxyPlane {
     pub fn start(config: &Config, seed: u64, relay: &Relay) -> std::io::Result<Self> {
         // All that the process may open, whatever the bound: UDP flows and other nodes need some, too.
         let all = files::connections();
-        let places = match config.proxy.max_connections {
+        let places = match config.proxy.max_connections as usize {
             0 => all,
-            bound => bound as usize,
+            bound if bound > all => {
+                tracing::warn!(
+                    bound,
+                    all,
+                    "proxy.max_connections is more than the process may open files for"
+                );
+                all
+            }
+            bound => bound,
         };
+        let keepalive = socket::keepalive(config.proxy.keepalive);
         let table = Arc::new(Table {
             node: config.node.as_str().into(),
             fronts: ArcSwap::default(),
             live: Arc::default(),
             counters: Counters::default(),
+            keepalive: keepalive.clone(),
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             udp: udp::Shared::new(udp::Bounds {
                 flows: config.proxy.udp_flows as usize,
@@ -120,7 +133,7 @@ impl ProxyPlane {
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 workers: Workers::start(count, &table, relay)?,
-                listeners: Listeners::new(config.proxy.backlog),
+                listeners: Listeners::new(config.proxy.backlog, keepalive),
                 vips: Vips::new(config),
                 served: Served::default(),
                 applied_in: Duration::ZERO,

@@ -118,7 +118,7 @@ fn of_proxy(registry: &mut Registry, proxy: &ProxyReport) {
     let pauses = counters(
         registry,
         "proxy_pauses",
-        "Times that clients waited for descriptors",
+        "Times that clients waited to be accepted, for want of descriptors or with as many connections as may be",
     );
     pauses.get_or_create(&vec![]).inc_by(proxy.pauses);
     let bytes = counters(registry, "proxy_bytes", "Bytes carried, by direction");

@@ -300,6 +300,11 @@ impl Front {
         self.pool.members.get(*left.get(chosen)?)
     }
 
+    /// Of its tasks' addresses.
+    pub fn family(&self) -> Family {
+        self.pool.family
+    }
+
     /// How a member stands; none: it is gone.
     pub fn standing(&self, tag: u64) -> Option<Standing> {
         let members = &self.pool.members;

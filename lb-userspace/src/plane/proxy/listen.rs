@@ -3,7 +3,6 @@
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::time::Duration;
 
 use socket2::{Domain, Protocol as Kind, Socket, TcpKeepalive, Type};
 
@@ -13,25 +12,21 @@ use super::workers::Workers;
 use crate::model::Protocol;
 use crate::plane::Problem;
 
-/// A client or task that has vanished is missed after some two minutes; one that says nothing is none.
-pub const SILENCE: TcpKeepalive = TcpKeepalive::new()
-    .with_time(Duration::from_secs(60))
-    .with_interval(Duration::from_secs(10))
-    .with_retries(6);
-
 /// Those that are open, and those that could not be.
 #[derive(Debug)]
 pub struct Listeners {
     /// Clients that wait to be accepted, by worker; the kernel may allow fewer (net.core.somaxconn).
     backlog: u32,
+    keepalive: TcpKeepalive,
     open: HashSet<Bind>,
     failed: HashMap<Bind, io::Error>,
 }
 
 impl Listeners {
-    pub fn new(backlog: u32) -> Self {
+    pub fn new(backlog: u32, keepalive: TcpKeepalive) -> Self {
         Self {
             backlog,
+            keepalive,
             open: HashSet::new(),
             failed: HashMap::new(),
         }
@@ -63,13 +58,31 @@ impl Listeners {
     }
 
     fn open(&mut self, bind: Bind, workers: &Workers) {
-        match open(bind, workers, self.backlog) {
+        match self.made(bind, workers) {
             Ok(()) => {
                 self.failed.remove(&bind);
                 self.open.insert(bind);
             }
             Err(error) => {
                 self.failed.insert(bind, error);
+            }
+        }
+    }
+
+    /// Every worker gets a socket of its own. All or none: a frontend that only some processors serve would lose clients.
+    fn made(&self, bind: Bind, workers: &Workers) -> io::Result<()> {
+        match bind.protocol {
+            Protocol::Tcp => {
+                let sockets = (0..workers.count()).map(|_| tcp(bind.address, self.backlog, &self.keepalive));
+                let sockets: Vec<TcpListener> = sockets.collect::<io::Result<_>>()?;
+                workers.listen(bind, sockets);
+                Ok(())
+            }
+            Protocol::Udp => {
+                let sockets = (0..workers.count()).map(|_| udp::listen(bind.address));
+                let sockets: Vec<UdpSocket> = sockets.collect::<io::Result<_>>()?;
+                workers.receive(bind, sockets);
+                Ok(())
             }
         }
     }
@@ -104,27 +117,9 @@ fn fix(error: &io::Error) -> &'static str {
     }
 }
 
-/// Every worker gets a socket of its own. All or none: a frontend that only some processors serve would lose clients.
-fn open(bind: Bind, workers: &Workers, backlog: u32) -> io::Result<()> {
-    match bind.protocol {
-        Protocol::Tcp => {
-            let sockets = (0..workers.count()).map(|_| tcp(bind.address, backlog));
-            let sockets: Vec<TcpListener> = sockets.collect::<io::Result<_>>()?;
-            workers.listen(bind, sockets);
-            Ok(())
-        }
-        Protocol::Udp => {
-            let sockets = (0..workers.count()).map(|_| udp::listen(bind.address));
-            let sockets: Vec<UdpSocket> = sockets.collect::<io::Result<_>>()?;
-            workers.receive(bind, sockets);
-            Ok(())
-        }
-    }
-}
-
 /// A listening socket for one worker. All workers have one at the same address, and the kernel shares the clients out
 /// (SO_REUSEPORT). An address that is not the machine's own yet, as a VIP may be, is bound all the same (IP_FREEBIND).
-fn tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
+fn tcp(address: SocketAddr, backlog: u32, keepalive: &TcpKeepalive) -> io::Result<TcpListener> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Kind::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
@@ -138,7 +133,7 @@ fn tcp(address: SocketAddr, backlog: u32) -> io::Result<TcpListener> {
     }
     // Accepted sockets inherit these.
     socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(&SILENCE)?;
+    socket.set_tcp_keepalive(keepalive)?;
     socket.bind(&address.into())?;
     socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
     Ok(socket.into())

@@ -24,10 +24,13 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use socket2::TcpKeepalive;
 
 use crate::door::{Complaints, Room};
 use crate::model::View;
+use crate::plane::proxy::socket;
 use book::Library;
 use desk::Desk;
 use figures::Figures;
@@ -51,6 +54,8 @@ pub struct Setup {
     /// `[peer] port`, the same on every node.
     pub port: u16,
     pub view: View,
+    /// As `[proxy]` has it, for connections between nodes and those to tasks for other nodes.
+    pub keepalive: Duration,
 }
 
 /// Both sides of it on this node. Cheap to clone.
@@ -61,6 +66,7 @@ struct Shared {
     identity: Identity,
     port: u16,
     library: Library,
+    keepalive: TcpKeepalive,
     figures: Figures,
     complaints: Complaints,
     desk: Desk,
@@ -77,6 +83,7 @@ impl Relay {
             identity,
             port: setup.port,
             library: Library::new(setup.node, setup.view),
+            keepalive: socket::keepalive(setup.keepalive),
             figures: Figures::default(),
             complaints: Complaints::default(),
             desk: Desk::default(),

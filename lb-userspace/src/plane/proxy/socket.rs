@@ -4,8 +4,10 @@ use std::io::{self, ErrorKind};
 use std::time::Duration;
 
 use nix::errno::Errno;
-use socket2::SockRef;
-use tokio::net::TcpStream;
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream};
+
+use crate::model::Family;
 
 /// Nothing: it would block.
 pub fn attempt<T>(io: impl FnOnce() -> io::Result<T>) -> io::Result<Option<T>> {
@@ -14,6 +16,26 @@ pub fn attempt<T>(io: impl FnOnce() -> io::Result<T>) -> io::Result<Option<T>> {
         Err(error) if error.kind() == ErrorKind::WouldBlock => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+/// Whoever has vanished is missed after twice this time of silence; one that says nothing is none. Kernels count in seconds.
+pub fn keepalive(silence: Duration) -> TcpKeepalive {
+    const PROBES: u32 = 6;
+    TcpKeepalive::new()
+        .with_time(silence)
+        .with_interval((silence / PROBES).max(Duration::from_secs(1)))
+        .with_retries(PROBES)
+}
+
+/// For a connection to a task of this node.
+pub fn for_task(family: Family, keepalive: &TcpKeepalive) -> io::Result<TcpSocket> {
+    let socket = match family {
+        Family::V4 => TcpSocket::new_v4()?,
+        Family::V6 => TcpSocket::new_v6()?,
+    };
+    socket.set_nodelay(true)?;
+    SockRef::from(&socket).set_tcp_keepalive(keepalive)?;
+    Ok(socket)
 }
 
 /// Has a connection be reset when it is dropped.

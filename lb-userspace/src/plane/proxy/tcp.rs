@@ -4,6 +4,7 @@ mod accept;
 mod announce;
 mod carry;
 mod dial;
+mod gate;
 mod hold;
 mod pipe;
 

@@ -16,6 +16,7 @@ mod idle;
 mod intercept;
 mod lab;
 mod localhost;
+mod many;
 mod mesh;
 mod names;
 mod paths;

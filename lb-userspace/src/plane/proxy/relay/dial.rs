@@ -160,7 +160,9 @@ impl Caller {
         let to = SocketAddr::from((target.address, self.shared.port));
         let socket = socket.connect(to).await.map_err(Failure::Unreachable)?;
         let connector = TlsConnector::from(Arc::clone(&self.shared.identity.client));
-        let connected = connector.connect(host, Wire::new(socket)).await;
+        let connected = connector
+            .connect(host, Wire::new(socket, &self.shared.keepalive))
+            .await;
         connected.map_err(Failure::of)
     }
 

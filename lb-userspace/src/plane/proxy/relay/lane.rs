@@ -19,10 +19,11 @@ use super::limits::{ASKING, CALLERS, TASK};
 use super::refusal::Refusal;
 use super::wire::Wire;
 use crate::door::part;
+use crate::model::Family;
 use crate::plane::proxy::header::Transport;
 use crate::plane::proxy::header::relay_header::{self, Wanted};
 use crate::plane::proxy::live::{Counted, Live};
-use crate::plane::proxy::socket::{cut_off, is_exhaustion};
+use crate::plane::proxy::socket::{cut_off, for_task, is_exhaustion};
 
 /// Carries for other nodes in the runtime that runs it.
 pub struct Lane {
@@ -101,7 +102,7 @@ async fn attend(shared: &Shared, waiting: &Semaphore, live: &Live, call: Call) -
 
 async fn shake_hands(shared: &Shared, call: Call) -> Result<TlsStream<Wire>, Refusal> {
     let socket = TcpStream::from_std(call.socket).map_err(|error| Refusal::Other(error.to_string()))?;
-    let hello = StartHandshake::from_parts(call.hello, Wire::new(socket));
+    let hello = StartHandshake::from_parts(call.hello, Wire::new(socket, &shared.keepalive));
     let config = Arc::clone(&shared.identity.server);
     let handshake = hello.into_stream(config).into_fallible();
     let outcome = timeout_at(call.deadline, handshake).await;
@@ -153,11 +154,9 @@ async fn listen(node: &mut TlsStream<Wire>) -> Result<Asked, Refusal> {
 
 async fn connect(shared: &Shared, wanted: &Wanted) -> Result<TcpStream, Answer> {
     let address = shared.library.book().find(wanted.member)?;
-    match timeout(TASK, TcpStream::connect(address)).await {
-        Ok(Ok(task)) => {
-            let _ = task.set_nodelay(true);
-            Ok(task)
-        }
+    let socket = for_task(Family::of(address.ip()), &shared.keepalive).map_err(|error| answer_to(&error))?;
+    match timeout(TASK, socket.connect(address)).await {
+        Ok(Ok(task)) => Ok(task),
         Ok(Err(error)) => Err(answer_to(&error)),
         Err(_) => Err(Answer::Silent),
     }

@@ -20,8 +20,3 @@ pub const AGAIN: Duration = Duration::from_secs(1);
 pub const TASK: Duration = Duration::from_secs(10);
 /// Callers that wait for one thread to take them.
 pub const QUEUE: usize = 1024;
-/// Silence after which the kernel asks whether the other node is there, how often it repeats that, and how many times: what
-/// has vanished is missed after 90 s.
-pub const KEEPALIVE: Duration = Duration::from_secs(30);
-pub const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
-pub const KEEPALIVE_PROBES: u32 = 6;

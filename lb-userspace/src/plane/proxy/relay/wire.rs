@@ -10,7 +10,6 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
-use super::limits;
 use crate::plane::proxy::socket::cut_off;
 
 /// Shared with whoever waits for its end while TLS reads and writes.
@@ -18,13 +17,9 @@ use crate::plane::proxy::socket::cut_off;
 pub struct Wire(Arc<TcpStream>);
 
 impl Wire {
-    pub fn new(socket: TcpStream) -> Self {
+    pub fn new(socket: TcpStream, keepalive: &TcpKeepalive) -> Self {
         let _ = socket.set_nodelay(true);
-        let keepalive = TcpKeepalive::new()
-            .with_time(limits::KEEPALIVE)
-            .with_interval(limits::KEEPALIVE_INTERVAL)
-            .with_retries(limits::KEEPALIVE_PROBES);
-        let _ = SockRef::from(&socket).set_tcp_keepalive(&keepalive);
+        let _ = SockRef::from(&socket).set_tcp_keepalive(keepalive);
         Self(Arc::new(socket))
     }
 

@@ -4,98 +4,66 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::announce;
 use super::carry::{Broken, Moved, carry};
-use super::dial::{self, Dialled, Ends, Task};
+use super::dial::{Dial, Dialled, Ends, Task};
+use super::gate::Gate;
 use crate::plane::proxy::Cause;
-use crate::plane::proxy::counters::Counters;
 use crate::plane::proxy::fronts::{Bind, Front};
 use crate::plane::proxy::live::Counted;
 use crate::plane::proxy::relay::{self, Relayed};
 use crate::plane::proxy::socket::{cut_off, is_exhaustion};
 use crate::plane::proxy::workers::Worker;
 
-/// Before descriptors are looked for again: clients wait in the backlog meanwhile.
-const PAUSE: Duration = Duration::from_millis(50);
-
 /// Accepts for one frontend on one worker, until it is aborted. Connections go on then.
 pub async fn serve(listener: TcpListener, bind: Bind, worker: Rc<Worker>) {
-    let mut pauses = Pauses {
-        bind,
-        counters: &worker.table.counters,
-        is_paused: false,
-    };
+    let mut gate = Gate::new(bind, &worker.table);
     loop {
         match listener.accept().await {
             Ok((client, from)) => {
-                let place = pauses.place(&worker.table.places).await;
-                pauses.counters.opened.fetch_add(1, Ordering::Relaxed);
+                let place = gate.place().await;
+                let counters = &worker.table.counters;
+                counters.opened.fetch_add(1, Ordering::Relaxed);
                 let front = worker.table.fronts.load().get(&bind).cloned();
+                let Some(front) = front else {
+                    counters.end(refuse(&client, Cause::NoMember));
+                    continue;
+                };
+                let arrival = Arrival {
+                    bind,
+                    from,
+                    socket: gate.socket(front.family()).await,
+                };
                 let worker = Rc::clone(&worker);
                 tokio::task::spawn_local(async move {
-                    let cause = match front {
-                        Some(front) => connection(&worker, front, bind, client, from).await,
-                        None => refuse(&client, Cause::NoMember),
-                    };
+                    let cause = connection(&worker, front, client, arrival).await;
                     worker.table.counters.end(cause);
                     drop(place);
                 });
             }
-            Err(error) if is_exhaustion(&error) => {
-                pauses.begin(&error);
-                tokio::time::sleep(PAUSE).await;
-            }
+            Err(error) if is_exhaustion(&error) => gate.shut(&error).await,
             // Of one client that is gone already.
             Err(error) => tracing::debug!(%bind, %error, "a client was not accepted"),
         }
     }
 }
 
-/// When nobody is accepted for a while: counted each time, and said once until it is over.
-struct Pauses<'w> {
+/// A client, as it comes.
+struct Arrival {
     bind: Bind,
-    counters: &'w Counters,
-    is_paused: bool,
-}
-
-impl Pauses<'_> {
-    fn begin(&mut self, why: &dyn std::fmt::Display) {
-        self.counters.pauses.fetch_add(1, Ordering::Relaxed);
-        if !self.is_paused {
-            tracing::warn!(bind = %self.bind, "clients wait in the backlog: {why}");
-        }
-        self.is_paused = true;
-    }
-
-    /// For one client; waits, and lets others wait, until one of those that are served has gone. None: the plane ends.
-    async fn place(&mut self, places: &Arc<Semaphore>) -> Option<OwnedSemaphorePermit> {
-        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
-            if self.is_paused {
-                tracing::info!(bind = %self.bind, "clients are accepted again");
-            }
-            self.is_paused = false;
-            return Some(place);
-        }
-        self.begin(&"there are as many connections as may be (proxy.max_connections, or open files)");
-        Arc::clone(places).acquire_owned().await.ok()
-    }
+    from: SocketAddr,
+    /// For its task.
+    socket: Option<TcpSocket>,
 }
 
 /// One client, from the first to the last byte. Gives why it ended.
-async fn connection(
-    worker: &Worker,
-    front: Arc<Front>,
-    bind: Bind,
-    client: TcpStream,
-    from: SocketAddr,
-) -> Cause {
+async fn connection(worker: &Worker, front: Arc<Front>, client: TcpStream, arrival: Arrival) -> Cause {
+    let from = arrival.from;
     // On the heap, and only as long as it takes: a connection that idles shall be small.
-    let begun = Box::pin(begin(worker, &front, bind, &client, from)).await;
+    let begun = Box::pin(begin(worker, &front, &client, arrival)).await;
     let Dialled { task, counted } = match begun {
         Ok(begun) => begun,
         Err(cause) => return refuse(&client, cause),
@@ -126,9 +94,8 @@ async fn connection(
 async fn begin(
     worker: &Worker,
     front: &Arc<Front>,
-    bind: Bind,
     client: &TcpStream,
-    from: SocketAddr,
+    Arrival { bind, from, socket }: Arrival,
 ) -> Result<Dialled, Cause> {
     let rules = &front.service.proxy;
     let to = client.local_addr().map_err(|_| Cause::Abandoned)?;
@@ -140,7 +107,14 @@ async fn begin(
     {
         ends = announce::hear(client, ends).await?;
     }
-    let mut dialled = dial::task(worker, Arc::clone(front), bind, client, ends).await?;
+    let dial = Dial {
+        worker,
+        bind,
+        client,
+        ends,
+        socket,
+    };
+    let mut dialled = dial.task(Arc::clone(front)).await?;
     if let Some(version) = rules.send {
         announce::tell(&mut dialled.task, version, ends).await?;
     }

@@ -87,6 +87,7 @@ impl Rig {
             authority: [1; 32],
             port: 7950,
             view: writer.view(),
+            keepalive: Duration::from_secs(60),
         };
         let plane = ProxyPlane::start(&config, SEED, &Relay::new(setup).unwrap()).unwrap();
         drop(inside);

@@ -145,6 +145,7 @@ fn relay(node: &str, authority: [u8; 32], port: u16, view: View) -> Relay {
         authority,
         port,
         view,
+        keepalive: Duration::from_secs(60),
     };
     Relay::new(setup).unwrap()
 }

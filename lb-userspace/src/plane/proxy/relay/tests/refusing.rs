@@ -2,6 +2,7 @@
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use lb_common::placement::State;
 use rstest::rstest;
@@ -114,6 +115,7 @@ fn with(identity: Identity, owner: &Owner) -> Relay {
         authority: SECRET,
         port: owner.port,
         view: View::fixed(snapshot(Vec::new())),
+        keepalive: Duration::from_secs(60),
     };
     Relay::with(identity, setup)
 }
@@ -146,6 +148,7 @@ fn caller_from_node1(owner: &Owner, name: &str) -> Relay {
         authority: SECRET,
         port: owner.port,
         view: View::fixed(picture),
+        keepalive: Duration::from_secs(60),
     };
     Relay::new(setup).unwrap()
 }

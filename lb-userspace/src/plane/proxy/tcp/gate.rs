@@ -1,0 +1,81 @@
+//! Whether clients are let in: there has to be room for each, and descriptors for both of its sides.
+
+use std::fmt::Display;
+use std::io;
+use std::mem;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::net::TcpSocket;
+use tokio::sync::OwnedSemaphorePermit;
+
+use crate::model::Family;
+use crate::plane::proxy::Table;
+use crate::plane::proxy::fronts::Bind;
+use crate::plane::proxy::socket::{for_task, is_exhaustion};
+
+/// Before descriptors are looked for again: clients wait in the backlog meanwhile.
+const PAUSE: Duration = Duration::from_millis(50);
+/// Between two lines in the log about one frontend.
+const SAYING: Duration = Duration::from_secs(60);
+
+/// Lets clients in as long as there is room for them; those behind wait in the backlog.
+pub struct Gate<'w> {
+    bind: Bind,
+    table: &'w Table,
+    is_shut: bool,
+    said: Option<Instant>,
+}
+
+impl<'w> Gate<'w> {
+    pub fn new(bind: Bind, table: &'w Table) -> Self {
+        Self {
+            bind,
+            table,
+            is_shut: false,
+            said: None,
+        }
+    }
+
+    /// Counted once until it is over, and said once a minute: at its bound a busy frontend opens and closes with each client.
+    fn close(&mut self, why: &dyn Display) {
+        if !mem::replace(&mut self.is_shut, true) {
+            self.table.counters.pauses.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.said.is_none_or(|said| said.elapsed() > SAYING) {
+            self.said = Some(Instant::now());
+            tracing::warn!(bind = %self.bind, "clients wait in the backlog: {why}");
+        }
+    }
+
+    /// For a moment.
+    pub async fn shut(&mut self, error: &io::Error) {
+        self.close(error);
+        tokio::time::sleep(PAUSE).await;
+    }
+
+    /// For the client's task. None: not for want of descriptors, which are waited for.
+    pub async fn socket(&mut self, family: Family) -> Option<TcpSocket> {
+        loop {
+            match for_task(family, &self.table.keepalive) {
+                Ok(socket) => {
+                    self.is_shut = false;
+                    return Some(socket);
+                }
+                Err(error) if is_exhaustion(&error) => self.shut(&error).await,
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// For one client; waits, and lets others wait, until one of those that are served has gone. None: the plane ends.
+    pub async fn place(&mut self) -> Option<OwnedSemaphorePermit> {
+        let places = &self.table.places;
+        if let Ok(place) = Arc::clone(places).try_acquire_owned() {
+            return Some(place);
+        }
+        self.close(&"there are as many connections as may be (proxy.max_connections, or open files)");
+        Arc::clone(places).acquire_owned().await.ok()
+    }
+}
