@@ -23,7 +23,7 @@ pub use desired::{Desired, DesiredBackend, DesiredNode, DesiredService, Readines
 pub use diff::{Change, Diff};
 pub use identity::Identity;
 pub use marks::{DrainMark, DrainObject, Drains};
-pub use proxy::{Need, Plane, ProxyRules, ProxyVersion};
+pub use proxy::{Algorithm, Need, Plane, ProxyRules, ProxyVersion};
 pub use snapshot::{
     Affinity, Attachment, Backend, Endpoint, Exposed, Family, Frontend, HealthCheck, Member, Naming, Node,
     Pool, Probe, Protocol, Service, Shape, Snapshot, Standing, is_served,

@@ -18,6 +18,17 @@ pub enum Plane {
     Proxy,
 }
 
+/// Which task a new connection gets.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Algorithm {
+    /// That of its slot.
+    #[default]
+    Hash,
+    /// Of the slot's two highest tasks the one with fewer connections for its weight. TCP alone, and the proxy alone: it knows
+    /// its connections.
+    LeastConnections,
+}
+
 /// Versions of the PROXY protocol, as HAProxy's proxy-protocol.txt has them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ProxyVersion {
@@ -31,6 +42,7 @@ pub enum ProxyVersion {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ProxyRules {
     pub plane: Plane,
+    pub algorithm: Algorithm,
     /// What a task is told of its client in front of the data. TCP alone.
     pub send: Option<ProxyVersion>,
     /// Who in front of us begins its connections with a PROXY header, which then says whose they are; nobody else's is
@@ -51,6 +63,7 @@ pub struct ProxyRules {
 /// What of a service's rules eBPF cannot do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
+    LeastConnections,
     Send(ProxyVersion),
     Accept,
     Transparent,
@@ -60,6 +73,7 @@ impl Default for ProxyRules {
     fn default() -> Self {
         Self {
             plane: Plane::default(),
+            algorithm: Algorithm::default(),
             send: None,
             accept: Vec::new(),
             transparent: false,
@@ -78,10 +92,12 @@ impl ProxyRules {
 
     /// All that only the proxy can do.
     pub fn needs(&self) -> impl Iterator<Item = Need> {
+        let least = self.algorithm == Algorithm::LeastConnections;
+        let least = least.then_some(Need::LeastConnections);
         let send = self.send.map(Need::Send);
         let accept = (!self.accept.is_empty()).then_some(Need::Accept);
         let transparent = self.transparent.then_some(Need::Transparent);
-        [send, accept, transparent].into_iter().flatten()
+        [least, send, accept, transparent].into_iter().flatten()
     }
 
     /// What only the proxy can do although eBPF alone is wanted.
@@ -94,7 +110,7 @@ impl Need {
     /// Whether frontends of this protocol have it.
     pub const fn concerns(self, protocol: Protocol) -> bool {
         match self {
-            Self::Send(_) | Self::Accept => matches!(protocol, Protocol::Tcp),
+            Self::LeastConnections | Self::Send(_) | Self::Accept => matches!(protocol, Protocol::Tcp),
             Self::Transparent => true,
         }
     }
@@ -103,6 +119,7 @@ impl Need {
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::LeastConnections => f.write_str("the task with the fewest connections is asked for"),
             Self::Send(version) => write!(f, "tasks are sent the PROXY protocol, {}", version.label()),
             Self::Accept => f.write_str("the PROXY protocol is accepted"),
             Self::Transparent => f.write_str("transparent connections are asked for"),
@@ -145,18 +162,24 @@ mod tests {
     #[test]
     fn what_only_the_proxy_does_contradicts_ebpf_alone() {
         let mut rules = ProxyRules {
+            algorithm: Algorithm::LeastConnections,
             send: Some(ProxyVersion::V2),
             accept: vec!["192.0.2.0/24".parse().unwrap()],
             transparent: true,
             ..ProxyRules::default()
         };
-        let needs = [Need::Send(ProxyVersion::V2), Need::Accept, Need::Transparent];
+        let needs = [
+            Need::LeastConnections,
+            Need::Send(ProxyVersion::V2),
+            Need::Accept,
+            Need::Transparent,
+        ];
         assert_eq!(rules.needs().collect::<Vec<_>>(), needs);
         assert_eq!(rules.contradiction(), None);
         rules.plane = Plane::Ebpf;
         assert_eq!(rules.contradiction(), Some(needs[0]));
         let concerns = |protocol| needs.map(|need| need.concerns(protocol));
-        assert_eq!(concerns(Protocol::Tcp), [true; 3]);
-        assert_eq!(concerns(Protocol::Udp), [false, false, true]);
+        assert_eq!(concerns(Protocol::Tcp), [true; 4]);
+        assert_eq!(concerns(Protocol::Udp), [false, false, false, true]);
     }
 }

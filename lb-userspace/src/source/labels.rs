@@ -131,7 +131,7 @@ pub fn read<'l>(labels: impl IntoIterator<Item = (&'l str, &'l str)>) -> (Settin
             "service" => settings.service = sink.host_name(value),
             "ports" => settings.ports = Some(sink.entries(value, ports::parse)),
             "expose" => settings.expose = sink.entries(value, ports::parse_exposed),
-            "algorithm" => sink.algorithm(value),
+            "algorithm" => settings.proxy.algorithm = sink.algorithm(value).unwrap_or_default(),
             "affinity" => settings.affinity = sink.affinity(value).unwrap_or_default(),
             "weight" => settings.weight = sink.weight(value).unwrap_or(1),
             "slots" => settings.slots = sink.slots(value).unwrap_or(DEFAULT_SLOTS),
@@ -152,7 +152,7 @@ pub fn read<'l>(labels: impl IntoIterator<Item = (&'l str, &'l str)>) -> (Settin
         }
     }
     settings.health = health.read(&mut faults);
-    proxy::agree(&mut settings.proxy, &mut faults);
+    proxy::agree(&mut settings.proxy, settings.affinity, &mut faults);
     // The order of labels is nobody's.
     faults.sort_by(|a, b| (&a.label, &a.value).cmp(&(&b.label, &b.value)));
     (settings, faults)

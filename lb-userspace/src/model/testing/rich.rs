@@ -9,8 +9,8 @@ use proptest::prelude::*;
 
 use super::any_desired;
 use crate::model::{
-    Affinity, Attachment, Desired, DesiredBackend, DesiredService, Endpoint, Exposed, Naming, Plane,
-    Protocol, ProxyRules, ProxyVersion, Readiness, Stamps,
+    Affinity, Algorithm, Attachment, Desired, DesiredBackend, DesiredService, Endpoint, Exposed, Naming,
+    Plane, Protocol, ProxyRules, ProxyVersion, Readiness, Stamps,
 };
 
 /// As [`any_desired`], with every field in use.
@@ -71,9 +71,11 @@ fn any_rules() -> impl Strategy<Value = ProxyRules> {
     let time = || (1..u64::MAX).prop_map(Duration::from_nanos);
     let drain = prop::option::of(any::<u64>().prop_map(Duration::from_nanos));
     let times = (time(), prop::option::of(time()), drain);
-    let rules = (plane, send, accept, any::<bool>(), any::<u32>(), times).prop_map(
-        |(plane, send, accept, transparent, retries, (connect_timeout, idle, drain))| ProxyRules {
+    let algorithm = prop::sample::select(vec![Algorithm::Hash, Algorithm::LeastConnections]);
+    let rules = (plane, algorithm, send, accept, any::<bool>(), any::<u32>(), times).prop_map(
+        |(plane, algorithm, send, accept, transparent, retries, (connect_timeout, idle, drain))| ProxyRules {
             plane,
+            algorithm,
             send,
             accept,
             transparent,

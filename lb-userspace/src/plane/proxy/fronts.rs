@@ -300,6 +300,29 @@ impl Front {
         self.pool.members.get(*left.get(chosen)?)
     }
 
+    /// The same by [`Algorithm::LeastConnections`], where `load` gives the connections that a member has, by its tag.
+    pub fn choose_lighter(
+        &self,
+        client: SocketAddr,
+        port: u16,
+        protocol: Protocol,
+        tried: &[u64],
+        load: impl Fn(u64) -> u64,
+    ) -> Option<&Member> {
+        let first = self.choose(client, port, protocol, tried)?;
+        let tried = [tried, &[first.candidate.tag]].concat();
+        let second = self.choose(client, port, protocol, &tried);
+        let second = second.filter(|second| second.candidate.state == State::Active);
+        // As fractions of their weights, without dividing.
+        let pull = |member: &Member, of: &Member| {
+            u128::from(load(member.candidate.tag)) * u128::from(of.candidate.weight)
+        };
+        match second {
+            Some(second) if pull(second, first) < pull(first, second) => Some(second),
+            _ => Some(first),
+        }
+    }
+
     /// Of its tasks' addresses.
     pub fn family(&self) -> Family {
         self.pool.family

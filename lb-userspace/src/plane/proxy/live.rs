@@ -78,6 +78,13 @@ impl Live {
         Some(Counted { member })
     }
 
+    /// Connections that a member has now through this node, and where it is this node's, through others.
+    pub fn load(&self, tag: u64) -> u64 {
+        let books = self.lock();
+        let live = books.members.get(&tag);
+        live.map_or(0, |live| live.member.count.load(Ordering::Relaxed))
+    }
+
     /// Knows those of the snapshot's members from now on that may have connections, and ends the connections of those that it no longer has.
     pub fn follow(&self, snapshot: &Snapshot, node: &str, may: impl Fn(&model::Member) -> bool) {
         let mut books = self.lock();

@@ -99,18 +99,11 @@ fn service(
         exposed,
         frontends,
     } = front::front(&written, &mut places, faults);
-    if let Some(algorithm) = &written.algorithm {
-        let name = match algorithm.value {
-            raw::Algorithm::Hash => None,
-            raw::Algorithm::RoundRobin => Some("round-robin"),
-            raw::Algorithm::LeastConnections => Some("least-connections"),
-        };
-        faults.extend(name.map(|name| {
-            let reason = format!("algorithm {name} is not available yet");
-            Fault::at(algorithm.referenced, reason, "write hash, or leave algorithm out")
-        }));
-    }
-    let proxy = proxy::rules(&written, faults);
+    let affinity = match written.affinity {
+        raw::Affinity::None => Affinity::None,
+        raw::Affinity::ClientIp => Affinity::ClientIp,
+    };
+    let proxy = proxy::rules(&written, affinity, faults);
     let slots = written.slots.as_ref().map_or(DEFAULT_SLOTS, |slots| {
         u32::try_from(slots.value).unwrap_or(u32::MAX)
     });
@@ -127,10 +120,6 @@ fn service(
             Some(backend)
         })
         .collect();
-    let affinity = match written.affinity {
-        raw::Affinity::None => Affinity::None,
-        raw::Affinity::ClientIp => Affinity::ClientIp,
-    };
     (
         DesiredService {
             naming,

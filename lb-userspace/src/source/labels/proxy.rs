@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use super::value::{Sink, items};
 use super::{Fault, PREFIX};
-use crate::model::{Plane, ProxyRules, ProxyVersion};
+use crate::model::{Affinity, Algorithm, Plane, ProxyRules, ProxyVersion};
 use crate::source::proxying::{CONNECT_TIMEOUT, DRAIN, IDLE, MAX_RANGES, MAX_RETRIES, TIMES, Times, range};
 
 const PLANE: &str = "plane";
+const ALGORITHM: &str = "algorithm";
 
 impl Sink<'_> {
     pub fn plane(&mut self, value: &str) -> Option<Plane> {
@@ -75,8 +76,17 @@ impl Sink<'_> {
     }
 }
 
-/// Of two labels that cannot both be in force the one of the plane yields.
-pub fn agree(rules: &mut ProxyRules, faults: &mut Vec<Fault>) {
+/// Of two labels that cannot both be in force that of the algorithm yields, and that of the plane.
+pub fn agree(rules: &mut ProxyRules, affinity: Affinity, faults: &mut Vec<Fault>) {
+    if rules.algorithm == Algorithm::LeastConnections && affinity == Affinity::ClientIp {
+        faults.push(Fault::new(
+            &format!("{PREFIX}{ALGORITHM}"),
+            "least-connections",
+            "it sends one client to several tasks, and affinity is client-ip",
+            format!("remove it, or {PREFIX}affinity"),
+        ));
+        rules.algorithm = Algorithm::Hash;
+    }
     let Some(need) = rules.contradiction() else {
         return;
     };
@@ -84,7 +94,7 @@ pub fn agree(rules: &mut ProxyRules, faults: &mut Vec<Fault>) {
         &format!("{PREFIX}{PLANE}"),
         rules.plane.label(),
         format!("{need}, which only the proxy does"),
-        format!("remove it, or the other label of {PREFIX}proxy"),
+        format!("remove it, or the other label"),
     ));
     rules.plane = Plane::Auto;
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 use rstest::rstest;
 
 use super::*;
-use crate::model::{Plane, Probe, Protocol, ProxyVersion};
+use crate::model::{Algorithm, Plane, Probe, Protocol, ProxyVersion};
 
 fn one(label: &str, value: &str) -> (Settings, Vec<Fault>) {
     read([(label, value)])
@@ -57,6 +57,7 @@ fn every_known_label_is_read() {
     assert_eq!(settings.endpoint, Some(Endpoint::Dnsrr));
     let proxy = ProxyRules {
         plane: Plane::Proxy,
+        algorithm: Algorithm::Hash,
         send: Some(ProxyVersion::V2),
         accept: ["192.0.2.0/24", "2001:db8::1/128"]
             .map(|net| net.parse().unwrap())

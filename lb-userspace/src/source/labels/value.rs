@@ -7,7 +7,7 @@ use super::Fault;
 use crate::config::{suggest, time};
 use crate::model::desired::{MAX_WEIGHT, SLOTS};
 use crate::model::validate::is_host_name;
-use crate::model::{Affinity, Endpoint};
+use crate::model::{Affinity, Algorithm, Endpoint};
 use crate::source::checks::TTL;
 use crate::source::ports;
 
@@ -52,20 +52,22 @@ impl Sink<'_> {
         self.word(value, &known)
     }
 
-    pub fn algorithm(&mut self, value: &str) {
+    pub fn algorithm(&mut self, value: &str) -> Option<Algorithm> {
         let known = [
-            ("hash", true),
-            ("maglev", true),
-            ("round-robin", false),
-            ("least-connections", false),
+            ("hash", Some(Algorithm::Hash)),
+            ("maglev", Some(Algorithm::Hash)),
+            ("round-robin", None),
+            ("least-connections", Some(Algorithm::LeastConnections)),
         ];
-        if self.word(value, &known) == Some(false) {
+        let algorithm = self.word(value, &known)?;
+        if algorithm.is_none() {
             self.refuse(
                 value,
                 "this algorithm is not available yet",
-                "write hash, or leave the label out",
+                "write hash or least-connections, or leave the label out",
             );
         }
+        algorithm
     }
 
     pub fn affinity(&mut self, value: &str) -> Option<Affinity> {

@@ -269,3 +269,54 @@ fn an_address_of_its_own_is_served_whole_where_any_port_of_it_is() {
     };
     assert_eq!(sorted(fronts.binds()), [vip, datagrams]);
 }
+
+#[test]
+fn of_the_two_highest_the_one_with_fewer_connections_for_its_weight_is_chosen() {
+    let mut snapshot = snapshot(&TASKS);
+    Arc::make_mut(&mut snapshot.pools[0]).members[1].candidate.weight = 3;
+    let fronts = fronts(&snapshot);
+    let front = fronts.get(&at("0.0.0.0:8080")).unwrap();
+    let heavy = snapshot.pools[0].members[1].candidate.tag;
+    let mut counts: HashMap<u64, u64> = HashMap::new();
+    for client in clients() {
+        let load = |tag| counts.get(&tag).copied().unwrap_or_default();
+        let chosen = front
+            .choose_lighter(client, 8080, Protocol::Tcp, &[], load)
+            .unwrap();
+        let tag = chosen.candidate.tag;
+        *counts.entry(tag).or_default() += 1;
+        let head = front
+            .choose(client, 8080, Protocol::Tcp, &[])
+            .unwrap()
+            .candidate
+            .tag;
+        let second = front
+            .choose(client, 8080, Protocol::Tcp, &[head])
+            .unwrap()
+            .candidate
+            .tag;
+        assert!([head, second].contains(&tag), "other nodes look for it there");
+    }
+    // By hash alone they would differ by the square root of their number.
+    for (tag, count) in &counts {
+        let share = if *tag == heavy { 1000 } else { 1000 / 3 };
+        assert!(count.abs_diff(share) < 10, "{counts:?}");
+    }
+}
+
+#[test]
+fn who_drains_is_not_the_lighter_one() {
+    let mut snapshot = snapshot(&TASKS[..2]);
+    let pool = Arc::make_mut(&mut snapshot.pools[0]);
+    pool.members[0].candidate.state = State::Draining;
+    let active = pool.members[1].candidate.tag;
+    let fronts = fronts(&snapshot);
+    let front = fronts.get(&at("0.0.0.0:8080")).unwrap();
+    for client in clients() {
+        let load = |tag| u64::from(tag == active);
+        let chosen = front
+            .choose_lighter(client, 8080, Protocol::Tcp, &[], load)
+            .unwrap();
+        assert_eq!(chosen.candidate.tag, active);
+    }
+}

@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::model::{Family, Node};
+use crate::model::{Algorithm, Family, Node};
 use crate::plane::proxy::Cause;
 use crate::plane::proxy::fronts::{Bind, Front, Place};
 use crate::plane::proxy::live::Counted;
@@ -91,7 +91,14 @@ impl Dial<'_> {
         let mut tried = Vec::new();
         let mut failed = Cause::NoMember;
         while tried.len() <= rules.retries as usize {
-            let Some(member) = front.choose(self.ends.from, port, protocol, &tried) else {
+            let chosen = match rules.algorithm {
+                Algorithm::Hash => front.choose(self.ends.from, port, protocol, &tried),
+                Algorithm::LeastConnections => {
+                    let load = |tag| table.live.load(tag);
+                    front.choose_lighter(self.ends.from, port, protocol, &tried, load)
+                }
+            };
+            let Some(member) = chosen else {
                 break;
             };
             if !tried.is_empty() {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::rig::{Rig, is_reset, read};
-use crate::model::{ProxyRules, Standing};
+use crate::model::{Algorithm, ProxyRules, Standing};
 use crate::plane::proxy::Cause;
 
 #[test]
@@ -74,4 +74,51 @@ fn silence_ends_a_connection_where_its_service_says_so() {
     }
     is_reset(&mut client);
     rig.wait(Cause::Idle, 1);
+}
+
+#[test]
+fn new_connections_go_where_there_are_fewer() {
+    let rules = ProxyRules {
+        algorithm: Algorithm::LeastConnections,
+        ..ProxyRules::default()
+    };
+    let rig = Rig::new(2, rules);
+    let tasks = [rig.listen(0), rig.listen(1)];
+    let mut open: [Vec<_>; 2] = Default::default();
+    for task in &tasks {
+        task.set_nonblocking(true).unwrap();
+    }
+    for number in 0..40 {
+        let client = rig.client();
+        let taken = loop {
+            if let Some(taken) = (0..2).find(|&task| {
+                tasks[task].accept().is_ok_and(|(near, _)| {
+                    open[task].push((near, client.try_clone().unwrap()));
+                    true
+                })
+            }) {
+                break taken;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        let counts = [open[0].len(), open[1].len()];
+        assert!(
+            counts[0].abs_diff(counts[1]) <= 1,
+            "{number} to {taken}: {counts:?}"
+        );
+    }
+    // Those of one end: the next ones go there until both have as many.
+    open[0].clear();
+    rig.wait(Cause::Done, 20);
+    for _ in 0..20 {
+        let client = rig.client();
+        let near = loop {
+            assert!(tasks[1].accept().is_err(), "it has more");
+            if let Ok((near, _)) = tasks[0].accept() {
+                break near;
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        };
+        open[0].push((near, client));
+    }
 }

@@ -1,4 +1,4 @@
-//! `plane: proxy` and `proxy: { send: v2, accept: [192.0.2.0/24], connect_timeout: 2s, retries: 2, idle: 1h, drain: 30s }`.
+//! `plane: proxy`, `algorithm: least-connections` and `proxy: { send: v2, accept: [192.0.2.0/24], connect_timeout: 2s, retries: 2, idle: 1h, drain: 30s }`.
 
 use std::time::Duration;
 
@@ -7,11 +7,11 @@ use serde_saphyr::{Location, Spanned};
 
 use super::super::fault::Fault;
 use super::super::raw;
-use crate::model::{Plane, ProxyRules, ProxyVersion};
+use crate::model::{Affinity, Algorithm, Plane, ProxyRules, ProxyVersion};
 use crate::source::proxying::{CONNECT_TIMEOUT, DRAIN, IDLE, MAX_RANGES, MAX_RETRIES, TIMES, Times, range};
 
 /// What is asked of the planes, with the defaults in place of what cannot be read.
-pub fn rules(written: &raw::Service, faults: &mut Vec<Fault>) -> ProxyRules {
+pub fn rules(written: &raw::Service, affinity: Affinity, faults: &mut Vec<Fault>) -> ProxyRules {
     let mut rules = ProxyRules::default();
     if let Some(proxy) = &written.proxy {
         rules.send = match proxy.send {
@@ -30,6 +30,9 @@ pub fn rules(written: &raw::Service, faults: &mut Vec<Fault>) -> ProxyRules {
         rules.idle = time(&proxy.idle, &IDLE, faults).filter(|idle| !idle.is_zero());
         rules.drain = time(&proxy.drain, &DRAIN, faults);
     }
+    if let Some(written) = &written.algorithm {
+        rules.algorithm = algorithm(written, affinity, faults);
+    }
     if let Some(plane) = &written.plane {
         rules.plane = match plane.value {
             raw::Plane::Auto => Plane::Auto,
@@ -39,6 +42,25 @@ pub fn rules(written: &raw::Service, faults: &mut Vec<Fault>) -> ProxyRules {
         faults.extend(contradiction(plane.referenced, &rules));
     }
     rules
+}
+
+fn algorithm(written: &Spanned<raw::Algorithm>, affinity: Affinity, faults: &mut Vec<Fault>) -> Algorithm {
+    let mut refuse = |reason: &str, fix: &str| {
+        faults.push(Fault::at(written.referenced, reason.to_owned(), fix));
+        Algorithm::Hash
+    };
+    match written.value {
+        raw::Algorithm::Hash => Algorithm::Hash,
+        raw::Algorithm::RoundRobin => refuse(
+            "algorithm round-robin is not available yet",
+            "write hash or least-connections",
+        ),
+        raw::Algorithm::LeastConnections if affinity == Affinity::ClientIp => refuse(
+            "algorithm least-connections sends one client to several tasks, and affinity is client-ip",
+            "leave one of them out",
+        ),
+        raw::Algorithm::LeastConnections => Algorithm::LeastConnections,
+    }
 }
 
 fn contradiction(place: Location, rules: &ProxyRules) -> Option<Fault> {

@@ -1,7 +1,7 @@
 //! `plane` and `proxy`.
 
 use super::*;
-use crate::model::{Plane, ProxyRules, ProxyVersion};
+use crate::model::{Algorithm, Plane, ProxyRules, ProxyVersion};
 
 fn rules(text: &str) -> ProxyRules {
     let file = format!("services:\n  web:\n    expose: [80]\n    {text}\n");
@@ -23,9 +23,10 @@ fn without_a_word_the_rules_are_those_of_the_model() {
 #[test]
 fn each_rule_means_what_it_says() {
     let text = "proxy: { send: v2, accept: [192.0.2.7, \"2001:db8::/32\", 192.0.2.7/32], transparent: true, \
-                connect_timeout: 500ms, retries: 0, idle: 1h, drain: 30s }\n    plane: proxy";
+                connect_timeout: 500ms, retries: 0, idle: 1h, drain: 30s }\n    plane: proxy\n    algorithm: least-connections";
     let expected = ProxyRules {
         plane: Plane::Proxy,
+        algorithm: Algorithm::LeastConnections,
         send: Some(ProxyVersion::V2),
         accept: ["192.0.2.7/32", "2001:db8::/32"]
             .map(|net| net.parse().unwrap())
@@ -40,6 +41,15 @@ fn each_rule_means_what_it_says() {
     assert_eq!(rules("proxy: { send: v1 }").send, Some(ProxyVersion::V1));
     assert_eq!(rules("proxy: { drain: 0s }").drain, Some(Duration::ZERO));
     assert_eq!(rules("plane: ebpf").plane, Plane::Ebpf);
+}
+
+#[test]
+fn fewer_connections_and_one_task_for_a_client_are_not_to_be_had_together() {
+    let file =
+        "services:\n  web:\n    expose: [80]\n    affinity: client-ip\n    algorithm: least-connections\n";
+    let complaint = read(file).unwrap_err().to_string();
+    let start = "services.yaml:5:16: algorithm least-connections sends one client to several tasks";
+    assert!(complaint.starts_with(start), "{complaint}");
 }
 
 #[rstest]

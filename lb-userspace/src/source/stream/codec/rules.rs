@@ -8,7 +8,7 @@ use ipnet::IpNet;
 use super::decode::{address, unknown};
 use super::encode::{nanoseconds, octets};
 use super::{Fault, Problem};
-use crate::model::{Plane, ProxyRules, ProxyVersion};
+use crate::model::{Algorithm, Plane, ProxyRules, ProxyVersion};
 use crate::source::stream::wire;
 
 pub fn encode(rules: &ProxyRules) -> Option<wire::ProxyRules> {
@@ -33,6 +33,7 @@ pub fn encode(rules: &ProxyRules) -> Option<wire::ProxyRules> {
         retries: Some(rules.retries),
         idle_ns: rules.idle.map_or(0, nanoseconds),
         drain_ns: rules.drain.map(nanoseconds),
+        least_connections: rules.algorithm == Algorithm::LeastConnections,
     })
 }
 
@@ -48,6 +49,11 @@ pub fn decode(rules: wire::ProxyRules) -> Result<ProxyRules, Fault> {
     let accept = rules.accept.iter().map(net);
     Ok(ProxyRules {
         plane: rules.plane.map_or(Ok(default.plane), plane)?,
+        algorithm: if rules.least_connections {
+            Algorithm::LeastConnections
+        } else {
+            Algorithm::Hash
+        },
         send: rules.send.map(version).transpose()?,
         accept: accept.collect::<Result<_, _>>()?,
         transparent: rules.transparent,
