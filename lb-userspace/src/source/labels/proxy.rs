@@ -94,7 +94,7 @@ pub fn agree(rules: &mut ProxyRules, affinity: Affinity, faults: &mut Vec<Fault>
         &format!("{PREFIX}{PLANE}"),
         rules.plane.label(),
         format!("{need}, which only the proxy does"),
-        format!("remove it, or the other label"),
+        "remove it, or the other label",
     ));
     rules.plane = Plane::Auto;
 }
