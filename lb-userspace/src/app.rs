@@ -9,8 +9,11 @@
 mod agent;
 mod carry;
 mod planes;
+mod replace;
 mod sources;
 mod stop;
+mod stored;
+mod successor;
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -23,11 +26,13 @@ use crate::api::socket::Socket;
 use crate::api::{Agent, Problem, server};
 use crate::config::{Cluster, Config};
 use crate::door::Door;
-use crate::model::{Agreed, Identity, Past, Writer};
+use crate::handover::Rest;
+use crate::model::{Agreed, Identity, Past, Protocol, Writer};
 use crate::names::{NameServer, upstreams};
 use crate::peer::{self, drains};
 use crate::plane::ProxyPlane;
 use crate::plane::proxy::relay::{self, Relay};
+use crate::plane::proxy::{Bind, Sockets};
 use crate::telemetry;
 use crate::{health, jobs};
 use agent::{Handle, NamesState, Reports};
@@ -36,10 +41,12 @@ use planes::Planes;
 /// Between ordinary work and the kernel's own.
 const PRIORITY: i32 = -10;
 
-/// Runs the agent until it is told to stop. Traffic goes on afterwards: programs and maps stay in the kernel.
+/// Runs the agent until it is told to stop. Traffic goes on afterwards: programs and maps stay in the kernel. One that is
+/// replaced by another agent carries its connections until they are done.
 pub fn run(config: Config) -> Result<(), Problem> {
     telemetry::log::start();
     hurry();
+    let stored = stored::given();
     let failed = |error| Problem::new("cannot start the agent").because(error);
     let work = runtime::Builder::new_multi_thread()
         // Control work only: packets never come here.
@@ -53,10 +60,23 @@ pub fn run(config: Config) -> Result<(), Problem> {
         .build()
         .map_err(failed)?;
     let (stop, stopping) = stop::channel();
-    let agent = work.spawn(agent(config, stopping));
-    let outcome = watch.block_on(stop::attend(agent, stop, stop::signal()));
+    let agent = work.spawn(agent(config, stored, stopping));
+    let outcome = watch.block_on(stop::attend(agent, stop, stop::signal(reload)));
+    // Nothing of what decides outlives this, whoever comes next.
     stop::end(work, stop::PATIENCE);
-    outcome
+    match outcome? {
+        None => Ok(()),
+        Some(rest) => watch
+            .block_on(rest.finish(stop::signal(|| {})))
+            .map_err(|error| Problem::new("cannot carry established connections on").because(error)),
+    }
+}
+
+/// Whoever comes reads `portico.toml` anew; sources are watched all the time.
+fn reload() {
+    if let Err(error) = successor::start() {
+        tracing::error!(%error, "SIGHUP: no successor can be started, this agent goes on");
+    }
 }
 
 /// An agent that waits behind the machine's other work is late with its heartbeats, and then new connections avoid this
@@ -67,8 +87,17 @@ fn hurry() {
     }
 }
 
-async fn agent(config: Config, stopping: impl Future<Output = ()>) -> Result<(), Problem> {
+/// What is left of it, if another agent has replaced it.
+async fn agent(
+    config: Config,
+    stored: Sockets,
+    stopping: impl Future<Output = ()>,
+) -> Result<Option<Rest>, Problem> {
     let path = config.paths.socket();
+    // Before anything that only one agent can have.
+    let mut taken = replace::take(&config).await?;
+    taken.sockets.fill(stored);
+    let kept: Vec<Bind> = taken.sockets.binds().collect();
     let socket = Socket::bind(&path).map_err(|error| {
         Problem::new(format!("cannot open the control socket {}", path.display()))
             .because(error)
@@ -99,17 +128,20 @@ async fn agent(config: Config, stopping: impl Future<Output = ()>) -> Result<(),
     let sources = sources::Chosen::of(&config);
     let (writer, writing) = Writer::start(agreed, sources.names(), past);
     let keeping = drains::keep(&config.paths.runtime, writer.drains());
-    let door = Door::new((Ipv4Addr::UNSPECIFIED, config.peer.port).into());
+    let door = Bind {
+        address: (Ipv4Addr::UNSPECIFIED, config.peer.port).into(),
+        protocol: Protocol::Tcp,
+    };
+    let door = Door::given(door.address, taken.sockets.take(&door).pop());
     let sources = sources.start(&config, &node, &writer, &door);
     let relay = start_relay(&config, &keys, &writer)?;
-    let _relaying = door.offer(relay.room());
     // Also where it serves nobody: it carries what other nodes want of this one's tasks.
-    let proxy = ProxyPlane::start(&config, keys.seed, &relay).map_err(|error| {
+    let proxy = ProxyPlane::start(&config, keys.seed, &relay, taken.sockets).map_err(|error| {
         Problem::new("cannot start the proxy's threads")
             .because(error)
             .traffic("programs attached before go on")
     })?;
-    let planes = Arc::new(Planes::new(config.mode, ebpf, proxy));
+    let planes = Arc::new(Planes::new(config.mode, ebpf, proxy.clone()));
     let (health, checking) = health::start(Arc::clone(&node), writer.clone());
     let heartbeats = peer::Setup {
         node,
@@ -126,12 +158,15 @@ async fn agent(config: Config, stopping: impl Future<Output = ()>) -> Result<(),
     })?;
 
     let mut tasks = JoinSet::new();
+    let before = replace::attend(taken.before, &proxy, &writer, &mut tasks);
+    tasks.spawn(replace::offer(door.clone(), relay, writer.view()));
     let (applying, applied) = watch::channel(0);
     let apply = {
         let planes = Arc::clone(&planes);
         move |snapshot: &_| planes.apply(snapshot)
     };
     tasks.spawn(carry::carry_out(apply, writer.view(), applying));
+    tasks.spawn(stored::keep(kept, proxy.clone(), door.clone(), applied.clone()));
     if let NamesState::Running(names) = &names {
         tasks.spawn(Arc::clone(names.names()).follow(writer.view(), applied));
     }
@@ -161,11 +196,21 @@ async fn agent(config: Config, stopping: impl Future<Output = ()>) -> Result<(),
 
     tracing::info!(node = config.node, socket = %path.display(), "the agent runs");
     notify(&[sd_notify::NotifyState::Ready]);
-    tokio::select! {
-        () = stopping => {}
+    let place = replace::Place {
+        path: config.paths.handover(),
+        door: door.clone(),
+        proxy: proxy.clone(),
+        before,
+    };
+    let given = tokio::select! {
+        () = stopping => None,
+        given = place.give() => Some(given),
         ended = &mut serving => {
             return Err(Problem::new("the control socket has failed").because(format!("{ended:?}")));
         }
+    };
+    if given.is_some() {
+        tokio::join!(proxy.retire(), door.retire());
     }
     close.trigger();
     if tokio::time::timeout(stop::REQUESTS, serving).await.is_err() {
@@ -178,7 +223,7 @@ async fn agent(config: Config, stopping: impl Future<Output = ()>) -> Result<(),
     }
     // A snapshot that is half applied asks the kernel through what ends with the agent's threads.
     jobs::ended().await;
-    Ok(())
+    Ok(given.map(|given| Rest::new(proxy, given, config.proxy.handover)))
 }
 
 /// A name server that cannot be is not worth ending the agent for.

@@ -158,6 +158,11 @@ impl Paths {
             .clone()
             .unwrap_or_else(|| self.runtime.join("portico.sock"))
     }
+
+    /// Where the next agent finds this one, beside the control socket.
+    pub fn handover(&self) -> PathBuf {
+        self.socket().with_file_name("handover.sock")
+    }
 }
 
 impl Default for Config {

@@ -15,7 +15,8 @@ mod tests;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::sync::Arc;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::net::TcpStream;
 use tokio::sync::watch;
@@ -84,7 +85,12 @@ pub struct Door {
     listen: SocketAddr,
     rooms: Arc<watch::Sender<Rooms>>,
     standing: watch::Receiver<Standing>,
+    /// A handle of the listening socket, while there is one.
+    socket: Handle,
+    retired: Arc<watch::Sender<bool>>,
 }
+
+type Handle = Arc<Mutex<Option<OwnedFd>>>;
 
 /// A room behind a door, as long as it lives.
 pub struct Offer {
@@ -95,14 +101,44 @@ pub struct Offer {
 impl Door {
     /// Must be called within the runtime.
     pub fn new(listen: SocketAddr) -> Self {
+        Self::given(listen, None)
+    }
+
+    /// The same, with a socket that listens there already: callers wait in it until there is a room.
+    pub fn given(listen: SocketAddr, socket: Option<OwnedFd>) -> Self {
         let (rooms, offered) = watch::channel(Rooms::new());
         let (tell, standing) = watch::channel(Standing::default());
-        tokio::spawn(keep::keep(listen, offered, tell));
+        let (handle, (retired, retiring)) = (Handle::default(), watch::channel(false));
+        let keeper = keep::Keeper {
+            listen,
+            rooms: offered,
+            tell,
+            handle: Arc::clone(&handle),
+            retired: retiring,
+        };
+        tokio::spawn(keeper.keep(socket));
         Self {
             listen,
             rooms: Arc::new(rooms),
             standing,
+            socket: handle,
+            retired: Arc::new(retired),
         }
+    }
+
+    /// Admits nobody any more, for good: another agent has the socket. Waits for those who are on the doorstep.
+    pub async fn retire(&self) {
+        self.retired.send_replace(true);
+        let mut standing = self.standing();
+        let closed = standing.wait_for(|standing| !matches!(standing, Standing::Open(_)));
+        // It may have ended already.
+        let _ = closed.await;
+    }
+
+    /// A handle of the socket that callers find, where it is open.
+    pub fn lend(&self) -> Option<OwnedFd> {
+        let socket = self.socket.lock().unwrap_or_else(PoisonError::into_inner);
+        socket.as_ref()?.try_clone().ok()
     }
 
     /// Who asks for no room, or for one that is not there, is led to the newest.

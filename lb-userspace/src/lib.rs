@@ -8,6 +8,7 @@ pub mod app;
 pub mod cli;
 pub mod config;
 pub mod door;
+pub mod handover;
 pub mod health;
 mod jobs;
 pub mod model;

@@ -33,13 +33,15 @@ pub enum Part {
 }
 
 /// Tests of real traffic that hold whoever carries it.
-const PROXIED: [&str; 9] = [
+const PROXIED: [&str; 11] = [
     "change::a_node_that_is_cut_off",
     "change::draining_a_node",
     "change::scaling",
     "health::a_sick_backend",
+    "idle::a_connection_outlives",
     "idle::silent_connections_survive_scaling_to",
     "names::scaling",
+    "restarts::",
     "rolling::three_replicas_roll_while",
     "udp::a_flow_stays",
     "udp::flows_of_a_draining_task",

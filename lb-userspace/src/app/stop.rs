@@ -39,8 +39,8 @@ pub fn channel() -> (Stop, impl Future<Output = ()> + Send + 'static) {
     (Stop(sender), stopping)
 }
 
-/// Waits for SIGTERM or SIGINT. SIGHUP is taken note of: files are watched, there is nothing to reload.
-pub async fn signal() -> Result<&'static str, Problem> {
+/// Waits for SIGTERM or SIGINT. At SIGHUP `reload` is called.
+pub async fn signal(reload: impl Fn()) -> Result<&'static str, Problem> {
     let failed = |error| Problem::new("cannot listen for signals").because(error);
     let mut terminate = listen(SignalKind::terminate()).map_err(failed)?;
     let mut interrupt = listen(SignalKind::interrupt()).map_err(failed)?;
@@ -49,19 +49,18 @@ pub async fn signal() -> Result<&'static str, Problem> {
         tokio::select! {
             _ = terminate.recv() => return Ok("SIGTERM"),
             _ = interrupt.recv() => return Ok("SIGINT"),
-            _ = hangup.recv() => {
-                tracing::info!("SIGHUP: sources are watched; portico.toml is read at the start only");
-            }
+            _ = hangup.recv() => reload(),
         }
     }
 }
 
-/// Waits until the agent ends, by itself or at the signal. At the signal it is waited for only so long.
-pub async fn attend(
-    mut agent: JoinHandle<Result<(), Problem>>,
+/// Waits until the agent ends, by itself or at the signal. At the signal it is waited for only so long. What it leaves, if it
+/// ended by itself.
+pub async fn attend<L>(
+    mut agent: JoinHandle<Result<Option<L>, Problem>>,
     stop: Stop,
     signal: impl Future<Output = Result<&'static str, Problem>>,
-) -> Result<(), Problem> {
+) -> Result<Option<L>, Problem> {
     let signal = tokio::select! {
         signal = signal => signal?,
         ended = &mut agent => return outcome(ended),
@@ -72,11 +71,11 @@ pub async fn attend(
     match timeout(REQUESTS + PATIENCE, agent).await {
         Ok(ended) => outcome(ended),
         // The end of its threads tells what they do.
-        Err(_) => Ok(()),
+        Err(_) => Ok(None),
     }
 }
 
-fn outcome(ended: Result<Result<(), Problem>, JoinError>) -> Result<(), Problem> {
+fn outcome<L>(ended: Result<Result<Option<L>, Problem>, JoinError>) -> Result<Option<L>, Problem> {
     ended.unwrap_or_else(|panic| {
         Err(Problem::new("the agent has failed")
             .because(panic)
@@ -183,7 +182,7 @@ mod tests {
         let (stop, stopping) = channel();
         let agent = work.spawn(async move {
             stopping.await;
-            Ok(())
+            Ok(None::<()>)
         });
         occupy(&work, &enough);
         let watch = Builder::new_current_thread()

@@ -34,6 +34,9 @@ pub struct Proxy {
     /// A UDP flow that has been silent for so long is over.
     #[serde(deserialize_with = "time::<_, 1, 86_400>")]
     pub udp_idle: Duration,
+    /// Established connections of an agent that is replaced by another one are reset after so long.
+    #[serde(deserialize_with = "time::<_, 0, 604_800>")]
+    pub handover: Duration,
 }
 
 impl Default for Proxy {
@@ -47,6 +50,7 @@ impl Default for Proxy {
             udp_flows_per_source: 1 << 10,
             // As in the tables of the eBPF plane.
             udp_idle: Duration::from_secs(180),
+            handover: Duration::from_secs(3600),
         }
     }
 }
@@ -67,7 +71,7 @@ mod tests {
     #[test]
     fn all_of_it_can_be_said() {
         let text = "workers = 4\nbacklog = 128\nmax_connections = 9000\nkeepalive = '30s'\nudp_flows = 512\nudp_flows_per_source = 16\n\
-                    udp_idle = '30s'";
+                    udp_idle = '30s'\nhandover = '10m'";
         let expected = Proxy {
             workers: 4,
             backlog: 128,
@@ -76,6 +80,7 @@ mod tests {
             udp_flows: 512,
             udp_flows_per_source: 16,
             udp_idle: Duration::from_secs(30),
+            handover: Duration::from_secs(600),
         };
         assert_eq!(parse(text).unwrap().proxy, expected);
         assert_eq!(parse("").unwrap().proxy, Proxy::default());
@@ -96,6 +101,10 @@ mod tests {
     #[case(
         "udp_idle = 30",
         "portico.toml:3:12: invalid type: integer `30`, expected a string"
+    )]
+    #[case(
+        "handover = '169h'",
+        "portico.toml:3:12: `169h` is not a time from 0s to 604800s"
     )]
     #[case("worker = 1", "portico.toml:3:1: unknown key `worker`")]
     fn a_mistake_is_named_with_its_place(#[case] text: &str, #[case] start: &str) {

@@ -1,7 +1,9 @@
 //! Keeps the port open as long as it is wanted.
 
+use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::{Arc, PoisonError};
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -9,49 +11,81 @@ use tokio::task::JoinSet;
 
 use super::greet::Doorstep;
 use super::limits::{AGAIN, BREATH};
-use super::{Rooms, Standing};
+use super::{Handle, Rooms, Standing};
 
-/// Ends when there is nobody left who could offer a room.
-pub async fn keep(listen: SocketAddr, mut rooms: watch::Receiver<Rooms>, tell: watch::Sender<Standing>) {
-    while rooms.wait_for(|rooms| !rooms.is_empty()).await.is_ok() {
-        let open = TcpListener::bind(listen).await;
-        match open.and_then(|listener| Ok((listener.local_addr()?, listener))) {
-            Ok((address, listener)) => {
-                tell.send_replace(Standing::Open(address));
-                admit(&listener, &mut rooms).await;
-                drop(listener);
-                tell.send_replace(Standing::Closed);
-            }
-            Err(error) => {
-                tell.send_replace(Standing::Hindered(Arc::new(error)));
-                let closed = rooms.wait_for(Rooms::is_empty);
-                if tokio::time::timeout(AGAIN, closed).await.is_ok() {
-                    tell.send_replace(Standing::Closed);
+pub struct Keeper {
+    pub listen: SocketAddr,
+    pub rooms: watch::Receiver<Rooms>,
+    pub tell: watch::Sender<Standing>,
+    pub handle: Handle,
+    /// Another agent has the socket.
+    pub retired: watch::Receiver<bool>,
+}
+
+impl Keeper {
+    /// Ends when there is nobody left who could offer a room, or the door is retired. The first time it takes the socket that
+    /// is `given`.
+    pub async fn keep(mut self, mut given: Option<OwnedFd>) {
+        self.note(given.as_ref());
+        while self.rooms.wait_for(|rooms| !rooms.is_empty()).await.is_ok() && !*self.retired.borrow() {
+            let open = match given.take() {
+                Some(socket) => adopt(socket),
+                None => TcpListener::bind(self.listen).await,
+            };
+            match open.and_then(|listener| Ok((listener.local_addr()?, listener))) {
+                Ok((address, listener)) => {
+                    self.note(Some(&listener));
+                    self.tell.send_replace(Standing::Open(address));
+                    self.admit(&listener).await;
+                    self.note(None::<&TcpListener>);
+                    drop(listener);
+                    self.tell.send_replace(Standing::Closed);
+                }
+                Err(error) => {
+                    self.tell.send_replace(Standing::Hindered(Arc::new(error)));
+                    let closed = self.rooms.wait_for(Rooms::is_empty);
+                    if tokio::time::timeout(AGAIN, closed).await.is_ok() {
+                        self.tell.send_replace(Standing::Closed);
+                    }
                 }
             }
         }
+    }
+
+    /// Takes callers until there is no room for any: who is on the doorstep then is sent away. Or until another agent takes
+    /// them: then the last ones are led in.
+    async fn admit(&mut self, listener: &TcpListener) {
+        let doorstep = Arc::new(Doorstep::default());
+        let mut greetings = JoinSet::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = listener.accept() => accepted,
+                Some(_ended) = greetings.join_next() => continue,
+                _closed = self.rooms.wait_for(Rooms::is_empty) => return,
+                _retired = self.retired.wait_for(|retired| *retired) => break,
+            };
+            match accepted {
+                Ok((socket, from)) => {
+                    let rooms = self.rooms.borrow().clone();
+                    if let Some(greeting) = doorstep.take(socket, from, rooms) {
+                        greetings.spawn(greeting);
+                    }
+                }
+                // Out of file descriptors, mostly.
+                Err(_) => tokio::time::sleep(BREATH).await,
+            }
+        }
+        while greetings.join_next().await.is_some() {}
+    }
+
+    fn note(&self, socket: Option<&impl AsFd>) {
+        let socket = socket.and_then(|socket| socket.as_fd().try_clone_to_owned().ok());
+        *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = socket;
     }
 }
 
-/// Takes callers until there is no room for any. Who is on the doorstep then is sent away.
-async fn admit(listener: &TcpListener, rooms: &mut watch::Receiver<Rooms>) {
-    let doorstep = Arc::new(Doorstep::default());
-    let mut greetings = JoinSet::new();
-    loop {
-        let accepted = tokio::select! {
-            accepted = listener.accept() => accepted,
-            Some(_ended) = greetings.join_next() => continue,
-            _closed = rooms.wait_for(Rooms::is_empty) => return,
-        };
-        match accepted {
-            Ok((socket, from)) => {
-                let rooms = rooms.borrow().clone();
-                if let Some(greeting) = doorstep.take(socket, from, rooms) {
-                    greetings.spawn(greeting);
-                }
-            }
-            // Out of file descriptors, mostly.
-            Err(_) => tokio::time::sleep(BREATH).await,
-        }
-    }
+fn adopt(socket: OwnedFd) -> io::Result<TcpListener> {
+    let socket = std::net::TcpListener::from(socket);
+    socket.set_nonblocking(true)?;
+    TcpListener::from_std(socket)
 }

@@ -8,6 +8,7 @@
 //! task it gets is what [`lb_common::placement`] says, as in the packet programs, so that a change of plane, or another
 //! node, leads a client to the same task.
 
+mod before;
 mod counters;
 mod datagrams;
 mod families;
@@ -20,12 +21,14 @@ pub mod relay;
 mod report;
 mod serving;
 mod socket;
+mod sockets;
 mod tcp;
 pub mod udp;
 mod vips;
 mod workers;
 
 use std::net::IpAddr;
+use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -34,6 +37,7 @@ use socket2::TcpKeepalive;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use self::before::{Before, One};
 use self::counters::Counters;
 use self::fronts::{Fronts, Wants};
 use self::listen::Listeners;
@@ -48,7 +52,9 @@ use crate::config::Config;
 use crate::model::Snapshot;
 
 pub use counters::Cause;
+pub use fronts::Bind;
 pub use report::{CauseReport, ProxyReport};
+pub use sockets::Sockets;
 
 /// Between two tries of what could not be opened, and two looks at who drains.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -78,6 +84,8 @@ pub struct Table {
 
 struct Shared {
     table: Arc<Table>,
+    relay: Relay,
+    before: Before,
     seed: u64,
     state: Mutex<State>,
     runtime: tokio::runtime::Handle,
@@ -93,8 +101,9 @@ struct State {
 }
 
 impl ProxyPlane {
-    /// Starts the workers; they listen once there is a snapshot.
-    pub fn start(config: &Config, seed: u64, relay: &Relay) -> std::io::Result<Self> {
+    /// Starts the workers; they listen once there is a snapshot, where it wants that in sockets that were `given` by an
+    /// agent before this one.
+    pub fn start(config: &Config, seed: u64, relay: &Relay, given: Sockets) -> std::io::Result<Self> {
         // All that the process may open, whatever the bound: UDP flows and other nodes need some, too.
         let all = files::connections();
         let places = match config.proxy.max_connections as usize {
@@ -130,15 +139,18 @@ impl ProxyPlane {
             0 => processors(),
             count => count as usize,
         };
+        let served = Served::lately(given.binds(), Instant::now());
         let shared = Arc::new(Shared {
             state: Mutex::new(State {
                 workers: Workers::start(count, &table, relay)?,
-                listeners: Listeners::new(config.proxy.backlog, keepalive),
+                listeners: Listeners::new(config.proxy.backlog, keepalive, given),
                 vips: Vips::new(config),
-                served: Served::default(),
+                served,
                 applied_in: Duration::ZERO,
             }),
             table,
+            relay: relay.clone(),
+            before: Before::default(),
             seed,
             runtime: tokio::runtime::Handle::current(),
         });
@@ -196,9 +208,10 @@ impl ProxyPlane {
         state.applied_in = began.elapsed();
     }
 
-    /// Connections to this node's tasks that the proxy carries, for its own clients and for other nodes.
+    /// Connections to this node's tasks that the proxy carries, for its own clients and for other nodes; with those that
+    /// agents before this one carry still.
     pub fn flows(&self) -> FlowReport {
-        self.shared.table.live.report()
+        self.shared.before.add_to(self.shared.table.live.report())
     }
 
     pub fn report(&self) -> PlaneReport {
@@ -216,6 +229,67 @@ impl ProxyPlane {
             problems,
             ..PlaneReport::default()
         }
+    }
+}
+
+/// For an agent that is replaced by another one, or has replaced one.
+impl ProxyPlane {
+    /// Handles of all sockets that clients find.
+    pub async fn lend(&self) -> Vec<OwnedFd> {
+        let (lent, given) = {
+            let state = self.shared.state();
+            let given = state.listeners.given().map(|socket| socket.try_clone_to_owned());
+            (state.workers.lend(), given.collect::<std::io::Result<Vec<_>>>())
+        };
+        let mut all = lent.await;
+        // Those that no snapshot has been there for.
+        all.extend(given.unwrap_or_default());
+        all
+    }
+
+    /// Waits until no more clients are taken: the sockets are another agent's.
+    pub async fn retire(&self) {
+        let retired = self.shared.state().workers.retire();
+        retired.await;
+    }
+
+    /// Those under way, of TCP and UDP, for clients and for other nodes.
+    pub fn connections(&self) -> u64 {
+        let table = &self.shared.table;
+        table.counters.open() + self.shared.relay.report().carried + table.udp.flows() as u64
+    }
+
+    /// By member, and whether that is on this node.
+    pub fn counts(&self) -> Vec<(u64, u64, bool)> {
+        self.shared.table.live.counts()
+    }
+
+    /// Ends connections of members that are gone, and of those that have drained for long enough.
+    pub fn end(&self, gone: &[u64], drained: &[u64]) {
+        let live = &self.shared.table.live;
+        for (tags, cause) in [(gone, Cause::MemberGone), (drained, Cause::Drained)] {
+            tags.iter().for_each(|tag| live.end(*tag, cause));
+        }
+    }
+
+    /// Ends the connections of members whose time to drain is over.
+    pub fn look(&self) {
+        self.shared.table.live.look();
+    }
+
+    /// Whether a member has drained for as long as its service allows.
+    pub fn has_drained(&self, tag: u64) -> bool {
+        self.shared.table.live.has_drained(tag)
+    }
+
+    /// One more agent that still has connections.
+    pub fn before(&self) -> One {
+        self.shared.before.one()
+    }
+
+    /// So many of these were reset as their time was over.
+    pub fn note_cut(&self, connections: u64) {
+        self.shared.table.counters.note_cut(connections);
     }
 }
 
@@ -251,7 +325,11 @@ impl Shared {
 impl State {
     /// Listens where clients are to be served.
     fn listen(&mut self, fronts: &Fronts) {
-        let is_own = |bind: &fronts::Bind| self.vips.has(bind.address.ip());
+        if fronts.generation == 0 {
+            // It is not known yet where that is.
+            return;
+        }
+        let is_own = |bind: &Bind| self.vips.has(bind.address.ip());
         let wanted = self.served.listening(fronts, is_own, Instant::now());
         self.listeners.follow(&wanted, &self.workers);
     }

@@ -63,6 +63,49 @@ impl Cluster {
         self.save()
     }
 
+    /// Starts another agent beside that of a node and waits until it has taken over: gives the one that was replaced, which
+    /// lives as long as its connections.
+    pub fn replace_agent(&mut self, node: &str) -> Result<Process> {
+        let lives = self.lives(node);
+        let old = self.node_mut(node)?.agent;
+        self.start_agent(node)?;
+        self.wait_life(node, lives)?;
+        old.with_context(|| format!("{node} had no agent"))
+    }
+
+    /// Has an agent start its successor itself.
+    pub fn reload_agent(&mut self, node: &str) -> Result<()> {
+        let lives = self.lives(node);
+        let old = self.node_mut(node)?.agent.take();
+        old.with_context(|| format!("{node} had no agent"))?
+            .signal(Signal::SIGHUP)?;
+        self.wait_life(node, lives)?;
+        self.save()
+    }
+
+    /// An agent's end and another one's begin, so that connections live on: where the kernel carries them it is killed, where
+    /// the agent itself does it is replaced.
+    pub fn restart_agent(&mut self, node: &str) -> Result<()> {
+        if self.state.mode.as_deref() == Some("proxy") {
+            return self.replace_agent(node).map(drop);
+        }
+        self.kill_agent(node)?;
+        self.start_agent(node)
+    }
+
+    /// How often an agent has begun to serve on this node.
+    pub fn lives(&self, node: &str) -> usize {
+        let text = std::fs::read_to_string(self.agent_log(node)).unwrap_or_default();
+        text.matches("the agent runs").count()
+    }
+
+    fn wait_life(&self, node: &str, before: usize) -> Result<()> {
+        let begins = format!("another agent of {node} serves");
+        wait::until(&begins, START, || self.lives(node) > before)
+            .with_context(|| format!("its log ends with:\n{}", self.log_end(node)))?;
+        Ok(())
+    }
+
     /// Ends an agent without a chance to say goodbye. Programs and maps stay.
     pub fn kill_agent(&mut self, node: &str) -> Result<()> {
         if let Some(agent) = self.node_mut(node)?.agent.take() {

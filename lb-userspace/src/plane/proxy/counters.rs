@@ -30,10 +30,12 @@ pub enum Cause {
     Abandoned,
     /// This node has no descriptor, pipe or memory left.
     Exhausted,
+    /// Its agent was replaced by another one, and the time for connections to end was over.
+    Replaced,
 }
 
 impl Cause {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Done,
         Self::ClientReset,
         Self::TaskReset,
@@ -46,6 +48,7 @@ impl Cause {
         Self::TimedOut,
         Self::Abandoned,
         Self::Exhausted,
+        Self::Replaced,
     ];
 
     /// As it is written in output and metrics.
@@ -63,6 +66,7 @@ impl Cause {
             Self::TimedOut => "timed_out",
             Self::Abandoned => "abandoned",
             Self::Exhausted => "exhausted",
+            Self::Replaced => "replaced",
         }
     }
 }
@@ -83,6 +87,18 @@ pub struct Counters {
 impl Counters {
     pub fn end(&self, cause: Cause) {
         self.ended[cause as usize].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Of another agent, which was there before this one and does not count any more.
+    pub fn note_cut(&self, connections: u64) {
+        self.opened.fetch_add(connections, Ordering::Relaxed);
+        self.ended[Cause::Replaced as usize].fetch_add(connections, Ordering::Relaxed);
+    }
+
+    /// Connections that have begun and not ended.
+    pub fn open(&self) -> u64 {
+        let ended: u64 = self.ended.iter().map(|ended| ended.load(Ordering::Relaxed)).sum();
+        self.opened.load(Ordering::Relaxed).saturating_sub(ended)
     }
 
     pub fn report(&self, listeners: &Listeners, workers: usize) -> ProxyReport {

@@ -1,12 +1,14 @@
-//! Listening sockets: which ones a snapshot wants, and how they are made.
+//! Listening sockets: which ones a snapshot wants, and how they are made, where another agent has not left them open.
 
 use std::collections::{HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{BorrowedFd, OwnedFd};
 
-use socket2::{Domain, Protocol as Kind, Socket, TcpKeepalive, Type};
+use socket2::{Domain, Protocol as Kind, SockRef, Socket, TcpKeepalive, Type};
 
 use super::fronts::Bind;
+use super::sockets::Sockets;
 use super::udp;
 use super::workers::Workers;
 use crate::model::Protocol;
@@ -18,15 +20,18 @@ pub struct Listeners {
     /// Clients that wait to be accepted, by worker; the kernel may allow fewer (net.core.somaxconn).
     backlog: u32,
     keepalive: TcpKeepalive,
+    /// Clients wait in these until there is a snapshot that says whether they are wanted.
+    given: Sockets,
     open: HashSet<Bind>,
     failed: HashMap<Bind, io::Error>,
 }
 
 impl Listeners {
-    pub fn new(backlog: u32, keepalive: TcpKeepalive) -> Self {
+    pub fn new(backlog: u32, keepalive: TcpKeepalive, given: Sockets) -> Self {
         Self {
             backlog,
             keepalive,
+            given,
             open: HashSet::new(),
             failed: HashMap::new(),
         }
@@ -47,6 +52,13 @@ impl Listeners {
                 self.open(bind, workers);
             }
         }
+        // What nobody wants: clients that wait there are reset.
+        self.given = Sockets::default();
+    }
+
+    /// What was given and is not wanted or refused so far.
+    pub fn given(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.given.iter()
     }
 
     /// Tries again what could not be opened.
@@ -58,7 +70,8 @@ impl Listeners {
     }
 
     fn open(&mut self, bind: Bind, workers: &Workers) {
-        match self.made(bind, workers) {
+        let given = self.given.take(&bind);
+        match self.made(bind, given, workers) {
             Ok(()) => {
                 self.failed.remove(&bind);
                 self.open.insert(bind);
@@ -69,22 +82,29 @@ impl Listeners {
         }
     }
 
-    /// Every worker gets a socket of its own. All or none: a frontend that only some processors serve would lose clients.
-    fn made(&self, bind: Bind, workers: &Workers) -> io::Result<()> {
+    /// Every worker gets a socket of its own, or more of those that were `given`: each is kept, as the kernel resets clients
+    /// that wait in one that is closed, whatever others there are at the same address. All or none: a frontend that only some
+    /// processors serve would lose clients; one that others have served before is not given up for that.
+    fn made(&self, bind: Bind, given: Vec<OwnedFd>, workers: &Workers) -> io::Result<()> {
+        let missing = 0..workers.count().saturating_sub(given.len());
         match bind.protocol {
             Protocol::Tcp => {
-                let sockets = (0..workers.count()).map(|_| tcp(bind.address, self.backlog, &self.keepalive));
-                let sockets: Vec<TcpListener> = sockets.collect::<io::Result<_>>()?;
-                workers.listen(bind, sockets);
-                Ok(())
+                let more = missing.map(|_| tcp(bind.address, self.backlog, &self.keepalive));
+                let sockets: Vec<TcpListener> = given.into_iter().map(TcpListener::from).collect();
+                for socket in &sockets {
+                    // The configuration may have changed.
+                    let _ = SockRef::from(socket).listen(waiting(self.backlog));
+                    let _ = SockRef::from(socket).set_tcp_keepalive(&self.keepalive);
+                }
+                workers.listen(bind, together(sockets, more)?);
             }
             Protocol::Udp => {
-                let sockets = (0..workers.count()).map(|_| udp::listen(bind.address));
-                let sockets: Vec<UdpSocket> = sockets.collect::<io::Result<_>>()?;
-                workers.receive(bind, sockets);
-                Ok(())
+                let more = missing.map(|_| udp::listen(bind.address));
+                let sockets = given.into_iter().map(UdpSocket::from).collect();
+                workers.receive(bind, together(sockets, more)?);
             }
         }
+        Ok(())
     }
 
     pub fn len(&self) -> usize {
@@ -117,6 +137,23 @@ fn fix(error: &io::Error) -> &'static str {
     }
 }
 
+fn together<S>(mut sockets: Vec<S>, more: impl Iterator<Item = io::Result<S>>) -> io::Result<Vec<S>> {
+    let are_some = !sockets.is_empty();
+    for socket in more {
+        match socket {
+            Ok(socket) => sockets.push(socket),
+            Err(_) if are_some => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(sockets)
+}
+
+/// As the kernel takes it.
+fn waiting(backlog: u32) -> i32 {
+    i32::try_from(backlog).unwrap_or(i32::MAX)
+}
+
 /// A listening socket for one worker. All workers have one at the same address, and the kernel shares the clients out
 /// (SO_REUSEPORT). An address that is not the machine's own yet, as a VIP may be, is bound all the same (IP_FREEBIND).
 fn tcp(address: SocketAddr, backlog: u32, keepalive: &TcpKeepalive) -> io::Result<TcpListener> {
@@ -135,6 +172,6 @@ fn tcp(address: SocketAddr, backlog: u32, keepalive: &TcpKeepalive) -> io::Resul
     socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(keepalive)?;
     socket.bind(&address.into())?;
-    socket.listen(i32::try_from(backlog).unwrap_or(i32::MAX))?;
+    socket.listen(waiting(backlog))?;
     Ok(socket.into())
 }

@@ -40,6 +40,8 @@ struct Known {
     here: bool,
     /// When its connections are to end, while it drains.
     until: Option<Instant>,
+    /// They were ended for that once.
+    drained: bool,
 }
 
 /// How long connections to a task that drains may go on; none: it does not drain, or there is no such time.
@@ -102,6 +104,7 @@ impl Live {
                 let mut live = known.unwrap_or_default();
                 let patience = service.and_then(|service| patience(service, &member.task));
                 live.here = &*member.node == node;
+                live.drained &= patience.is_some();
                 live.until = patience.map(|patience| live.until.unwrap_or_else(|| Instant::now() + patience));
                 books.members.insert(tag, live);
             }
@@ -119,10 +122,32 @@ impl Live {
             if live.until.is_some_and(|until| until <= now) {
                 // A connection made from now on, as there is nobody else, has as much time again.
                 let member = std::mem::take(&mut live.member);
-                live.until = None;
+                (live.until, live.drained) = (None, true);
                 member.end(Cause::Drained);
             }
         }
+    }
+
+    /// Whether a member has drained for as long as its service allows.
+    pub fn has_drained(&self, tag: u64) -> bool {
+        self.lock().members.get(&tag).is_some_and(|live| live.drained)
+    }
+
+    /// Ends the connections of one member.
+    pub fn end(&self, tag: u64, cause: Cause) {
+        if let Some(live) = self.lock().members.get_mut(&tag) {
+            std::mem::take(&mut live.member).end(cause);
+        }
+    }
+
+    /// Connections of every member that has any, and whether it is on this node.
+    pub fn counts(&self) -> Vec<(u64, u64, bool)> {
+        let books = self.lock();
+        let counts = books.members.iter().map(|(tag, live)| {
+            let count = live.member.count.load(Ordering::Relaxed);
+            (*tag, count, live.here)
+        });
+        counts.filter(|(_, count, _)| *count > 0).collect()
     }
 
     /// Connections to members on this node.

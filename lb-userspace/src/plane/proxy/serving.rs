@@ -14,6 +14,11 @@ const LINGER: Duration = Duration::from_secs(5);
 pub struct Served(HashMap<Bind, Instant>);
 
 impl Served {
+    /// Where an agent before this one has.
+    pub fn lately(binds: impl Iterator<Item = Bind>, now: Instant) -> Self {
+        Self(binds.map(|bind| (bind, now)).collect())
+    }
+
     /// What is served now; what was served lately, if it is still a frontend; and what `is_own` says of the addresses that
     /// packets for have no other way.
     pub fn listening(

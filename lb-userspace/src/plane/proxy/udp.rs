@@ -39,6 +39,8 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::sync::watch;
+
 pub use carrier::serve;
 pub use counters::{Counters, Loss, Traffic};
 pub use towards::listen;
@@ -154,6 +156,8 @@ pub struct Worker {
     shared: Arc<Shared>,
     /// Borrowed for a batch, never while anything is waited for.
     desk: RefCell<Desk>,
+    /// Another agent has the frontends' sockets.
+    retired: watch::Sender<bool>,
 }
 
 #[derive(Default)]
@@ -169,6 +173,13 @@ impl Worker {
         Rc::new(Self {
             shared: Arc::clone(shared),
             desk: RefCell::default(),
+            retired: watch::Sender::default(),
         })
+    }
+
+    /// Nothing more is received from clients: that is another agent's now. Answers go on to them until there are none for a
+    /// moment.
+    pub fn retire(&self) {
+        self.retired.send_replace(true);
     }
 }

@@ -3,11 +3,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::net::{TcpListener, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
 use tokio::task::{AbortHandle, LocalSet};
 
 use super::Table;
@@ -28,6 +30,8 @@ pub struct Worker {
     pub table: Arc<Table>,
     pub dialer: Dialer,
     pub hold: tcp::Hold,
+    /// Another agent has the sockets.
+    pub retired: watch::Sender<bool>,
 }
 
 /// What a worker is told.
@@ -37,6 +41,16 @@ enum Order {
     Receive(Bind, UdpSocket),
     /// Clients that wait there are reset; those that were accepted go on.
     Close(Bind),
+    /// Handles of all its sockets.
+    Lend(mpsc::Sender<OwnedFd>),
+    /// Another agent has the sockets: nothing more is taken out of them, what was goes on. The sender is dropped then.
+    Retire(mpsc::Sender<()>),
+}
+
+/// A socket that clients find.
+struct Open {
+    socket: Rc<dyn AsFd>,
+    serving: AbortHandle,
 }
 
 impl Workers {
@@ -65,9 +79,9 @@ impl Workers {
         self.orders.len()
     }
 
-    /// One socket for each worker.
+    /// One socket for each worker; where there are more, as another agent had more workers, they are shared out.
     pub fn listen(&self, bind: Bind, sockets: Vec<TcpListener>) {
-        for (worker, socket) in self.orders.iter().zip(sockets) {
+        for (worker, socket) in self.orders.iter().cycle().zip(sockets) {
             // One that has ended is told of when the plane ends.
             let _ = worker.send(Order::Listen(bind, socket));
         }
@@ -75,7 +89,7 @@ impl Workers {
 
     /// As [`listen`](Self::listen), for datagrams.
     pub fn receive(&self, bind: Bind, sockets: Vec<UdpSocket>) {
-        for (worker, socket) in self.orders.iter().zip(sockets) {
+        for (worker, socket) in self.orders.iter().cycle().zip(sockets) {
             let _ = worker.send(Order::Receive(bind, socket));
         }
     }
@@ -83,6 +97,35 @@ impl Workers {
     pub fn close(&self, bind: Bind) {
         for worker in &self.orders {
             let _ = worker.send(Order::Close(bind));
+        }
+    }
+
+    /// Handles of all sockets that clients find.
+    pub fn lend(&self) -> impl Future<Output = Vec<OwnedFd>> + Send + use<> {
+        let (lend, mut lent) = mpsc::channel(1);
+        for worker in &self.orders {
+            let _ = worker.send(Order::Lend(lend.clone()));
+        }
+        async move {
+            drop(lend);
+            let mut all = Vec::new();
+            while let Some(socket) = lent.recv().await {
+                all.push(socket);
+            }
+            all
+        }
+    }
+
+    /// Until nobody takes anything more out of these sockets.
+    pub fn retire(&self) -> impl Future<Output = ()> + Send + use<> {
+        let (retire, mut retired) = mpsc::channel(1);
+        for worker in &self.orders {
+            let _ = worker.send(Order::Retire(retire.clone()));
+        }
+        async move {
+            drop(retire);
+            // Nothing is sent: each says it by dropping its end.
+            retired.recv().await;
         }
     }
 }
@@ -98,11 +141,12 @@ impl Drop for Workers {
 
 /// Until nobody is left to give orders.
 async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Order>) {
-    let mut listening: HashMap<Bind, AbortHandle> = HashMap::new();
+    let mut open: HashMap<Bind, Vec<Open>> = HashMap::new();
     let worker = Rc::new(Worker {
         table,
         dialer: relay.dialer(),
         hold: tcp::Hold::default(),
+        retired: watch::Sender::default(),
     });
     // What other nodes want of this one's tasks.
     tokio::spawn(relay.lane().run(Arc::clone(&worker.table.live)));
@@ -111,28 +155,49 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
         match order {
             Order::Listen(bind, socket) => match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => {
-                    let serving = tokio::task::spawn_local(tcp::serve(socket, bind, Rc::clone(&worker)));
-                    listening.insert(bind, serving.abort_handle());
+                    let socket = Rc::new(socket);
+                    let serving = tcp::serve(Rc::clone(&socket), bind, Rc::clone(&worker));
+                    let serving = tokio::task::spawn_local(serving).abort_handle();
+                    open.entry(bind).or_default().push(Open { socket, serving });
                 }
                 Err(error) => tracing::error!(%bind, %error, "a worker cannot wait for clients"),
             },
             Order::Receive(bind, socket) => {
+                let socket = Rc::new(socket);
                 let table = Arc::clone(&worker.table);
                 let counters = Arc::clone(&table.datagrams);
                 let front = move || Served::at(&table, bind);
-                let carrying = udp::serve(socket, front, Rc::clone(&udp), counters);
+                let carrying = udp::serve(Rc::clone(&socket), front, Rc::clone(&udp), counters);
                 let serving = tokio::task::spawn_local(async move {
                     if let Err(error) = carrying.await {
                         tracing::error!(%bind, %error, "a worker cannot wait for datagrams");
                     }
                 });
-                listening.insert(bind, serving.abort_handle());
+                let serving = serving.abort_handle();
+                open.entry(bind).or_default().push(Open { socket, serving });
             }
             Order::Close(bind) => {
-                if let Some(serving) = listening.remove(&bind) {
-                    serving.abort();
+                for open in open.remove(&bind).into_iter().flatten() {
+                    open.serving.abort();
                 }
                 worker.hold.over(bind);
+            }
+            Order::Lend(lend) => {
+                for open in open.values().flatten() {
+                    match open.socket.as_fd().try_clone_to_owned() {
+                        // Who has asked may have gone.
+                        Ok(socket) => drop(lend.send(socket).await),
+                        Err(error) => tracing::error!(%error, "a socket cannot be handed over"),
+                    }
+                }
+            }
+            Order::Retire(_told) => {
+                worker.retired.send_replace(true);
+                udp.retire();
+                // Each holds its socket as long as it needs it.
+                open.clear();
+                // After their next turn all know.
+                tokio::task::yield_now().await;
             }
         }
     }

@@ -69,8 +69,7 @@ fn a_connection_outlives_its_tasks_drain_and_an_agents_restart() {
     cluster.drain_task("web.1").unwrap();
     cluster.settle().unwrap();
     for node in cluster.nodes() {
-        cluster.kill_agent(&node).unwrap();
-        cluster.start_agent(&node).unwrap();
+        cluster.restart_agent(&node).unwrap();
     }
     cluster.wait_agents().unwrap();
     cluster.settle().unwrap();

@@ -23,6 +23,7 @@ mod paths;
 mod placeholder;
 mod polite;
 mod reset;
+mod restarts;
 mod rolling;
 mod source;
 mod start;

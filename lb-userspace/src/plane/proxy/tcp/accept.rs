@@ -18,11 +18,20 @@ use crate::plane::proxy::relay::{self, Relayed};
 use crate::plane::proxy::socket::{cut_off, is_exhaustion};
 use crate::plane::proxy::workers::Worker;
 
-/// Accepts for one frontend on one worker, until it is aborted. Connections go on then.
-pub async fn serve(listener: TcpListener, bind: Bind, worker: Rc<Worker>) {
+/// Accepts for one frontend on one worker, until it is aborted, or another agent has the socket: then whoever waits at the gate is
+/// still let in. Connections go on in both cases.
+pub async fn serve(listener: Rc<TcpListener>, bind: Bind, worker: Rc<Worker>) {
     let mut gate = Gate::new(bind, &worker.table);
+    let mut news = worker.retired.subscribe();
+    let retired = news.wait_for(|retired| *retired);
+    tokio::pin!(retired);
     loop {
-        match listener.accept().await {
+        let accepted = tokio::select! {
+            biased;
+            _ = &mut retired => return,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
             Ok((client, from)) => {
                 let place = gate.place().await;
                 let counters = &worker.table.counters;

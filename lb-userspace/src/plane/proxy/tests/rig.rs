@@ -89,7 +89,8 @@ impl Rig {
             view: writer.view(),
             keepalive: Duration::from_secs(60),
         };
-        let plane = ProxyPlane::start(&config, SEED, &Relay::new(setup).unwrap()).unwrap();
+        let plane =
+            ProxyPlane::start(&config, SEED, &Relay::new(setup).unwrap(), Sockets::default()).unwrap();
         drop(inside);
         let tasks = addresses
             .iter()

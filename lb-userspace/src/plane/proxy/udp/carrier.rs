@@ -17,10 +17,13 @@ use super::flows::{Flow, FlowId, Flows};
 use super::place::Refusers;
 use super::{Choose, Counters, Standing, Worker, towards};
 
+/// A flow that was left by its client to another agent has answers for so long after the last one.
+const LINGER: Duration = Duration::from_secs(5);
+
 /// Carries what clients send to `socket`, and what tasks answer, until it is dropped. Of the front there is none while nobody
 /// is to be served there. To be run on the worker's own thread; fails where the socket cannot be used.
 pub async fn serve<C: Choose, F: Fn() -> Option<C>>(
-    socket: UdpSocket,
+    socket: Rc<UdpSocket>,
     front: F,
     worker: Rc<Worker>,
     counters: Arc<Counters>,
@@ -33,6 +36,7 @@ pub async fn serve<C: Choose, F: Fn() -> Option<C>>(
     let bounds = worker.shared.bounds;
     let mut sweep = tokio::time::interval(sweep_period(&bounds));
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut retired = worker.retired.subscribe();
     let mut carrier = Carrier {
         port: address.port(),
         socket: Rc::clone(&socket),
@@ -44,9 +48,15 @@ pub async fn serve<C: Choose, F: Fn() -> Option<C>>(
         counters,
     };
     loop {
+        let is_retired = *retired.borrow_and_update();
+        if is_retired && carrier.flows.is_empty() {
+            return Ok(());
+        }
         let answers = carrier.answers.clone();
         let more = tokio::select! {
-            ready = socket.readable() => {
+            // The worker is there as long as its sockets: it does not end without a word.
+            Ok(()) = retired.changed() => false,
+            ready = socket.readable(), if !is_retired => {
                 let mut ready = ready?;
                 let more = carrier.inward();
                 settle(&mut ready, more)
@@ -92,7 +102,7 @@ async fn readable(answers: Option<&AsyncFd<Answers>>) -> io::Result<AsyncFdReady
 /// Everything of it. Dropping it ends its flows.
 pub struct Carrier<F> {
     pub port: u16,
-    pub socket: Rc<AsyncFd<UdpSocket>>,
+    pub socket: Rc<AsyncFd<Rc<UdpSocket>>>,
     /// There while there are flows: a frontend that nobody asks takes one descriptor.
     pub answers: Option<Rc<AsyncFd<Answers>>>,
     pub front: F,
@@ -110,7 +120,11 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
         let front = (self.front)();
         let shared = &self.worker.shared;
         let idle = front.as_ref().and_then(Choose::idle);
-        let idle = idle.unwrap_or(shared.bounds.idle);
+        let idle = match *self.worker.retired.borrow() {
+            // The next datagram of the client is another agent's.
+            true => LINGER,
+            false => idle.unwrap_or(shared.bounds.idle),
+        };
         let hurried = shared.bounds.hurried.min(idle);
         let counters = &self.counters;
         self.flows.sweep(|flow: &mut Flow| {

@@ -132,7 +132,7 @@ impl Bed {
     fn serve(&self, socket: std::net::UdpSocket) {
         let (members, worker) = (self.members.clone(), Worker::new(&self.shared));
         let front = move || Some(members.clone());
-        let serving = serve(socket, front, worker, Arc::clone(&self.counters));
+        let serving = serve(Rc::new(socket), front, worker, Arc::clone(&self.counters));
         spawn_local(async move { serving.await.unwrap() });
     }
 

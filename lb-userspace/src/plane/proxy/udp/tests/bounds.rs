@@ -112,7 +112,7 @@ fn what_ends_with_its_frontend_is_given_back() {
         let front = socket.local_addr().unwrap();
         let choose = members.clone();
         let serving = spawn_local(serve(
-            socket,
+            Rc::new(socket),
             move || Some(choose.clone()),
             Worker::new(&shared),
             Arc::default(),

@@ -1,0 +1,97 @@
+//! One agent takes another one's place: what it is given, and what it gives when its own time has come.
+
+use std::future::pending;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use tokio::task::JoinSet;
+
+use super::notify;
+use crate::api::Problem;
+use crate::config::Config;
+use crate::door::Door;
+use crate::handover::{self, Given, Lent, Listener, Predecessor, Taken};
+use crate::model::{View, Writer};
+use crate::plane::ProxyPlane;
+use crate::plane::proxy::relay::Relay;
+
+/// Everything of the agent that runs here already, if one does.
+pub async fn take(config: &Config) -> Result<Taken, Problem> {
+    let path = config.paths.handover();
+    let taken = handover::take(&path).await.map_err(|error| {
+        Problem::new(format!("cannot take over from the agent at {}", path.display()))
+            .because(error)
+            .traffic("it is served as before")
+            .fix("stop that agent, then start this one")
+    })?;
+    Ok(taken.unwrap_or_default())
+}
+
+/// Agents that still have connections are told that this one serves; their connections are counted. Those that are there, for
+/// the next one.
+pub fn attend(
+    before: Vec<Predecessor>,
+    proxy: &ProxyPlane,
+    writer: &Writer,
+    tasks: &mut JoinSet<()>,
+) -> Vec<Weak<Predecessor>> {
+    let attend = |one: Predecessor| {
+        let one = Arc::new(one);
+        let there = Arc::downgrade(&one);
+        let (proxy, view) = (proxy.clone(), writer.view());
+        tasks.spawn(async move { one.attend(proxy, view).await });
+        there
+    };
+    before.into_iter().map(attend).collect()
+}
+
+/// Admits other nodes once it is known which there are: until then they wait in the door's socket.
+pub async fn offer(door: Door, relay: Relay, mut view: View) {
+    while view.current().generation == 0 {
+        if view.changed().await.is_err() {
+            return;
+        }
+    }
+    let _relaying = door.offer(relay.room());
+    pending().await
+}
+
+/// What the next agent gets, and where it asks for it.
+#[derive(Clone)]
+pub struct Place {
+    pub path: PathBuf,
+    pub door: Door,
+    pub proxy: ProxyPlane,
+    pub before: Vec<Weak<Predecessor>>,
+}
+
+impl Place {
+    /// Waits until another agent has it all. From then on this one is to end everything but its connections.
+    pub async fn give(self) -> Given {
+        let path = self.path.clone();
+        let given = match Listener::bind(&path) {
+            Ok(listener) => handover::give(listener, move || self.clone().lend()).await,
+            Err(error) => Err(error),
+        };
+        match given {
+            Ok(given) => {
+                notify(&[sd_notify::NotifyState::MainPid(given.successor())]);
+                given
+            }
+            Err(error) => {
+                tracing::warn!(%error, path = %path.display(), "no other agent can take over from this one");
+                pending().await
+            }
+        }
+    }
+
+    async fn lend(self) -> Lent {
+        let mut sockets = self.proxy.lend().await;
+        sockets.extend(self.door.lend());
+        let before = self.before.iter().filter_map(Weak::upgrade);
+        Lent {
+            sockets,
+            before: before.filter_map(|one| one.lend().ok()).collect(),
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! Sockets that outlive every agent: systemd keeps a handle of each (its file descriptor store), so that clients wait while
+//! there is no agent at all, and the next one gets them with its start (sd_listen_fds(3), sd_pid_notify_with_fds(3)).
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, IoSlice};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+use tokio::sync::watch;
+
+use crate::door::Door;
+use crate::plane::ProxyPlane;
+use crate::plane::proxy::{Bind, Sockets};
+
+/// Descriptors with one message.
+const TOGETHER: usize = 200;
+
+/// What systemd has given this process. To be called once, before there are threads.
+pub fn given() -> Sockets {
+    let mut sockets = Sockets::default();
+    match sd_notify::listen_fds() {
+        Ok(given) => {
+            for socket in given {
+                // SAFETY: it was opened for this process by whoever started it, and nobody else here knows it.
+                let socket = unsafe { OwnedFd::from_raw_fd(socket) };
+                if let Err(error) = sockets.add(socket) {
+                    tracing::warn!(%error, "systemd has kept something that is not needed");
+                }
+            }
+        }
+        Err(error) => tracing::warn!(%error, "systemd has kept sockets that cannot be had"),
+    }
+    sockets
+}
+
+/// Has systemd keep what clients find, as snapshots change it; `kept` are those that it has. Nothing where systemd has not
+/// started this agent.
+pub async fn keep(kept: Vec<Bind>, proxy: ProxyPlane, door: Door, mut applied: watch::Receiver<u64>) {
+    let Some(manager) = Manager::of_this_process() else {
+        return;
+    };
+    let mut kept: HashMap<Bind, usize> = kept.into_iter().map(|bind| (bind, 0)).collect();
+    let mut standing = door.standing();
+    loop {
+        let changed = tokio::select! {
+            changed = applied.changed() => changed,
+            changed = standing.changed() => changed,
+        };
+        if changed.is_err() {
+            return;
+        }
+        let mut open: BTreeMap<Bind, Vec<OwnedFd>> = BTreeMap::new();
+        for socket in proxy.lend().await.into_iter().chain(door.lend()) {
+            if let Ok(bind) = Sockets::bind(&socket) {
+                open.entry(bind).or_default().push(socket);
+            }
+        }
+        let told = manager.follow(&mut kept, &open);
+        if let Err(error) = told {
+            tracing::warn!(%error, "systemd does not keep this agent's sockets; clients are refused while there is none");
+            return;
+        }
+    }
+}
+
+/// systemd's ear.
+struct Manager(std::os::unix::net::UnixDatagram);
+
+impl Manager {
+    fn of_this_process() -> Option<Self> {
+        let path = std::env::var_os("NOTIFY_SOCKET")?;
+        let socket = std::os::unix::net::UnixDatagram::unbound().ok()?;
+        // As sd-notify does it: a name of the abstract namespace is none that systemd gives a service.
+        socket.connect(path).ok()?;
+        Some(Self(socket))
+    }
+
+    fn follow(&self, kept: &mut HashMap<Bind, usize>, open: &BTreeMap<Bind, Vec<OwnedFd>>) -> io::Result<()> {
+        let gone: Vec<Bind> = kept
+            .keys()
+            .filter(|bind| !open.contains_key(bind))
+            .copied()
+            .collect();
+        for bind in gone {
+            self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={}\n", name(&bind)), &[])?;
+            kept.remove(&bind);
+        }
+        for (bind, sockets) in open {
+            if kept.get(bind) == Some(&sockets.len()) {
+                continue;
+            }
+            // Those that it has it does not take twice.
+            for together in sockets.chunks(TOGETHER) {
+                let together: Vec<RawFd> = together.iter().map(AsRawFd::as_raw_fd).collect();
+                // An error of a socket, as one of UDP may have, is no reason to forget it.
+                let words = format!("FDSTORE=1\nFDNAME={}\nFDPOLL=0\n", name(bind));
+                self.tell(&words, &together)?;
+            }
+            kept.insert(*bind, sockets.len());
+        }
+        Ok(())
+    }
+
+    fn tell(&self, words: &str, sockets: &[RawFd]) -> io::Result<()> {
+        let rights = [ControlMessage::ScmRights(sockets)];
+        let rights = if sockets.is_empty() { &[][..] } else { &rights };
+        let words = [IoSlice::new(words.as_bytes())];
+        sendmsg::<UnixAddr>(self.0.as_raw_fd(), &words, rights, MsgFlags::MSG_NOSIGNAL, None)?;
+        Ok(())
+    }
+}
+
+/// Of the sockets at one place. systemd allows no colon in it.
+fn name(bind: &Bind) -> String {
+    bind.to_string().replace(':', ";")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{Ipv4Addr, TcpListener};
+    use std::os::unix::net::UnixDatagram;
+
+    use super::*;
+    use crate::model::Protocol;
+
+    fn heard(systemd: &UnixDatagram) -> Option<String> {
+        let mut buffer = [0; 500];
+        systemd.set_nonblocking(true).unwrap();
+        let length = systemd.recv(&mut buffer).ok()?;
+        Some(String::from_utf8_lossy(&buffer[..length]).into_owned())
+    }
+
+    #[test]
+    fn what_opens_is_kept_once_and_what_closes_is_forgotten() {
+        let (systemd, own) = UnixDatagram::pair().unwrap();
+        let manager = Manager(own);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let bind = Bind {
+            address: listener.local_addr().unwrap(),
+            protocol: Protocol::Tcp,
+        };
+        let name = format!("127.0.0.1;{}/tcp", bind.address.port());
+        let gone = Bind {
+            address: "[2001:db8::1]:80".parse().unwrap(),
+            protocol: Protocol::Udp,
+        };
+        let mut kept: HashMap<Bind, usize> = [(gone, 0)].into();
+        let mut open: BTreeMap<Bind, Vec<OwnedFd>> = BTreeMap::new();
+        open.insert(bind, vec![listener.try_clone().unwrap().into()]);
+
+        manager.follow(&mut kept, &open).unwrap();
+        let forgotten = heard(&systemd).unwrap();
+        assert_eq!(forgotten, "FDSTOREREMOVE=1\nFDNAME=[2001;db8;;1];80/udp\n");
+        let store = format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0\n");
+        assert_eq!(heard(&systemd), Some(store.clone()));
+        manager.follow(&mut kept, &open).unwrap();
+        assert_eq!(heard(&systemd), None);
+
+        open.get_mut(&bind).unwrap().push(listener.into());
+        manager.follow(&mut kept, &open).unwrap();
+        assert_eq!(heard(&systemd), Some(store));
+        manager.follow(&mut kept, &BTreeMap::new()).unwrap();
+        assert_eq!(heard(&systemd), Some(format!("FDSTOREREMOVE=1\nFDNAME={name}\n")));
+        assert!(kept.is_empty());
+    }
+}

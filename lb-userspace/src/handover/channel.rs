@@ -1,0 +1,218 @@
+//! A socket between two agents of one machine: whole words, and descriptors with them (SOCK_SEQPACKET, SCM_RIGHTS).
+
+use std::fs::{self, Permissions};
+use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::sys::socket::{
+    ControlMessage, ControlMessageOwned, MsgFlags, getsockopt, recvmsg, sendmsg, sockopt::PeerCredentials,
+};
+use socket2::{Domain, SockAddr, Socket, Type};
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
+
+use super::words::Word;
+
+/// Bytes of a word.
+pub const LONGEST: usize = 64 << 10;
+/// Descriptors with one word; the kernel takes 253.
+pub const TOGETHER: usize = 200;
+
+/// One end. It belongs to the runtime that it was made in.
+#[derive(Debug)]
+pub struct Channel(AsyncFd<OwnedFd>);
+
+/// A word and what came with it.
+#[derive(Debug)]
+pub struct Heard {
+    pub word: Word,
+    pub descriptors: Vec<OwnedFd>,
+}
+
+impl Channel {
+    pub fn new(socket: OwnedFd) -> io::Result<Self> {
+        socket2::SockRef::from(&socket).set_nonblocking(true)?;
+        Ok(Self(watched(socket)?))
+    }
+
+    /// To the agent that waits at `path`, if it is this one's own kind.
+    pub fn connect(path: &Path) -> io::Result<Self> {
+        let socket = Socket::new(Domain::UNIX, Type::SEQPACKET.cloexec(), None)?;
+        socket.connect(&SockAddr::unix(path)?)?;
+        own_kind(&socket)?;
+        Self::new(socket.into())
+    }
+
+    /// For another runtime.
+    pub fn into_socket(self) -> OwnedFd {
+        self.0.into_inner()
+    }
+
+    pub fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.get_ref().as_fd()
+    }
+
+    /// The number of the process that has made the other end.
+    pub fn process(&self) -> io::Result<u32> {
+        Ok(getsockopt(&self.as_fd(), PeerCredentials)?.pid() as u32)
+    }
+
+    pub async fn tell(&self, word: &Word) -> io::Result<()> {
+        self.tell_with(word, &[]).await
+    }
+
+    /// As many descriptors as go with one word.
+    pub async fn tell_with(&self, word: &Word, descriptors: &[RawFd]) -> io::Result<()> {
+        let bytes = serde_json::to_vec(word)?;
+        let rights = [ControlMessage::ScmRights(descriptors)];
+        let rights = if descriptors.is_empty() { &[][..] } else { &rights };
+        let send = |socket: &OwnedFd| {
+            let flags = MsgFlags::MSG_NOSIGNAL;
+            let sent = sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], rights, flags, None)?;
+            if sent == bytes.len() {
+                Ok(())
+            } else {
+                Err(ErrorKind::WriteZero.into())
+            }
+        };
+        self.0.async_io(Interest::WRITABLE, send).await
+    }
+
+    /// The next word; none: the other end is closed.
+    pub async fn hear(&self) -> io::Result<Option<Heard>> {
+        let heard = self.0.async_io(Interest::READABLE, receive).await?;
+        let (bytes, descriptors) = heard;
+        if bytes.is_empty() {
+            return Ok(None);
+        }
+        let word = serde_json::from_slice(&bytes)?;
+        Ok(Some(Heard { word, descriptors }))
+    }
+}
+
+fn receive(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
+    let mut bytes = vec![0; LONGEST];
+    let mut room = nix::cmsg_space!([RawFd; 253]);
+    let (length, flags, descriptors) = {
+        let mut into = [IoSliceMut::new(&mut bytes)];
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let message = recvmsg::<()>(socket.as_raw_fd(), &mut into, Some(&mut room), flags)?;
+        let mut descriptors = Vec::new();
+        for control in message.cmsgs()? {
+            if let ControlMessageOwned::ScmRights(rights) = control {
+                // SAFETY: the kernel has just made them for this process, and nobody else knows them.
+                descriptors.extend(rights.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+            }
+        }
+        (message.bytes, message.flags, descriptors)
+    };
+    if flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
+        // This process may not open more files, say.
+        return Err(io::Error::new(
+            ErrorKind::InvalidData,
+            "a word did not arrive whole",
+        ));
+    }
+    bytes.truncate(length);
+    Ok((bytes, descriptors))
+}
+
+/// Where the next agent finds this one. The file goes with it, unless it is the next one's already.
+#[derive(Debug)]
+pub struct Listener {
+    socket: AsyncFd<OwnedFd>,
+    file: File,
+}
+
+/// One that no runtime watches.
+#[derive(Debug)]
+pub struct Dormant {
+    socket: OwnedFd,
+    file: File,
+}
+
+#[derive(Debug)]
+struct File {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl Listener {
+    /// For root and this agent's own user. Takes the place of whatever is there.
+    pub fn bind(path: &Path) -> io::Result<Self> {
+        // Bound under another name and moved into place: never open to others, not even for a moment.
+        let mut hidden = path.as_os_str().to_owned();
+        hidden.push(".new");
+        let hidden = PathBuf::from(hidden);
+        if let Err(error) = fs::remove_file(&hidden)
+            && error.kind() != ErrorKind::NotFound
+        {
+            return Err(error);
+        }
+        let socket = Socket::new(Domain::UNIX, Type::SEQPACKET.cloexec(), None)?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&SockAddr::unix(&hidden)?)?;
+        fs::set_permissions(&hidden, Permissions::from_mode(0o600))?;
+        let inode = fs::metadata(&hidden)?.ino();
+        socket.listen(4)?;
+        fs::rename(&hidden, path)?;
+        let path = path.into();
+        Ok(Self {
+            socket: watched(socket.into())?,
+            file: File { path, inode },
+        })
+    }
+
+    /// The next one who comes, if it is this agent's own kind; others are sent away.
+    pub async fn accept(&self) -> io::Result<Channel> {
+        loop {
+            let accept = |socket: &OwnedFd| socket2::SockRef::from(socket).accept();
+            let (socket, _) = self.socket.async_io(Interest::READABLE, accept).await?;
+            match own_kind(&socket) {
+                Ok(()) => return Channel::new(socket.into()),
+                Err(error) => tracing::warn!(%error, "somebody asked for this agent's sockets in vain"),
+            }
+        }
+    }
+
+    pub fn sleep(self) -> Dormant {
+        Dormant {
+            socket: self.socket.into_inner(),
+            file: self.file,
+        }
+    }
+}
+
+impl Dormant {
+    pub fn wake(self) -> io::Result<Listener> {
+        Ok(Listener {
+            socket: watched(self.socket)?,
+            file: self.file,
+        })
+    }
+}
+
+impl Drop for File {
+    fn drop(&mut self) {
+        if fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Root's, or of the user that this agent runs as.
+fn own_kind(other: &impl AsFd) -> io::Result<()> {
+    let other = getsockopt(other, PeerCredentials)?.uid();
+    if other == 0 || other == nix::unistd::geteuid().as_raw() {
+        return Ok(());
+    }
+    let why = format!("user {other} is not whom this agent runs as");
+    Err(io::Error::new(ErrorKind::PermissionDenied, why))
+}
+
+fn watched(socket: OwnedFd) -> io::Result<AsyncFd<OwnedFd>> {
+    // SAFETY: it owns its descriptor, and nobody replaces it.
+    Ok(unsafe { AsyncFd::register(socket)? })
+}

@@ -1,0 +1,94 @@
+//! The side of the agent that is replaced, until its successor has everything.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use tokio::time::timeout;
+
+use super::channel::{Channel, Dormant, Heard, Listener, TOGETHER};
+use super::words::Word;
+use super::{ANSWER, VERSION};
+
+/// Handles of what is handed over.
+#[derive(Debug, Default)]
+pub struct Lent {
+    pub sockets: Vec<OwnedFd>,
+    /// Channels to agents that were before this one.
+    pub before: Vec<OwnedFd>,
+}
+
+/// A successor that has everything, and waits.
+#[derive(Debug)]
+pub struct Given {
+    pub(super) successor: OwnedFd,
+    process: u32,
+    /// For a successor's successor, until the first one serves.
+    pub(super) listener: Dormant,
+    pub(super) lent: Lent,
+}
+
+impl Given {
+    /// The successor's process.
+    pub const fn successor(&self) -> u32 {
+        self.process
+    }
+}
+
+/// Waits for a successor and gives it what is lent then. One that does not say that it has it changes nothing.
+pub async fn give<L: Future<Output = Lent>>(listener: Listener, lend: impl Fn() -> L) -> io::Result<Given> {
+    loop {
+        let successor = listener.accept().await?;
+        let lent = lend().await;
+        match offer(&successor, &lent).await {
+            Ok(()) => {
+                return Ok(Given {
+                    process: successor.process()?,
+                    successor: successor.into_socket(),
+                    listener: listener.sleep(),
+                    lent,
+                });
+            }
+            Err(error) => tracing::warn!(%error, "another agent has not taken over: this one goes on"),
+        }
+    }
+}
+
+/// Until the successor has it all.
+pub(super) async fn offer(successor: &Channel, lent: &Lent) -> io::Result<()> {
+    match hear(successor).await? {
+        Word::TakeOver { version: VERSION } => {}
+        word => {
+            let why = match word {
+                Word::TakeOver { version } => {
+                    format!(
+                        "it hands over as version {VERSION} of that has it, the new one takes as {version}"
+                    )
+                }
+                word => format!("it was told {word:?} first"),
+            };
+            successor.tell(&Word::Refused { why: why.clone() }).await?;
+            return Err(io::Error::new(ErrorKind::InvalidData, why));
+        }
+    }
+    for (word, descriptors) in [(Word::Sockets, &lent.sockets), (Word::Before, &lent.before)] {
+        for together in descriptors.chunks(TOGETHER) {
+            let raw: Vec<_> = together.iter().map(AsRawFd::as_raw_fd).collect();
+            successor.tell_with(&word, &raw).await?;
+        }
+    }
+    let descriptors = lent.sockets.len() + lent.before.len();
+    successor.tell(&Word::All { descriptors }).await?;
+    match hear(successor).await? {
+        Word::Have => Ok(()),
+        word => Err(io::Error::new(ErrorKind::InvalidData, format!("{word:?}"))),
+    }
+}
+
+async fn hear(successor: &Channel) -> io::Result<Word> {
+    match timeout(ANSWER, successor.hear()).await {
+        Ok(Ok(Some(Heard { word, .. }))) => Ok(word),
+        Ok(Ok(None)) => Err(ErrorKind::UnexpectedEof.into()),
+        Ok(Err(error)) => Err(error),
+        Err(_) => Err(ErrorKind::TimedOut.into()),
+    }
+}
