@@ -141,12 +141,13 @@ async fn agent(
             .because(error)
             .traffic("programs attached before go on")
     })?;
-    let planes = Arc::new(Planes::new(config.mode, ebpf, proxy.clone()));
+    let planes = Arc::new(Planes::new(&config, ebpf, proxy.clone()));
     let (health, checking) = health::start(Arc::clone(&node), writer.clone());
     let heartbeats = peer::Setup {
         node,
         port: config.peer.port,
         mac: keys.mac,
+        by_proxy: planes.here().is_proxy_alone(),
         writer: writer.clone(),
         health: health.clone(),
     };

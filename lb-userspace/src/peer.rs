@@ -64,6 +64,8 @@ pub struct Setup {
     /// The cluster's key for heartbeats.
     pub mac: [u8; 32],
     pub writer: Writer,
+    /// This node has no packet programs.
+    pub by_proxy: bool,
     /// What this node's checks find.
     pub health: watch::Receiver<Arc<HealthReport>>,
 }
@@ -87,11 +89,12 @@ fn run_on(socket: UdpSocket, setup: Setup) -> (watch::Receiver<PeerReports>, Joi
         socket,
         view: setup.writer.view(),
         drains: setup.writer.drains(),
-        agenda: Agenda::new(Arc::clone(&setup.node), boot),
+        agenda: Agenda::new(Arc::clone(&setup.node), boot, setup.by_proxy),
         roster: Roster::new(boot, Instant::now()),
         lines: Lines::default(),
         snapshot: Arc::default(),
         suspected: BTreeSet::new(),
+        by_proxy: BTreeSet::new(),
         complained: None,
         report,
         setup,
@@ -110,6 +113,7 @@ struct Mouth {
     snapshot: Arc<Snapshot>,
     /// What the writer was told last.
     suspected: BTreeSet<Arc<str>>,
+    by_proxy: BTreeSet<Arc<str>>,
     complained: Option<Instant>,
     report: watch::Sender<PeerReports>,
 }
@@ -189,6 +193,11 @@ impl Mouth {
         if suspected != self.suspected {
             self.setup.writer.suspicion(suspected.clone()).await?;
             self.suspected = suspected;
+        }
+        let by_proxy = self.roster.by_proxy();
+        if by_proxy != self.by_proxy {
+            self.setup.writer.by_proxy(by_proxy.clone()).await?;
+            self.by_proxy = by_proxy;
         }
         self.report.send_replace(Arc::new(self.roster.reports()));
         Ok(())

@@ -11,6 +11,7 @@ pub mod ebpf;
 #[path = "plane/absent.rs"]
 pub mod ebpf;
 mod error;
+pub mod former;
 pub mod proxy;
 mod report;
 

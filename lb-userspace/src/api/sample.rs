@@ -161,6 +161,7 @@ fn node_of(name: &Arc<str>, n: usize) -> Node {
         address: Ipv4Addr::new(192, 0, 2, 11 + n as u8),
         draining: false,
         suspected: false,
+        by_proxy: false,
     }
 }
 

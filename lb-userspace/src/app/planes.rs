@@ -1,6 +1,9 @@
 //! Which planes carry the snapshots out on this node, and why.
 
-use std::sync::Arc;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::runtime::Handle;
 
 use crate::api::Problem;
 use crate::api::facts::Plane;
@@ -8,16 +11,24 @@ use crate::config::{Config, Mode};
 use crate::model::Snapshot;
 use crate::plane::choice::Here;
 use crate::plane::proxy::ProxyReport;
-use crate::plane::{EbpfError, EbpfPlane, FlowReport, PlaneReport, ProxyPlane};
+use crate::plane::{self, EbpfError, EbpfPlane, FlowReport, PlaneReport, ProxyPlane, former};
 
 /// What serves this node's frontends.
 pub struct Planes {
     ebpf: Result<Arc<EbpfPlane>, Problem>,
     proxy: ProxyPlane,
     here: Here,
+    former: Mutex<Former>,
 }
 
-/// Packet programs where they are wanted and built; else why there are none, and the proxy serves alone. An error: they are
+/// Programs of an agent before this one, which has none.
+enum Former {
+    /// They may be attached, below this directory of pins.
+    Attached(PathBuf),
+    Gone(Option<plane::Problem>),
+}
+
+/// Packet programs where they are wanted and can be had; else why there are none, and the proxy serves alone. An error: they are
 /// wanted and cannot be had.
 pub async fn packet_programs(config: &Config) -> Result<Result<Arc<EbpfPlane>, Problem>, Problem> {
     let start = async || EbpfPlane::start(config).await.map(Arc::new);
@@ -28,24 +39,35 @@ pub async fn packet_programs(config: &Config) -> Result<Result<Arc<EbpfPlane>, P
         Mode::Ebpf => start().await.map(Ok).map_err(Problem::of),
         Mode::Auto => match start().await {
             Ok(plane) => Ok(Ok(plane)),
-            Err(error @ EbpfError::NotBuilt) => {
-                tracing::warn!("the proxy serves instead of packet programs");
+            // They carry connections, and what is wrong now may be over soon.
+            Err(error) if former::are_at_work(&config.paths.pins) => Err(Problem::of(error)
+                .traffic("programs attached before go on")
+                .fix("mend that; or set mode = \"proxy\", which takes them and their connections away")),
+            Err(error) => {
+                tracing::warn!(%error, "the proxy serves instead of packet programs");
                 Ok(Err(Problem::of(error)))
             }
-            // Programs of an agent before this one may be at work: in front of sockets, by tables that nobody would keep.
-            Err(error) => Err(Problem::of(error)),
         },
     }
 }
 
 impl Planes {
-    pub fn new(mode: Mode, ebpf: Result<Arc<EbpfPlane>, Problem>, proxy: ProxyPlane) -> Self {
+    pub fn new(config: &Config, ebpf: Result<Arc<EbpfPlane>, Problem>, proxy: ProxyPlane) -> Self {
         let reason = |problem: &Problem| problem.why.as_ref().unwrap_or(&problem.what).as_str().into();
         let here = Here {
-            mode,
+            mode: config.mode,
             without_ebpf: ebpf.as_ref().err().map(reason),
         };
-        Self { ebpf, proxy, here }
+        let former = match &ebpf {
+            Err(_) if former::are_at_work(&config.paths.pins) => Former::Attached(config.paths.pins.clone()),
+            _ => Former::Gone(None),
+        };
+        Self {
+            ebpf,
+            proxy,
+            here,
+            former: Mutex::new(former),
+        }
     }
 
     /// What this node has to choose from.
@@ -63,8 +85,26 @@ impl Planes {
         // Sockets are there before packets are left to them, and for a while after that.
         self.proxy.apply(snapshot, &self.here);
         match &self.ebpf {
-            Ok(ebpf) => ebpf.apply(snapshot),
-            Err(_) => Ok(()),
+            Ok(ebpf) => {
+                ebpf.set_taken(self.proxy.missing());
+                ebpf.apply(snapshot)
+            }
+            Err(_) => {
+                self.end_former(snapshot);
+                Ok(())
+            }
+        }
+    }
+
+    /// Once the proxy serves in their place.
+    fn end_former(&self, snapshot: &Snapshot) {
+        let mut former = self.former.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Former::Attached(pins) = &*former
+            && snapshot.generation > 0
+        {
+            tracing::info!("packet programs of an agent before this one are taken away");
+            let problem = Handle::current().block_on(former::end(pins));
+            *former = Former::Gone(problem);
         }
     }
 
@@ -74,7 +114,10 @@ impl Planes {
             problem: None,
             report,
         };
-        let proxy = self.proxy.report();
+        let mut proxy = self.proxy.report();
+        if let Former::Gone(problem) = &*self.former.lock().unwrap_or_else(PoisonError::into_inner) {
+            proxy.problems.extend(problem.clone());
+        }
         match &self.ebpf {
             Ok(ebpf) => {
                 let beside =

@@ -35,6 +35,8 @@ pub enum Event {
     },
     /// All nodes that are silent.
     Suspicion(BTreeSet<Arc<str>>),
+    /// All other nodes without packet programs.
+    ByProxy(BTreeSet<Arc<str>>),
     Drain(DrainMark),
     /// Milliseconds since 1970: old marks may be forgotten.
     Clock(u64),
@@ -137,6 +139,10 @@ impl Composer {
             Event::Suspicion(silent) => {
                 self.stale.nodes |= self.marks.suspected != silent;
                 self.marks.suspected = silent;
+            }
+            Event::ByProxy(nodes) => {
+                self.stale.nodes |= self.marks.by_proxy != nodes;
+                self.marks.by_proxy = nodes;
             }
             Event::Drain(mark) => {
                 if self.unnamed.is_stale(&mark, &self.merged) {

@@ -42,6 +42,8 @@ pub struct Marks {
     pub unhealthy: BTreeMap<Arc<str>, BTreeSet<u64>>,
     /// Nodes this agent has not heard for three probes.
     pub suspected: BTreeSet<Arc<str>>,
+    /// Other nodes without packet programs.
+    pub by_proxy: BTreeSet<Arc<str>>,
 }
 
 /// Most objects remembered, and the longest name: bounds what a peer can make this agent keep and repeat.

@@ -48,6 +48,8 @@ pub struct Node {
     pub draining: bool,
     /// This agent has not heard it for three probes: new connections go elsewhere.
     pub suspected: bool,
+    /// It has no packet programs: only its agent's relay leads to its tasks.
+    pub by_proxy: bool,
 }
 
 /// A named set of backends with its frontends.

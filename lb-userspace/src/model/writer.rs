@@ -109,6 +109,11 @@ impl Writer {
         self.send(Event::Suspicion(silent)).await
     }
 
+    /// All other nodes without packet programs.
+    pub async fn by_proxy(&self, nodes: BTreeSet<Arc<str>>) -> Result<(), Stopped> {
+        self.send(Event::ByProxy(nodes)).await
+    }
+
     /// A drain mark that another agent has sent.
     pub async fn drain_mark(&self, mark: DrainMark) -> Result<(), Stopped> {
         self.send(Event::Drain(mark)).await

@@ -10,6 +10,7 @@ use crate::model::{DrainMark, Drains};
 pub struct Agenda {
     node: Arc<str>,
     boot: u64,
+    by_proxy: bool,
     sequence: u64,
     settled: bool,
     unhealthy: BTreeSet<u64>,
@@ -21,11 +22,12 @@ pub struct Agenda {
 }
 
 impl Agenda {
-    pub fn new(node: Arc<str>, boot: u64) -> Self {
+    pub fn new(node: Arc<str>, boot: u64, by_proxy: bool) -> Self {
         let (unhealthy, drains) = (BTreeSet::new(), Vec::new());
         Self {
             node,
             boot,
+            by_proxy,
             sequence: 0,
             settled: false,
             unhealthy,
@@ -68,6 +70,7 @@ impl Agenda {
             sequence: self.sequence,
             echo: 0,
             settled: self.settled,
+            by_proxy: self.by_proxy,
             node: self.node.to_string(),
             range: first..=last,
             unhealthy,
@@ -100,7 +103,7 @@ mod tests {
     use crate::model::DrainObject;
 
     fn agenda(unhealthy: impl Iterator<Item = u64>) -> Agenda {
-        let mut agenda = Agenda::new("node1".into(), 1);
+        let mut agenda = Agenda::new("node1".into(), 1, false);
         let report = HealthReport {
             unhealthy: unhealthy.collect(),
             settled: true,

@@ -48,6 +48,7 @@ struct Peer {
     row: u32,
     presence: Presence,
     unhealthy: BTreeSet<u64>,
+    by_proxy: bool,
 }
 
 /// What becomes of a heartbeat.
@@ -121,6 +122,7 @@ impl Roster {
             1
         };
         (peer.heard, peer.refused) = (Some(now), None);
+        peer.by_proxy = heartbeat.by_proxy;
         Heard::Accepted {
             health_changed: peer.learn(heartbeat),
         }
@@ -174,6 +176,12 @@ impl Roster {
             .filter(|(_, peer)| peer.presence == Presence::Suspected)
             .map(|(name, _)| Arc::clone(name))
             .collect()
+    }
+
+    /// Nodes that said last that they have no packet programs.
+    pub fn by_proxy(&self) -> BTreeSet<Arc<str>> {
+        let peers = self.peers.iter().filter(|(_, peer)| peer.by_proxy);
+        peers.map(|(name, _)| Arc::clone(name)).collect()
     }
 
     /// Tags that a node says are unhealthy.

@@ -30,6 +30,7 @@ impl Agent {
             node,
             port,
             mac: [secret; 32],
+            by_proxy: false,
             writer: writer.clone(),
             health: findings,
         };

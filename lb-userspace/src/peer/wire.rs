@@ -22,6 +22,7 @@ const VERSION: u8 = 1;
 const HEADER: usize = 48;
 const HASH: usize = 32;
 const SETTLED: u8 = 1;
+const BY_PROXY: u8 = 2;
 /// Bits of a mark's kind.
 const BACKEND: u8 = 1;
 const DRAINED: u8 = 2;
@@ -40,6 +41,8 @@ pub struct Heartbeat {
     pub echo: u64,
     /// Every check of the sender has had a first result.
     pub settled: bool,
+    /// The sender's node has no packet programs. (To agents that do not know this one its heartbeats are strange.)
+    pub by_proxy: bool,
     /// The sender.
     pub node: String,
     /// Of all tags from the first to the last, exactly those listed are unhealthy.
@@ -96,7 +99,8 @@ pub fn mark_size(mark: &DrainMark) -> usize {
 fn encode(heartbeat: &Heartbeat) -> Vec<u8> {
     let mut out = Vec::with_capacity(MAX_DATAGRAM);
     out.extend(MAGIC);
-    let flags = if heartbeat.settled { SETTLED } else { 0 };
+    let bit = |set, flag| if set { flag } else { 0 };
+    let flags = bit(heartbeat.settled, SETTLED) | bit(heartbeat.by_proxy, BY_PROXY);
     out.extend([
         VERSION,
         flags,
@@ -157,7 +161,7 @@ fn decode(body: &[u8]) -> Result<Heartbeat, Strange> {
     let unhealthy: Vec<u64> = (0..tags).map(|_| rest.number()).collect::<Result<_, _>>()?;
     let drains = (0..drains).map(|_| rest.mark()).collect::<Result<_, _>>()?;
     let ordered = unhealthy.is_sorted_by(|a, b| a < b) && unhealthy.iter().all(|tag| range.contains(tag));
-    if !rest.0.is_empty() || flags & !SETTLED != 0 || range.is_empty() || !ordered {
+    if !rest.0.is_empty() || flags & !(SETTLED | BY_PROXY) != 0 || range.is_empty() || !ordered {
         return Err(Strange::Form);
     }
     Ok(Heartbeat {
@@ -165,6 +169,7 @@ fn decode(body: &[u8]) -> Result<Heartbeat, Strange> {
         sequence,
         echo,
         settled: flags & SETTLED != 0,
+        by_proxy: flags & BY_PROXY != 0,
         node,
         range,
         unhealthy,

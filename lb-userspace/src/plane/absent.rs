@@ -1,7 +1,7 @@
 //! The eBPF plane of an agent that was built without it: the same face, and one answer.
 
-use std::collections::{HashMap, HashSet};
-use std::net::SocketAddr;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::collision::{Claims, Survey};
@@ -13,6 +13,9 @@ use crate::model::{Shape, Snapshot};
 pub async fn survey(_: &Claims<'_>) -> Result<Survey, EbpfError> {
     Err(EbpfError::NotBuilt)
 }
+
+/// Only an agent with packet programs knows its filters again.
+pub const fn remove_filters() {}
 
 /// Never made.
 #[derive(Clone)]
@@ -32,6 +35,10 @@ impl EbpfPlane {
     }
 
     pub fn steer(&self, _: &Dns, _: &[SocketAddr]) {
+        match *self {}
+    }
+
+    pub fn set_taken(&self, _: BTreeSet<(IpAddr, u16, u8)>) {
         match *self {}
     }
 

@@ -74,6 +74,11 @@ pub async fn survey(claims: &Claims<'_>) -> Result<Survey, EbpfError> {
     Ok(portico0::survey(&host, claims))
 }
 
+/// Takes away what no pin holds: filters, where links to devices are not known to the kernel.
+pub fn remove_filters() {
+    links::remove_filters();
+}
+
 /// What the plane's tasks share.
 struct Shared {
     state: Mutex<State>,
@@ -143,6 +148,12 @@ impl EbpfPlane {
     /// snapshot.
     pub fn steer(&self, dns: &Dns, upstreams: &[SocketAddr]) {
         self.shared.state().steer(Steering::new(dns, upstreams));
+    }
+
+    /// Where somebody else has the port that this node's proxy would listen at (an unspecified address: at all of them), by
+    /// number of the protocol. What the next snapshot leaves to the proxy is less for it.
+    pub fn set_taken(&self, taken: BTreeSet<(IpAddr, u16, u8)>) {
+        self.shared.state().set_taken(taken);
     }
 
     /// Makes the kernel show the snapshot. Blocks: for microseconds to milliseconds as a rule, for as long as the kernel

@@ -27,6 +27,7 @@ pub mod udp;
 mod vips;
 mod workers;
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -206,6 +207,15 @@ impl ProxyPlane {
         table.fronts.store(Arc::clone(&fronts));
         state.listen(&fronts);
         state.applied_in = began.elapsed();
+    }
+
+    /// Where it should listen and cannot: address, port and number of the protocol.
+    pub fn missing(&self) -> BTreeSet<(IpAddr, u16, u8)> {
+        let state = self.shared.state();
+        let missing = state.listeners.missing();
+        missing
+            .map(|bind| (bind.address.ip(), bind.address.port(), bind.protocol.number()))
+            .collect()
     }
 
     /// Connections to this node's tasks that the proxy carries, for its own clients and for other nodes; with those that

@@ -12,7 +12,7 @@ use crate::machine::{self, Machine, Raw, pinned};
 const NODES: &str = "nodes: { here: 192.0.2.1, there: 192.0.2.2, beyond: 192.0.2.3 }\nservices:\n  web:\n    \
                      slots: 1024\n    ports: [\"8080:80/tcp\"]\n    backends:\n";
 
-fn file(backends: &[(&str, &str)]) -> String {
+pub fn file(backends: &[(&str, &str)]) -> String {
     let mut text = NODES.to_owned();
     for (number, (node, more)) in backends.iter().enumerate() {
         let address = number + 2;
@@ -30,11 +30,11 @@ fn suspecting(snapshot: &Snapshot, nodes: &[&str]) -> Arc<Snapshot> {
     Arc::new(snapshot)
 }
 
-fn tag(snapshot: &Snapshot, node: &str) -> u16 {
+pub fn tag(snapshot: &Snapshot, node: &str) -> u16 {
     snapshot.nodes[node].tag
 }
 
-fn array<T: Plain>(name: &str) -> Array<MapData, Raw<T>> {
+pub fn array<T: Plain>(name: &str) -> Array<MapData, Raw<T>> {
     Array::try_from(Map::from_map_data(pinned(name)).unwrap()).unwrap()
 }
 

@@ -13,6 +13,9 @@ use crate::process::Process;
 use crate::supervisor::{BPFFS, mounts};
 use crate::{cgroup, names, services, tool, topology, wait};
 
+/// The mode of a cluster whose nodes have different ones.
+pub const MIXED: &str = "mixed";
+
 /// How long an agent may take to load its programs on a busy machine.
 const START: Duration = Duration::from_secs(30);
 
@@ -200,6 +203,15 @@ impl Cluster {
         lines[lines.len().saturating_sub(25)..].join("\n")
     }
 
+    /// Of a node; in a mixed cluster `node2` is the one without packet programs.
+    fn mode(&self, node: &str) -> &str {
+        match self.state.mode.as_deref() {
+            Some(MIXED) if node == "node2" => "proxy",
+            None | Some(MIXED) => "auto",
+            Some(mode) => mode,
+        }
+    }
+
     fn configuration(&self, node: &str) -> String {
         let uplinks: Vec<String> = (0..self.state.uplinks)
             .map(|number| match &self.state.xdp {
@@ -239,7 +251,7 @@ runtime = {directory:?}
 {cgroup}
 {names}
 {more}"#,
-            mode = self.state.mode.as_deref().unwrap_or("auto"),
+            mode = self.mode(node),
             uplinks = uplinks.join(", "),
             source = own("[sources.docker]", source),
             prefix = self.state.prefix,

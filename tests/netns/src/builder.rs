@@ -64,7 +64,7 @@ impl Builder {
         self
     }
 
-    /// `auto`, `ebpf` or `proxy`.
+    /// `auto`, `ebpf` or `proxy`; `mixed`: proxy on `node2` alone.
     pub fn mode(mut self, mode: &str) -> Self {
         self.state.mode = Some(mode.to_owned());
         self

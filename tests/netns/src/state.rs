@@ -19,7 +19,7 @@ pub struct State {
     pub offloads: bool,
     /// Underlays, one or two.
     pub uplinks: usize,
-    /// `auto`, `ebpf` or `proxy`; none: no agents at all.
+    /// `auto`, `ebpf`, `proxy` or `mixed`; none: no agents at all.
     pub mode: Option<String>,
     /// What the agents are told about XDP on their uplinks; none: they choose.
     pub xdp: Option<String>,

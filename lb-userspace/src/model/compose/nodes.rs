@@ -27,6 +27,7 @@ pub fn stand(identity: &Identity, wanted: &BTreeMap<Arc<str>, DesiredNode>, mark
                 address: desired.address,
                 draining: desired.draining || drained,
                 suspected: marks.suspected.contains(name),
+                by_proxy: marks.by_proxy.contains(name),
             };
             Some((Arc::clone(name), node))
         })

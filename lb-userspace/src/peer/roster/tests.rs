@@ -8,6 +8,7 @@ fn heartbeat(boot: u64, sequence: u64, echo: u64) -> Heartbeat {
         sequence,
         echo,
         settled: true,
+        by_proxy: false,
         node: "node2".into(),
         range: 0..=u64::MAX,
         unhealthy: vec![],
@@ -272,6 +273,7 @@ fn an_agent_that_has_just_started_takes_nothing_back() {
     roster.hear(
         &Heartbeat {
             settled: false,
+            by_proxy: false,
             ..heartbeat(8, 1, OWN)
         },
         now,
@@ -292,4 +294,18 @@ fn nodes_outside_the_cluster_are_strangers_and_former_nodes_are_forgotten() {
     roster.follow([Arc::from("node3")].iter());
     assert_eq!(roster.hear(&heartbeat(7, 2, OWN), now), Heard::Stranger);
     assert!(!roster.reports().contains_key("node2"));
+}
+
+#[test]
+fn a_node_says_whether_it_has_packet_programs_and_may_say_otherwise_in_its_next_life() {
+    let (mut roster, now) = acquainted();
+    assert!(roster.by_proxy().is_empty());
+    let proxying = Heartbeat {
+        by_proxy: true,
+        ..heartbeat(7, 2, OWN)
+    };
+    assert_eq!(roster.hear(&proxying, now), ACCEPTED);
+    assert_eq!(roster.by_proxy(), [Arc::from("node2")].into());
+    assert_eq!(roster.hear(&heartbeat(8, 1, OWN), now), ACCEPTED);
+    assert!(roster.by_proxy().is_empty());
 }

@@ -23,7 +23,7 @@ fn any_mark() -> impl Strategy<Value = DrainMark> {
 
 prop_compose! {
     fn any_heartbeat()(
-        (boot, sequence, echo, settled) in any::<(u64, u64, u64, bool)>(),
+        (boot, sequence, echo, settled, by_proxy) in any::<(u64, u64, u64, bool, bool)>(),
         node in "[a-z0-9.-]{1,60}",
         ends in any::<(u64, u64)>(),
         tags in proptest::collection::btree_set(any::<u64>(), 0..MAX_TAGS),
@@ -31,7 +31,7 @@ prop_compose! {
     ) -> Heartbeat {
         let range = ends.0.min(ends.1)..=ends.0.max(ends.1);
         let unhealthy = tags.into_iter().filter(|tag| range.contains(tag)).collect();
-        Heartbeat { boot, sequence, echo, settled, node, range, unhealthy, drains }
+        Heartbeat { boot, sequence, echo, settled, by_proxy, node, range, unhealthy, drains }
     }
 }
 
@@ -87,6 +87,7 @@ fn plain() -> Heartbeat {
         sequence: 1,
         echo: 0,
         settled: true,
+        by_proxy: true,
         node: "node1".into(),
         range: 0..=u64::MAX,
         unhealthy: vec![],

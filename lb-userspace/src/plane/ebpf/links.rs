@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use aya::programs::links::{FdLink, LinkOrder, PinnedLink};
+use aya::programs::links::{FdLink, Link as _, LinkOrder, PinnedLink};
 use aya::programs::tc::{NlOptions, SchedClassifierLink, TcAttachOptions, TcHandle};
 use aya::programs::xdp::XdpLink;
 use aya::programs::{ProgramError, SchedClassifier, TcAttachType, Xdp, XdpMode, tc};
@@ -231,6 +231,23 @@ fn attach_filter(
     };
     std::mem::forget(program.take_link(id)?);
     Ok(())
+}
+
+/// Removes ours from all devices.
+pub fn remove_filters() {
+    if kernel_at_least(6, 6) {
+        return;
+    }
+    let (priority, handle) = FILTER;
+    let devices = fs::read_dir("/sys/class/net").into_iter().flatten().flatten();
+    for name in devices.filter_map(|entry| entry.file_name().into_string().ok()) {
+        for direction in [TcAttachType::Ingress, TcAttachType::Egress] {
+            if let Ok(link) = SchedClassifierLink::attached(&name, direction, priority, handle, None) {
+                // One that is not there is gone all the same.
+                let _ = link.detach();
+            }
+        }
+    }
 }
 
 #[cfg(test)]

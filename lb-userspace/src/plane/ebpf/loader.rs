@@ -76,6 +76,12 @@ pub fn kernel_at_least(major: u8, minor: u8) -> bool {
     KernelVersion::current().is_ok_and(|version| version >= KernelVersion::new(major, minor, 0))
 }
 
+/// Has the kernel take one program that asks for nothing, to see whether it takes any.
+pub fn try_one(object: &mut Ebpf) -> Result<(), EbpfError> {
+    let program: &mut SchedClassifier = find(object, "probe")?;
+    program.load().map_err(|error| refused("probe", &error))
+}
+
 impl Programs {
     /// Has the kernel verify and translate all programs.
     pub fn load(mut object: Ebpf) -> Result<Self, EbpfError> {

@@ -22,7 +22,7 @@ use super::sockets::{self, Graves, Owners};
 use super::steering::Steering;
 use super::tables::{self, Tables};
 use super::{counters, hooks, migrate, probe, trace};
-use crate::config::{Cluster, Config, Interfaces, Limits};
+use crate::config::{Cluster, Config, Interfaces, Limits, Mode};
 use crate::model::{Shape, Snapshot};
 use crate::plane::choice::Here;
 use crate::plane::{Difference, EbpfError, InterfaceReport, PlaneReport, Problem, Question, TraceReport};
@@ -63,6 +63,8 @@ pub struct State {
     /// Of this node's listeners at published ports.
     owners: Owners,
     expiry: Expiry,
+    /// Where this node's proxy cannot listen.
+    taken: BTreeSet<(IpAddr, u16, u8)>,
     /// By who found them.
     pub(super) problems: BTreeMap<&'static str, Vec<Problem>>,
     generation: u64,
@@ -90,7 +92,12 @@ impl State {
             namespace: 0,
             dns_ports: [0; 2],
         };
-        let mut maps = Maps::take(&mut loader::open(&pins, &wanted, &nobody)?)?;
+        let mut object = loader::open(&pins, &wanted, &nobody)?;
+        if config.mode == Mode::Auto {
+            // Who cannot have them shall hear it now, while there is another way.
+            loader::try_one(&mut object)?;
+        }
+        let mut maps = Maps::take(&mut object)?;
         migrate::copy(&pins, &old, &mut maps)?;
         let node: Arc<str> = config.node.as_str().into();
         let mut tables = Tables::adopt(
@@ -141,6 +148,7 @@ impl State {
             uplinks: Vec::new(),
             refusals: BTreeMap::new(),
             expiry: Expiry::default(),
+            taken: BTreeSet::new(),
             problems: BTreeMap::new(),
             generation: 0,
             applied_in: 0,
@@ -168,7 +176,7 @@ impl State {
             self.note_vips(snapshot);
             self.ask_node(snapshot)?;
         }
-        self.tables.apply(snapshot)?;
+        self.tables.apply(snapshot, self.taken.clone())?;
         self.bury();
         self.tables.beat()?;
         if !published {
@@ -183,6 +191,11 @@ impl State {
         self.generation = snapshot.generation;
         self.applied_in = began.elapsed().as_micros() as u64;
         Ok(())
+    }
+
+    /// Address, port and protocol of each socket that this node's proxy wants and cannot have; to be said before a snapshot.
+    pub fn set_taken(&mut self, taken: BTreeSet<(IpAddr, u16, u8)>) {
+        self.taken = taken;
     }
 
     /// What is asked of these name servers shall be led to ours; to be said before the first snapshot.

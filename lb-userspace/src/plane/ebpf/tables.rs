@@ -91,6 +91,10 @@ pub struct Tables {
     connected: BTreeSet<u16>,
     /// Tags of the nodes that are suspected.
     suspected: BTreeSet<u16>,
+    /// Tags of the other nodes without packet programs.
+    by_proxy: BTreeSet<u16>,
+    /// Where somebody else has the port that this node's proxy would listen at.
+    taken: BTreeSet<(IpAddr, u16, u8)>,
     applied: Option<Arc<Snapshot>>,
     /// The tables show all of `applied`: the last attempt did not fail half-way.
     whole: bool,

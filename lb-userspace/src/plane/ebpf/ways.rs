@@ -140,6 +140,7 @@ mod tests {
                 address,
                 draining: false,
                 suspected: false,
+                by_proxy: false,
             };
             (name, node)
         };

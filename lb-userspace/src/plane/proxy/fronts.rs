@@ -85,8 +85,15 @@ impl Fronts {
             .map(|node| node.tag)
             .collect();
         let mut vips = HashSet::new();
+        // Alone it serves everything whatever the others are.
+        let alone = wants.here.is_proxy_alone();
+        let by_proxy = snapshot.nodes.values().filter(|node| node.by_proxy && !alone);
+        let by_proxy: HashSet<u16> = by_proxy.map(|node| node.tag).collect();
         for service in snapshot.services.values() {
-            let given = fronts.chosen(service, wants);
+            let mut given = fronts.chosen(service, wants);
+            if !by_proxy.is_empty() {
+                given.extend(shared(snapshot, service, &by_proxy));
+            }
             if !given.is_empty() || is_lately(service, wants) {
                 vips.extend(given.iter().map(|bind| bind.address.ip()));
                 fronts.given.extend(given);
@@ -188,6 +195,23 @@ impl Fronts {
         let members = fronts.values().flat_map(|front| &front.candidates);
         members.map(|member| member.tag).collect()
     }
+}
+
+/// Where some clients are to be led to tasks that only the proxy reaches.
+fn shared<'s>(
+    snapshot: &'s Snapshot,
+    service: &Service,
+    by_proxy: &'s HashSet<u16>,
+) -> impl Iterator<Item = Bind> + use<'s> {
+    let pools = snapshot.pools_of(&service.name).iter();
+    let pools = pools.filter(|pool| {
+        let mut nodes = pool.members.iter().map(|member| member.candidate.node);
+        nodes.any(|node| by_proxy.contains(&node))
+    });
+    pools.flat_map(|pool| {
+        let frontends = pool.frontends.iter();
+        frontends.map(|frontend| Bind::of(frontend, pool.family))
+    })
 }
 
 fn is_lately(service: &Service, wants: &Wants<'_>) -> bool {

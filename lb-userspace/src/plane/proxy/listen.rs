@@ -107,6 +107,11 @@ impl Listeners {
         Ok(())
     }
 
+    /// Those that could not be opened.
+    pub fn missing(&self) -> impl Iterator<Item = &Bind> {
+        self.failed.keys()
+    }
+
     pub fn len(&self) -> usize {
         self.open.len()
     }

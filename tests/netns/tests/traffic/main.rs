@@ -21,6 +21,7 @@ mod mesh;
 mod names;
 mod paths;
 mod placeholder;
+mod planes;
 mod polite;
 mod reset;
 mod restarts;

@@ -56,6 +56,7 @@ fn snapshot() -> Snapshot {
         address: Ipv4Addr::new(192, 0, 2, 1),
         draining: false,
         suspected: false,
+        by_proxy: false,
     };
     Snapshot {
         nodes: [(name, node)].into(),

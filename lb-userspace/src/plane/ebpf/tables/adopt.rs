@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use aya::maps::{Array, Map, MapData};
 use ipnet::IpNet;
-use lb_common::table::{self, BLOCK, NO_TABLE, pool_flag};
+use lb_common::table::{self, BLOCK, BY_PROXY, NO_TABLE, pool_flag};
 
 use super::super::maps::Maps;
 use super::super::pins::Pins;
@@ -96,6 +96,8 @@ impl Tables {
             addresses: BTreeSet::new(),
             connected: BTreeSet::new(),
             suspected: BTreeSet::new(),
+            by_proxy: BTreeSet::new(),
+            taken: BTreeSet::new(),
             applied: None,
             whole: false,
             refused: HashMap::new(),
@@ -174,7 +176,7 @@ impl Tables {
                 if left == 0 {
                     break;
                 }
-                let offset = usize::from(self.writer().head(book.entry.head, slot));
+                let offset = usize::from(self.writer().head(book.entry.head, slot) & !BY_PROXY);
                 if let Some(&tag) = book.tags.get(offset).filter(|&&tag| tag != 0) {
                     left -= usize::from(active.insert(tag));
                 }

@@ -2,6 +2,7 @@
 //! comes before what points, and goes after it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -13,16 +14,20 @@ use crate::plane::{EbpfError, Problem};
 
 impl Tables {
     /// Makes the tables show the snapshot. Nodes are set apart, by what the machine knows of the ways to them.
-    pub fn apply(&mut self, snapshot: &Arc<Snapshot>) -> Result<(), EbpfError> {
+    /// `taken` is where the proxy cannot listen.
+    pub fn apply(
+        &mut self,
+        snapshot: &Arc<Snapshot>,
+        taken: BTreeSet<(IpAddr, u16, u8)>,
+    ) -> Result<(), EbpfError> {
         let now = Instant::now();
         let first = self.applied.is_none();
-        let suspected = snapshot
-            .nodes
-            .values()
-            .filter(|node| node.suspected)
-            .map(|node| node.tag)
-            .collect();
-        let turned = self.set_suspected(suspected);
+        let nodes = || snapshot.nodes.values();
+        let suspected = nodes().filter(|node| node.suspected).map(|node| node.tag);
+        let others = nodes().filter(|node| node.by_proxy && node.name != self.node);
+        let by_proxy = others.map(|node| node.tag).collect();
+        let mut turned = self.set_suspected(suspected.collect());
+        turned.extend(self.set_by_proxy(by_proxy, taken));
         let (changed, gone) = self.difference(snapshot, &turned);
         self.left = self.leaving(snapshot, &changed, &gone);
         self.whole = false;

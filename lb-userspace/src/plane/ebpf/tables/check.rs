@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use lb_common::socket::End;
-use lb_common::table::{Local, NO_MEMBER};
-use lb_common::{Plain, V6, placement};
+use lb_common::table::Local;
+use lb_common::{Plain, V6};
 
 use super::super::maps::Table;
 use super::Tables;
+use super::slots::Scratch;
 use crate::model::Change;
 use crate::plane::{Difference, EbpfError};
 
@@ -89,17 +90,11 @@ impl Tables {
     fn wrong_slots(&self, id: u64, pool: &Arc<crate::model::Pool>) -> usize {
         let Some(book) = self.books.get(&id) else { return 0 };
         let candidates: Vec<_> = pool.members.iter().map(|member| member.candidate).collect();
-        let mut heads = vec![NO_MEMBER; pool.slots as usize];
-        placement::fill_heads(self.seed, &candidates, &mut heads);
-        let wanted = |index: u16| {
-            let member = candidates.get(usize::from(index));
-            member
-                .and_then(|member| book.offset(member.tag))
-                .unwrap_or(NO_MEMBER)
-        };
-        let slots = heads.iter().enumerate();
+        let mut scratch = Scratch::default();
+        self.writer().rows(&mut scratch, book, pool, &candidates);
+        let slots = scratch.heads.iter().enumerate();
         slots
-            .filter(|&(slot, &index)| self.writer().head(book.entry.head, slot as u32) != wanted(index))
+            .filter(|&(slot, &wanted)| self.writer().head(book.entry.head, slot as u32) != wanted)
             .count()
     }
 

@@ -101,7 +101,7 @@ impl Tables {
 }
 
 /// The address that stands for those of all other nodes.
-const fn anywhere(family: Family) -> IpAddr {
+pub(super) const fn anywhere(family: Family) -> IpAddr {
     match family {
         Family::V4 => IpAddr::V4(Ipv4Addr::UNSPECIFIED),
         Family::V6 => IpAddr::V6(Ipv6Addr::UNSPECIFIED),

@@ -28,7 +28,8 @@ impl Tables {
                 .iter()
                 .any(|front| self.is_given(service, pool, front))
         };
-        service.is_some_and(is_given)
+        let mut nodes = pool.members.iter().map(|member| member.candidate.node);
+        service.is_some_and(is_given) || nodes.any(|node| self.by_proxy.contains(&node))
     }
 
     /// The member that placement gives a slot of the pool.

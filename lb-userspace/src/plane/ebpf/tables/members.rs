@@ -3,7 +3,7 @@
 
 use std::time::Instant;
 
-use lb_common::table::{self, NO_MEMBER};
+use lb_common::table::{self, NOBODY_ELSE};
 
 use super::super::ranges::GRACE;
 use super::{Book, Tables};
@@ -47,7 +47,7 @@ impl Tables {
             added.push((offset as u32, entry(member.candidate.tag, member.candidate.node)));
         }
         if book.tags.len() as u32 > book.entry.room {
-            let moved = book.tags.len() < usize::from(NO_MEMBER) && self.move_members(book, pool, now)?;
+            let moved = book.tags.len() < usize::from(NOBODY_ELSE) && self.move_members(book, pool, now)?;
             if !moved {
                 // None of the new ones, then: the pool goes on with what it had.
                 for (offset, _) in added {

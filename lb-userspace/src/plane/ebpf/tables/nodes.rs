@@ -1,6 +1,7 @@
 //! `NODE`, `PEER4`, `UPLINK` and `SETTINGS`.
 
 use std::collections::{BTreeSet, HashMap};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 use lb_common::table::{Node, Settings, Uplink};
@@ -93,5 +94,19 @@ impl Tables {
     pub(super) fn set_suspected(&mut self, suspected: BTreeSet<u16>) -> BTreeSet<u16> {
         let before = std::mem::replace(&mut self.suspected, suspected);
         before.symmetric_difference(&self.suspected).copied().collect()
+    }
+
+    /// Takes the nodes whose tasks only the proxy reaches, and where it cannot listen; gives the nodes of which anything is
+    /// news.
+    pub(super) fn set_by_proxy(
+        &mut self,
+        by_proxy: BTreeSet<u16>,
+        taken: BTreeSet<(IpAddr, u16, u8)>,
+    ) -> BTreeSet<u16> {
+        let before = std::mem::replace(&mut self.by_proxy, by_proxy);
+        if std::mem::replace(&mut self.taken, taken) != self.taken {
+            return &before | &self.by_proxy;
+        }
+        &before ^ &self.by_proxy
     }
 }

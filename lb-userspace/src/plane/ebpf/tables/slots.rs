@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::mem::offset_of;
+use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use lb_common::placement::{self, Candidate, State};
-use lb_common::table::{BLOCK, ChainSlot, HeadBlock, NO_MEMBER, NO_TABLE};
+use lb_common::table::{BLOCK, BY_PROXY, CHAIN, ChainSlot, HeadBlock, NO_MEMBER, NO_TABLE, NOBODY_ELSE};
 
 use super::super::mapped::{Mapped, set_u16};
+use super::fronts::anywhere;
 use super::{Book, Tables, tick};
 use crate::model::Pool;
 
@@ -18,12 +20,15 @@ pub(super) struct Writer<'t> {
     heads: &'t Mapped<HeadBlock>,
     chains: &'t Mapped<ChainSlot>,
     suspected: &'t BTreeSet<u16>,
+    by_proxy: &'t BTreeSet<u16>,
+    taken: &'t BTreeSet<(IpAddr, u16, u8)>,
 }
 
 /// Room for one table while it is computed.
 #[derive(Default)]
 pub(super) struct Scratch {
-    heads: Vec<u16>,
+    pub heads: Vec<u16>,
+    others: Vec<u16>,
     chains: Vec<ChainSlot>,
 }
 
@@ -34,6 +39,8 @@ impl Tables {
             heads: &self.maps.head,
             chains: &self.maps.chain,
             suspected: &self.suspected,
+            by_proxy: &self.by_proxy,
+            taken: &self.taken,
         }
     }
 }
@@ -44,9 +51,9 @@ impl<'t> Writer<'t> {
     pub(super) fn write(self, scratch: &mut Scratch, book: &Book, pool: &Pool) {
         let members: Vec<Candidate> = pool.members.iter().map(|member| member.candidate).collect();
         self.write_chains(scratch, book, &members);
-        self.write_heads(scratch, book, &members);
+        self.write_heads(scratch, book, pool, &members);
         if book.entry.fresh != book.entry.head && self.diverts(pool) {
-            self.write_fresh(scratch, book, &members);
+            self.write_fresh(scratch, book, pool, &members);
         }
     }
 
@@ -68,6 +75,7 @@ impl<'t> Writer<'t> {
             .chains
             .resize(book.entry.slots as usize, ChainSlot::default());
         placement::fill_chains(self.seed, members, &mut scratch.chains);
+        self.spare_proxies(scratch, members);
         for (slot, wanted) in (first..).zip(&mut scratch.chains) {
             if !self.suspected.is_empty() {
                 placement::put_last(&mut wanted.nodes, |node| self.suspected.contains(&node));
@@ -77,12 +85,80 @@ impl<'t> Writer<'t> {
         }
     }
 
-    fn write_heads(self, scratch: &mut Scratch, book: &Book, members: &[Candidate]) {
-        let (offsets, now) = (book.offsets(members), tick());
-        scratch.heads.resize(book.entry.slots as usize, NO_MEMBER);
+    /// What is sent along a chain, or to a runner-up, must find packet programs.
+    fn spare_proxies(self, scratch: &mut Scratch, members: &[Candidate]) {
+        let Some(others) = self.others(members) else {
+            return;
+        };
+        scratch.others.resize(scratch.chains.len(), NO_MEMBER);
+        let reachable: Vec<Candidate> = others.iter().map(|&at| members[usize::from(at)]).collect();
+        placement::fill_runners_up(self.seed, &reachable, &mut scratch.others);
+        for (chain, &next) in scratch.chains.iter_mut().zip(&scratch.others) {
+            let mut kept = [0; CHAIN];
+            let nodes = chain.nodes.iter().filter(|node| !self.by_proxy.contains(node));
+            for (kept, node) in kept.iter_mut().zip(nodes) {
+                *kept = *node;
+            }
+            chain.nodes = kept;
+            chain.next = offset(&others, next);
+        }
+    }
+
+    /// Indices of the members that packets reach, where there are others.
+    fn others(self, members: &[Candidate]) -> Option<Vec<u16>> {
+        let is_reached = |member: &Candidate| !self.by_proxy.contains(&member.node);
+        if self.by_proxy.is_empty() || members.iter().all(is_reached) {
+            return None;
+        }
+        let members = (0..).zip(members).filter(|(_, member)| is_reached(member));
+        Some(members.map(|(at, _)| at).collect())
+    }
+
+    /// Whether somebody else would get what is left to the proxy of a pool.
+    fn is_taken(self, pool: &Pool) -> bool {
+        let mut frontends = pool.frontends.iter();
+        !self.taken.is_empty()
+            && frontends.any(|front| {
+                let at = front.address.unwrap_or(anywhere(pool.family));
+                self.taken.contains(&(at, front.port, front.protocol.number()))
+            })
+    }
+
+    /// Fills `scratch.heads` with what the slots of the pool's head table shall be for these members.
+    pub(super) fn rows(self, scratch: &mut Scratch, book: &Book, pool: &Pool, members: &[Candidate]) {
+        let (offsets, slots) = (book.offsets(members), book.entry.slots as usize);
+        scratch.heads.resize(slots, NO_MEMBER);
         placement::fill_heads(self.seed, members, &mut scratch.heads);
-        for (slot, &index) in (0..).zip(&scratch.heads) {
-            let (head, wanted) = (self.slot(book.entry.head, slot), offset(&offsets, index));
+        let Some(others) = self.others(members) else {
+            for head in &mut scratch.heads {
+                *head = offset(&offsets, *head);
+            }
+            return;
+        };
+        let reachable: Vec<Candidate> = others.iter().map(|&at| members[usize::from(at)]).collect();
+        scratch.others.resize(slots, NO_MEMBER);
+        placement::fill_heads(self.seed, &reachable, &mut scratch.others);
+        // Served by the others alone is better than by somebody else, or by nobody.
+        let spared = !reachable.is_empty() && self.is_taken(pool);
+        for (head, &other) in scratch.heads.iter_mut().zip(&scratch.others) {
+            let member = members.get(usize::from(*head));
+            *head = if member.is_some_and(|member| self.by_proxy.contains(&member.node)) {
+                match offset(&offsets, offset(&others, other)) {
+                    NO_MEMBER => BY_PROXY | NOBODY_ELSE,
+                    other if spared => other,
+                    other => BY_PROXY | other,
+                }
+            } else {
+                offset(&offsets, *head)
+            };
+        }
+    }
+
+    fn write_heads(self, scratch: &mut Scratch, book: &Book, pool: &Pool, members: &[Candidate]) {
+        let now = tick();
+        self.rows(scratch, book, pool, members);
+        for (slot, &wanted) in (0..).zip(&scratch.heads) {
+            let head = self.slot(book.entry.head, slot);
             if head.load(Ordering::Relaxed) != wanted {
                 if let Some(first) = book.chain() {
                     let changed = offset_of!(ChainSlot, changed);
@@ -96,14 +172,12 @@ impl<'t> Writer<'t> {
     }
 
     /// The table for new connections while nodes are suspected: heads among the others.
-    fn write_fresh(self, scratch: &mut Scratch, book: &Book, members: &[Candidate]) {
+    fn write_fresh(self, scratch: &mut Scratch, book: &Book, pool: &Pool, members: &[Candidate]) {
         let mut members = members.to_vec();
         members.retain(|member| !self.suspected.contains(&member.node));
-        let offsets = book.offsets(&members);
-        scratch.heads.resize(book.entry.slots as usize, NO_MEMBER);
-        placement::fill_heads(self.seed, &members, &mut scratch.heads);
-        for (slot, &index) in (0..).zip(&scratch.heads) {
-            set_u16(self.slot(book.entry.fresh, slot), offset(&offsets, index));
+        self.rows(scratch, book, pool, &members);
+        for (slot, &wanted) in (0..).zip(&scratch.heads) {
+            set_u16(self.slot(book.entry.fresh, slot), wanted);
         }
     }
 

@@ -21,6 +21,7 @@ pub fn snapshot(tasks: &[&str]) -> Snapshot {
             address: Ipv4Addr::new(192, 0, 2, 10 + number),
             draining: false,
             suspected: false,
+            by_proxy: false,
         };
         snapshot.nodes.insert(name, node);
     }
@@ -319,4 +320,14 @@ fn who_drains_is_not_the_lighter_one() {
             .unwrap();
         assert_eq!(chosen.candidate.tag, active);
     }
+}
+
+#[test]
+fn what_has_tasks_on_a_node_without_packet_programs_is_served_beside_them() {
+    let mut snapshot = whole(&TASKS);
+    snapshot.nodes.get_mut("node2").unwrap().by_proxy = true;
+    let fronts = beside(&snapshot, Mode::Auto, &[Family::V4]);
+    assert_eq!(sorted(fronts.served()), [at("0.0.0.0:8080")]);
+    snapshot.nodes.get_mut("node2").unwrap().by_proxy = false;
+    assert_eq!(beside(&snapshot, Mode::Auto, &[Family::V4]).served().count(), 0);
 }

@@ -79,6 +79,7 @@ pub fn node(name: &str, last: u8) -> Node {
         address: Ipv4Addr::new(127, 0, 0, last),
         draining: false,
         suspected: false,
+        by_proxy: false,
     }
 }
 

@@ -1,0 +1,110 @@
+//! What the tables say while other nodes have no packet programs.
+
+use std::sync::Arc;
+
+use lb_common::table::{BLOCK, BY_PROXY, ChainSlot, HeadBlock, Member, NO_TABLE, NOBODY_ELSE, pool_flag};
+use lb_userspace::model::Snapshot;
+
+use crate::machine::{self, Machine};
+use crate::suspicion::{array, file, tag};
+
+/// The same with these nodes in `mode = "proxy"`.
+fn proxying(snapshot: &Snapshot, nodes: &[&str]) -> Arc<Snapshot> {
+    let mut snapshot = snapshot.clone();
+    for node in snapshot.nodes.values_mut() {
+        node.by_proxy = nodes.contains(&&*node.name);
+    }
+    Arc::new(snapshot)
+}
+
+/// A slot: whether it is the proxy's, and the node of the member that it names.
+type Row = (bool, Option<u16>);
+
+/// The only pool's slots, and its chains with the node of the runner-up.
+fn shown(machine: &Machine) -> (Vec<Row>, Vec<[u16; 6]>) {
+    let pool = machine.pools()[0].1;
+    let (blocks, members) = (array::<HeadBlock>("HEAD"), array::<Member>("MEMBER"));
+    let slots =
+        (0..pool.slots / BLOCK).flat_map(|block| blocks.get(&(pool.head + block), 0).unwrap().0.member);
+    let node = |offset: u16| {
+        members
+            .get(&(pool.members + u32::from(offset)), 0)
+            .unwrap()
+            .0
+            .node
+    };
+    let rows = slots.map(|slot| {
+        let offset = slot & !BY_PROXY;
+        (
+            slot & BY_PROXY != 0,
+            (offset != NOBODY_ELSE).then(|| node(offset)),
+        )
+    });
+    let chains = array::<ChainSlot>("CHAIN");
+    let chain = |slot| chains.get(&(pool.chain + slot), 0).unwrap().0.nodes;
+    let chains = if pool.chain == NO_TABLE {
+        Vec::new()
+    } else {
+        (0..pool.slots).map(chain).collect()
+    };
+    (rows.collect(), chains)
+}
+
+fn asks_host_first(machine: &Machine) -> bool {
+    machine.pools()[0].1.flags & pool_flag::HOST_SOCKETS != 0
+}
+
+#[test]
+fn slots_of_tasks_that_packets_do_not_reach_are_the_proxys_and_name_who_knows_of_the_past() {
+    machine::run(
+        "slots_of_tasks_that_packets_do_not_reach_are_the_proxys_and_name_who_knows_of_the_past",
+        |machine| {
+            let plane = machine.start("");
+            let all = ["here", "there", "beyond", "here", "there", "beyond"].map(|node| (node, ""));
+            let snapshot = machine.snapshot(&file(&all));
+            let there = tag(&snapshot, "there");
+            plane.apply(&snapshot).unwrap();
+            let (before, chains) = shown(&machine);
+            assert!(before.iter().all(|(by_proxy, _)| !by_proxy));
+            assert!(chains.iter().any(|chain| chain.contains(&there)));
+            assert!(!asks_host_first(&machine));
+
+            plane.apply(&proxying(&snapshot, &["there"])).unwrap();
+            let (during, chains) = shown(&machine);
+            for (before, during) in before.iter().zip(&during) {
+                if before.1 == Some(there) {
+                    assert!(during.0 && during.1.is_some_and(|node| node != there));
+                } else {
+                    assert_eq!(before, during);
+                }
+            }
+            assert!(during.iter().any(|(by_proxy, _)| *by_proxy));
+            assert!(
+                chains
+                    .iter()
+                    .all(|chain| chain[0] != 0 && !chain.contains(&there))
+            );
+            assert!(asks_host_first(&machine));
+            assert_eq!(plane.check().unwrap(), []);
+
+            plane.apply(&snapshot).unwrap();
+            assert_eq!(shown(&machine).0, before);
+            // Its proxy may still have connections.
+            assert!(asks_host_first(&machine));
+        },
+    );
+}
+
+#[test]
+fn where_packets_reach_no_task_every_slot_is_the_proxys_alone() {
+    machine::run(
+        "where_packets_reach_no_task_every_slot_is_the_proxys_alone",
+        |machine| {
+            let plane = machine.start("");
+            let snapshot = machine.snapshot(&file(&[("there", ""), ("beyond", "")]));
+            plane.apply(&proxying(&snapshot, &["there", "beyond"])).unwrap();
+            assert!(shown(&machine).0.iter().all(|row| *row == (true, None)));
+            assert_eq!(plane.check().unwrap(), []);
+        },
+    );
+}

@@ -1,0 +1,214 @@
+//! Services that change planes while they are asked, families without tasks, and a node without packet programs among others.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use netns::client::http;
+use netns::client::idle::Idle;
+use netns::client::load::{Load, Plan};
+use netns::state::Service;
+use netns::testing::{self, Stage};
+use netns::{Cluster, services, wait};
+
+/// More than an agent takes to look for connections of its proxy.
+const LOOKED: Duration = Duration::from_secs(35);
+
+/// One that every node publishes, and one at an address of its own.
+fn pair(plane: &str) -> [(&'static str, Service); 2] {
+    let published = Service::new(&["8080:80"]);
+    let vip = Service::new(&["80"]).vip(1);
+    [("web", published), ("shop", vip)]
+        .map(|(name, service)| (name, service.with(&format!("plane: {plane}"))))
+}
+
+/// Until all agents say so.
+fn switch(cluster: &mut Stage, plane: &str) {
+    for (name, service) in pair(plane) {
+        cluster.set_service(name, service);
+    }
+    cluster.publish().unwrap();
+    for (name, _) in pair(plane) {
+        for node in cluster.nodes() {
+            let what = format!("{name} is served as it should be on {node}");
+            wait::until(&what, Duration::from_secs(20), || {
+                let explained = cluster.portico(&node, &["explain", name]).unwrap_or_default();
+                !explained.is_empty() && explained.contains("served by proxy") == (plane == "proxy")
+            })
+            .unwrap();
+        }
+    }
+    cluster.keep_up().unwrap();
+}
+
+fn loads(cluster: &Cluster, targets: &[SocketAddr]) -> [Load; 2] {
+    let plans = [
+        Plan::keep_alive(targets, 100.0),
+        Plan::new_connections(targets, 100.0),
+    ];
+    plans.map(|plan| plan.start(&cluster.client()))
+}
+
+/// Each change under requests and silent connections that began with either plane.
+#[test]
+fn a_service_that_changes_planes_and_back_fails_no_request_and_keeps_every_connection() {
+    let [(web, published), (shop, vip)] = pair("auto");
+    let cluster = testing::cluster("switch").mode("auto").service(web, published, 3);
+    let Some(mut cluster) = cluster.service(shop, vip, 3).stage() else {
+        return;
+    };
+    cluster.send_vips(&["node1"]).unwrap();
+    let mut targets = cluster.ports(8080);
+    targets.extend(netns::address::vip(1).both().map(|ip| SocketAddr::new(ip, 80)));
+    let loads = loads(&cluster, &targets);
+    let go_on = || loads.iter().for_each(|load| load.wait_for(200).unwrap());
+    go_on();
+    let mut silent = vec![Idle::open(&cluster.client(), &targets, 60).unwrap()];
+    for plane in ["proxy", "auto", "proxy", "auto"] {
+        switch(&mut cluster, plane);
+        let before = cluster.counted("proxied").unwrap();
+        go_on();
+        let proxied = cluster.counted("proxied").unwrap() - before;
+        assert_eq!(proxied > 0, plane == "proxy", "{plane}: {proxied} went up");
+        for idle in &mut silent {
+            assert_eq!(idle.prove(), Ok(()), "{plane}");
+        }
+        silent.push(Idle::open(&cluster.client(), &targets, 60).unwrap());
+    }
+    // Whether the node's own sockets are asked first depends on what it has.
+    std::thread::sleep(LOOKED);
+    for idle in &mut silent {
+        assert_eq!(idle.prove(), Ok(()));
+    }
+    for load in loads {
+        load.stop().unwrap().assert_flawless();
+    }
+}
+
+#[test]
+fn a_client_of_a_family_without_tasks_is_led_to_those_of_the_other() {
+    let Some(mut cluster) = testing::web("families", 3).stage() else {
+        return;
+    };
+    let text = services::render(&cluster.state);
+    let one_family: Vec<String> = text
+        .lines()
+        .map(|line| match line.split_once(", \"2001:db8:18:") {
+            Some((before, after)) => {
+                format!("{before}]{}", after.split_once(']').map_or("", |(_, rest)| rest))
+            }
+            None => line.to_owned(),
+        })
+        .collect();
+    cluster.state.file = Some(one_family.join("\n"));
+    cluster.publish().unwrap();
+    cluster.settle().unwrap();
+    let targets = cluster.ports(8080);
+    assert!(targets.iter().any(SocketAddr::is_ipv6));
+    for target in &targets {
+        wait::until("it is answered", Duration::from_secs(10), || {
+            http::ask(&cluster.client(), *target).is_ok()
+        })
+        .unwrap();
+    }
+    let load = Plan::new_connections(&targets, 100.0).start(&cluster.client());
+    load.wait_for(300).unwrap();
+    let report = load.stop().unwrap();
+    report.assert_flawless();
+    assert_eq!(report.tasks().len(), 3, "{:?}", report.answers);
+    let status = cluster.portico("node1", &["status"]).unwrap();
+    assert!(status.contains("web *:8080/tcp (IPv6)"), "{status}");
+}
+
+/// `node2` has no packet programs.
+#[test]
+fn in_a_mixed_cluster_every_node_reaches_every_task_while_they_come_and_go() {
+    let Some(mut cluster) = testing::web("mixed", 3).mode("mixed").stage() else {
+        return;
+    };
+    let targets = cluster.ports(8080);
+    for target in &targets {
+        // Enough that each task is met.
+        let load = Plan::new_connections(&[*target], 100.0).start(&cluster.client());
+        load.wait_for(100).unwrap();
+        let report = load.stop().unwrap();
+        report.assert_flawless();
+        assert_eq!(report.tasks().len(), 3, "{target}: {:?}", report.answers);
+    }
+    let loads = loads(&cluster, &targets);
+    let go_on = || loads.iter().for_each(|load| load.wait_for(200).unwrap());
+    go_on();
+    let mut silent = Idle::open(&cluster.client(), &targets, 60).unwrap();
+    cluster.scale("web", 6).unwrap();
+    cluster.settle().unwrap();
+    go_on();
+    assert_eq!(silent.prove(), Ok(()));
+    for node in ["node1", "node2"] {
+        for draining in [true, false] {
+            cluster.set_node_draining(node, draining).unwrap();
+            cluster.settle().unwrap();
+            go_on();
+        }
+    }
+    assert_eq!(silent.prove(), Ok(()));
+    cluster.scale("web", 3).unwrap();
+    go_on();
+    for load in loads {
+        load.stop().unwrap().assert_flawless();
+    }
+}
+
+fn plane_of(cluster: &Cluster, node: &str) -> Vec<String> {
+    let status = cluster.portico_json(node, &["status"]).unwrap();
+    let planes = status["planes"].as_array().unwrap();
+    planes
+        .iter()
+        .map(|plane| plane["name"].as_str().unwrap().to_owned())
+        .collect()
+}
+
+/// New connections to every node, each of which reaches every task.
+fn all_reach_all(cluster: &Cluster) {
+    for target in cluster.ports(8080) {
+        let load = Plan::new_connections(&[target], 100.0).start(&cluster.client());
+        load.wait_for(60).unwrap();
+        let report = load.stop().unwrap();
+        report.assert_flawless();
+        assert_eq!(report.tasks().len(), 3, "{target}: {:?}", report.answers);
+    }
+}
+
+/// What it had attached goes when it comes back without packet programs, and comes again.
+#[test]
+fn a_node_whose_agent_comes_back_with_another_mode_is_followed_by_all() {
+    let Some(mut cluster) = testing::web("modes", 3).mode("auto").stage() else {
+        return;
+    };
+    all_reach_all(&cluster);
+    for (mode, planes) in [("mixed", ["proxy"]), ("auto", ["ebpf"]), ("mixed", ["proxy"])] {
+        cluster.stop_agent("node2").unwrap();
+        cluster.state.mode = Some(mode.to_owned());
+        cluster.start_agent("node2").unwrap();
+        cluster.wait_agents().unwrap();
+        cluster.settle().unwrap();
+        cluster.wait_hooked().unwrap();
+        assert_eq!(plane_of(&cluster, "node2"), planes);
+        all_reach_all(&cluster);
+    }
+}
+
+#[test]
+fn an_agent_that_may_not_load_packet_programs_serves_by_the_proxy_and_says_why() {
+    let Some(mut cluster) = testing::web("refused", 3).mode("proxy").stage() else {
+        return;
+    };
+    cluster.stop_agent("node2").unwrap();
+    cluster.state.mode = Some("auto".to_owned());
+    let without = ["setpriv", "--bounding-set", "-bpf,-sys_admin,-perfmon"];
+    cluster.start_agent_by("node2", &without).unwrap();
+    cluster.wait_agents().unwrap();
+    cluster.settle().unwrap();
+    assert_eq!(plane_of(&cluster, "node2"), ["proxy"]);
+    let status = cluster.portico("node2", &["status"]).unwrap();
+    assert!(status.contains("eBPF is not available: "), "{status}");
+    all_reach_all(&cluster);
+}
