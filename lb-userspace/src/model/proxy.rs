@@ -5,8 +5,6 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 
-use super::Protocol;
-
 /// By which plane a service wants to be served.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Plane {
@@ -48,7 +46,7 @@ pub struct ProxyRules {
     /// Who in front of us begins its connections with a PROXY header, which then says whose they are; nobody else's is
     /// believed. TCP alone.
     pub accept: Vec<IpNet>,
-    /// Tasks are connected to from the client's own address, where the way back leads through the node.
+    /// Tasks are connected to from the client's own address, where the way back leads through the node. TCP alone.
     pub transparent: bool,
     /// For a task to accept a connection, before another one is tried.
     pub connect_timeout: Duration,
@@ -60,7 +58,7 @@ pub struct ProxyRules {
     pub drain: Option<Duration>,
 }
 
-/// What of a service's rules eBPF cannot do.
+/// What of a service's rules eBPF cannot do. All of it is about TCP alone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     LeastConnections,
@@ -103,16 +101,6 @@ impl ProxyRules {
     /// What only the proxy can do although eBPF alone is wanted.
     pub fn contradiction(&self) -> Option<Need> {
         self.needs().next().filter(|_| self.plane == Plane::Ebpf)
-    }
-}
-
-impl Need {
-    /// Whether frontends of this protocol have it.
-    pub const fn concerns(self, protocol: Protocol) -> bool {
-        match self {
-            Self::LeastConnections | Self::Send(_) | Self::Accept => matches!(protocol, Protocol::Tcp),
-            Self::Transparent => true,
-        }
     }
 }
 
@@ -178,8 +166,5 @@ mod tests {
         assert_eq!(rules.contradiction(), None);
         rules.plane = Plane::Ebpf;
         assert_eq!(rules.contradiction(), Some(needs[0]));
-        let concerns = |protocol| needs.map(|need| need.concerns(protocol));
-        assert_eq!(concerns(Protocol::Tcp), [true; 4]);
-        assert_eq!(concerns(Protocol::Udp), [false, false, false, true]);
     }
 }

@@ -58,7 +58,10 @@ impl Here {
         let wanted = || (asked.rules.plane == Plane::Proxy).then_some(Reason::Service(Plane::Proxy));
         let needed = || {
             let mut needs = asked.rules.needs();
-            needs.find(|need| need.concerns(asked.protocol)).map(Reason::Need)
+            needs
+                .next()
+                .filter(|_| asked.protocol == Protocol::Tcp)
+                .map(Reason::Need)
         };
         match obstacle {
             Some(Reason::Node) => Choice::proxy(Reason::Node),

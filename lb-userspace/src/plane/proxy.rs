@@ -11,6 +11,7 @@
 mod before;
 mod counters;
 mod datagrams;
+mod ends;
 mod families;
 mod files;
 mod fronts;
@@ -23,6 +24,7 @@ mod serving;
 mod socket;
 mod sockets;
 mod tcp;
+mod transparent;
 pub mod udp;
 mod vips;
 mod workers;
@@ -34,7 +36,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use socket2::TcpKeepalive;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -45,6 +46,7 @@ use self::listen::Listeners;
 use self::live::Live;
 use self::relay::Relay;
 use self::serving::Served;
+use self::transparent::{Transparent, Ways};
 use self::vips::Vips;
 use self::workers::Workers;
 use super::choice::Here;
@@ -75,8 +77,8 @@ pub struct Table {
     pub fronts: ArcSwap<Fronts>,
     pub live: Arc<Live>,
     pub counters: Counters,
-    /// Of all connections with clients and tasks.
-    pub keepalive: TcpKeepalive,
+    /// To tasks of this node.
+    pub ways: Arc<Ways>,
     /// One for each connection of a client that may be carried at once.
     pub places: Arc<Semaphore>,
     pub udp: Arc<udp::Shared>,
@@ -97,6 +99,7 @@ struct State {
     workers: Workers,
     listeners: Listeners,
     vips: Vips,
+    transparent: Transparent,
     served: Served,
     applied_in: Duration,
 }
@@ -125,7 +128,7 @@ impl ProxyPlane {
             fronts: ArcSwap::default(),
             live: Arc::default(),
             counters: Counters::default(),
-            keepalive: keepalive.clone(),
+            ways: Arc::new(Ways::new(keepalive.clone())),
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
             udp: udp::Shared::new(udp::Bounds {
                 flows: config.proxy.udp_flows as usize,
@@ -146,6 +149,7 @@ impl ProxyPlane {
                 workers: Workers::start(count, &table, relay)?,
                 listeners: Listeners::new(config.proxy.backlog, keepalive, given),
                 vips: Vips::new(config),
+                transparent: Transparent::new(Arc::clone(&table.ways)),
                 served,
                 applied_in: Duration::ZERO,
             }),
@@ -194,6 +198,8 @@ impl ProxyPlane {
         };
         let follow = state.vips.follow(vips.into_iter(), is_alone);
         self.shared.runtime.block_on(follow);
+        let follow = state.transparent.follow(snapshot, &table.node);
+        self.shared.runtime.block_on(follow);
         // Members are known before a client is led to them.
         if is_alone {
             table.live.follow(snapshot, &table.node, |_| true);
@@ -230,7 +236,10 @@ impl ProxyPlane {
         let fronts = table.fronts.load();
         // Clients of that family are whoever's has the port.
         let listeners = state.listeners.problems(|bind| fronts.is_across(bind));
-        let problems: Vec<Problem> = listeners.chain(state.vips.problems()).collect();
+        let problems: Vec<Problem> = {
+            let ways = state.vips.problems().chain(state.transparent.problems());
+            listeners.chain(ways).collect()
+        };
         PlaneReport {
             generation: fronts.generation,
             applied_in: state.applied_in.as_micros() as u64,
@@ -323,6 +332,9 @@ impl Shared {
         let mut state = self.state();
         if state.vips.are_started() && !state.vips.are_settled() {
             self.runtime.block_on(state.vips.mend());
+        }
+        if !state.transparent.are_settled() {
+            self.runtime.block_on(state.transparent.mend());
         }
         state.listen(&self.table.fronts.load());
         let State {

@@ -63,7 +63,7 @@ fn ebpf_serves_only_what_it_can_do_where_it_is() {
         let mut needs = asked.rules.needs();
         // Who wants eBPF alone and more than it does is refused where it is written.
         let contradiction = asked.rules.contradiction().is_some();
-        assert!(contradiction || !needs.any(|need| need.concerns(asked.protocol)));
+        assert!(contradiction || !(asked.protocol == Protocol::Tcp && needs.next().is_some()));
         assert_ne!(asked.rules.plane, Plane::Proxy);
     });
 }
@@ -88,7 +88,7 @@ fn what_is_not_wanted_otherwise_is_always_served() {
 fn where_nothing_speaks_for_the_proxy_ebpf_serves() {
     each(|here, asked, choice| {
         let able = here.mode != Mode::Proxy && here.without_ebpf.is_none() && asked.has_tasks;
-        let needed = asked.rules.needs().any(|need| need.concerns(asked.protocol));
+        let needed = asked.protocol == Protocol::Tcp && asked.rules.needs().next().is_some();
         let plain = asked.rules.plane == Plane::Auto && !needed;
         assert_eq!(able && plain, choice.reason == Reason::Usual);
         assert!(choice.reason != Reason::Usual || choice.plane == Some(Serving::Ebpf));
@@ -103,7 +103,7 @@ fn every_reason_is_true() {
             Reason::Node => here.mode == Mode::Proxy,
             Reason::Service(plane) => *plane == asked.rules.plane && *plane != Plane::Auto,
             Reason::Need(need) => {
-                asked.rules.needs().any(|asked| asked == *need) && need.concerns(asked.protocol)
+                asked.rules.needs().any(|asked| asked == *need) && asked.protocol == Protocol::Tcp
             }
             Reason::Family(family) => *family == asked.family && !asked.has_tasks,
             Reason::Unavailable(why) => here.without_ebpf.as_ref() == Some(why),

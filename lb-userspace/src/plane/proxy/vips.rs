@@ -1,8 +1,6 @@
 //! Addresses of services become this machine's own, so that what is sent to them reaches the proxy's sockets: routes of
 //! type `local` at the loopback device, for the whole networks that VIPs are taken from and for each other VIP.
 
-mod ends;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 
@@ -12,6 +10,7 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
 use rtnetlink::{Error, Handle, RouteMessageBuilder};
 
+use super::ends;
 use crate::config::Config;
 use crate::plane::{Problem, ROUTE_PROTOCOL};
 
@@ -113,7 +112,7 @@ impl Vips {
         let connected = if unwanted.is_empty() {
             BTreeSet::new()
         } else {
-            ends::connected()
+            ends::local()
         };
         for net in unwanted {
             // This machine's own connections there would have no way any more.

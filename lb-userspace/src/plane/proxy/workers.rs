@@ -149,7 +149,11 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
         retired: watch::Sender::default(),
     });
     // What other nodes want of this one's tasks.
-    tokio::spawn(relay.lane().run(Arc::clone(&worker.table.live)));
+    tokio::spawn(
+        relay
+            .lane()
+            .run(Arc::clone(&worker.table.live), Arc::clone(&worker.table.ways)),
+    );
     let udp = udp::Worker::new(&worker.table.udp);
     while let Some(order) = orders.recv().await {
         match order {

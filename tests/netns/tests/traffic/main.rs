@@ -30,5 +30,6 @@ mod source;
 mod start;
 mod support;
 mod torture;
+mod transparent;
 mod tunnel;
 mod udp;

@@ -19,11 +19,11 @@ use super::limits::{ASKING, CALLERS, TASK};
 use super::refusal::Refusal;
 use super::wire::Wire;
 use crate::door::part;
-use crate::model::Family;
 use crate::plane::proxy::header::Transport;
 use crate::plane::proxy::header::relay_header::{self, Wanted};
 use crate::plane::proxy::live::{Counted, Live};
-use crate::plane::proxy::socket::{cut_off, for_task, is_exhaustion};
+use crate::plane::proxy::socket::{cut_off, is_exhaustion};
+use crate::plane::proxy::transparent::Ways;
 
 /// Carries for other nodes in the runtime that runs it.
 pub struct Lane {
@@ -50,14 +50,14 @@ impl Lane {
     }
 
     /// Does not end by itself; what it carries goes on when it is dropped, as long as the runtime does.
-    /// Connections to `live`'s members are counted there, and end with them.
-    pub async fn run(mut self, live: Arc<Live>) {
+    /// Tasks are connected to by `ways`; connections to `live`'s members are counted there, and end with them.
+    pub async fn run(mut self, live: Arc<Live>, ways: Arc<Ways>) {
         while let Some(call) = self.calls.recv().await {
             let (shared, waiting) = (Arc::clone(&self.shared), Arc::clone(&self.waiting));
-            let live = Arc::clone(&live);
+            let (live, ways) = (Arc::clone(&live), Arc::clone(&ways));
             tokio::spawn(async move {
                 let from = call.from;
-                if let Err(refusal) = attend(&shared, &waiting, &live, call).await {
+                if let Err(refusal) = attend(&shared, &waiting, &live, &ways, call).await {
                     shared.refuse(from, &refusal);
                 }
             });
@@ -65,7 +65,13 @@ impl Lane {
     }
 }
 
-async fn attend(shared: &Shared, waiting: &Semaphore, live: &Live, call: Call) -> Result<(), Refusal> {
+async fn attend(
+    shared: &Shared,
+    waiting: &Semaphore,
+    live: &Live,
+    ways: &Ways,
+    call: Call,
+) -> Result<(), Refusal> {
     let from = call.from;
     let mut node = shake_hands(shared, call).await?;
     let place = waiting.try_acquire().map_err(|_| Refusal::Crowd)?;
@@ -87,7 +93,7 @@ async fn attend(shared: &Shared, waiting: &Semaphore, live: &Live, call: Call) -
     // A caller that has lost patience resets the connection.
     let gone = node.get_ref().0.clone().broken();
     let connected = tokio::select! {
-        connected = connect(shared, &wanted) => connected,
+        connected = connect(shared, ways, &wanted) => connected,
         () = gone => return Ok(()),
     };
     match connected {
@@ -152,10 +158,9 @@ async fn listen(node: &mut TlsStream<Wire>) -> Result<Asked, Refusal> {
     timeout(ASKING, asking).await.unwrap_or(Ok(Asked::Nothing))
 }
 
-async fn connect(shared: &Shared, wanted: &Wanted) -> Result<TcpStream, Answer> {
+async fn connect(shared: &Shared, ways: &Ways, wanted: &Wanted) -> Result<TcpStream, Answer> {
     let address = shared.library.book().find(wanted.member)?;
-    let socket = for_task(Family::of(address.ip()), &shared.keepalive).map_err(|error| answer_to(&error))?;
-    match timeout(TASK, socket.connect(address)).await {
+    match timeout(TASK, ways.connect(address, wanted.client, None)).await {
         Ok(Ok(task)) => Ok(task),
         Ok(Err(error)) => Err(answer_to(&error)),
         Err(_) => Err(Answer::Silent),

@@ -10,12 +10,12 @@ use std::time::Duration;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
-use crate::model::{Algorithm, Family, Node};
+use crate::model::{Algorithm, Node};
 use crate::plane::proxy::Cause;
 use crate::plane::proxy::fronts::{Bind, Front, Place};
 use crate::plane::proxy::live::Counted;
 use crate::plane::proxy::relay::Relayed;
-use crate::plane::proxy::socket::{for_task, is_exhaustion};
+use crate::plane::proxy::socket::is_exhaustion;
 use crate::plane::proxy::workers::Worker;
 
 /// A task that has taken the client.
@@ -134,11 +134,9 @@ impl Dial<'_> {
     }
 
     async fn here(&mut self, address: SocketAddr, patience: Duration) -> io::Result<Task> {
-        let socket = match self.socket.take() {
-            Some(socket) => socket,
-            None => for_task(Family::of(address.ip()), &self.worker.table.keepalive)?,
-        };
-        match timeout(patience, socket.connect(address)).await {
+        let ways = &self.worker.table.ways;
+        let connecting = ways.connect(address, self.ends.from, self.socket.take());
+        match timeout(patience, connecting).await {
             Ok(connected) => connected.map(Task::Here),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),
         }

@@ -13,7 +13,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use crate::model::Family;
 use crate::plane::proxy::Table;
 use crate::plane::proxy::fronts::Bind;
-use crate::plane::proxy::socket::{for_task, is_exhaustion};
+use crate::plane::proxy::socket::is_exhaustion;
 
 /// Before descriptors are looked for again: clients wait in the backlog meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -58,7 +58,7 @@ impl<'w> Gate<'w> {
     /// For the client's task. None: not for want of descriptors, which are waited for.
     pub async fn socket(&mut self, family: Family) -> Option<TcpSocket> {
         loop {
-            match for_task(family, &self.table.keepalive) {
+            match self.table.ways.socket(family) {
                 Ok(socket) => {
                     self.is_shut = false;
                     return Some(socket);

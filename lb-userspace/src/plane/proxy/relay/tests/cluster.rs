@@ -5,11 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::placement::{Candidate, State};
+use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, TcpStream};
 
 use crate::door::{Door, Offer};
 use crate::model::{Affinity, Family, Member, Node, Pool, Snapshot, View};
 use crate::plane::proxy::relay::{Failure, Lane, Relay, Relayed, Setup};
+use crate::plane::proxy::transparent::Ways;
 
 pub const SECRET: [u8; 32] = [7; 32];
 /// Of the task at the owner's.
@@ -152,7 +154,7 @@ fn relay(node: &str, authority: [u8; 32], port: u16, view: View) -> Relay {
 }
 
 fn run(lane: Lane) {
-    tokio::spawn(lane.run(Arc::default()));
+    tokio::spawn(lane.run(Arc::default(), Arc::new(Ways::new(TcpKeepalive::new()))));
 }
 
 /// Asks node2 for the task as a client of this relay.

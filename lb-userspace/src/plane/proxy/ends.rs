@@ -1,28 +1,54 @@
 //! Ends of this machine's own TCP connections.
 
 use std::collections::BTreeSet;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Sockets of this network namespace.
 const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
-/// State of a listening socket, which is no connection (`include/net/tcp_states.h`).
+/// States of sockets that are no connection, and of those that are none any more (`include/net/tcp_states.h`).
 const LISTEN: &str = "0A";
+const TIME_WAIT: &str = "06";
+
+/// Both ends of a connection.
+struct Ends {
+    local: SocketAddr,
+    remote: SocketAddr,
+}
 
 /// Local addresses of all connections. A table that cannot be read counts as empty.
-pub fn connected() -> BTreeSet<IpAddr> {
+pub fn local() -> BTreeSet<IpAddr> {
+    all().map(|ends| ends.local.ip()).collect()
+}
+
+/// Whom they lead to. As with [`local`].
+pub fn remote() -> BTreeSet<SocketAddr> {
+    all().map(|ends| ends.remote).collect()
+}
+
+fn all() -> impl Iterator<Item = Ends> {
     let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    TABLES.iter().flat_map(|path| parse(&read(path))).collect()
+    TABLES.iter().flat_map(move |path| parse(&read(path)))
 }
 
 /// Lines of the form "0: 0100007F:1F90 0200007F:C350 01 …": local and remote end and state, in hexadecimal.
-fn parse(table: &str) -> Vec<IpAddr> {
-    let address = |line: &str| {
+fn parse(table: &str) -> Vec<Ends> {
+    let ends = |line: &str| {
         let mut words = line.split_whitespace().skip(1);
-        let (local, state) = (words.next()?, words.nth(1)?);
-        let (address, _) = local.split_once(':')?;
-        (state != LISTEN).then(|| ip(address)).flatten()
+        let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
+        if [LISTEN, TIME_WAIT].contains(&state) {
+            return None;
+        }
+        Some(Ends {
+            local: end(local)?,
+            remote: end(remote)?,
+        })
     };
-    table.lines().skip(1).filter_map(address).collect()
+    table.lines().skip(1).filter_map(ends).collect()
+}
+
+fn end(hexadecimal: &str) -> Option<SocketAddr> {
+    let (address, port) = hexadecimal.split_once(':')?;
+    Some(SocketAddr::new(ip(address)?, u16::from_str_radix(port, 16).ok()?))
 }
 
 /// Words of four bytes, each in the machine's own order.
@@ -52,22 +78,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_open_connection_is_found_by_its_address_in_both_families() {
+    fn an_open_connection_is_found_by_its_ends_in_both_families() {
         for own in ["127.0.0.211", "::1"] {
             let own: IpAddr = own.parse().unwrap();
             let Ok(listener) = TcpListener::bind((own, 0)) else {
                 continue;
             };
-            let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
-            assert!(connected().contains(&own), "{own}");
+            let there = listener.local_addr().unwrap();
+            let _client = TcpStream::connect(there).unwrap();
+            assert!(local().contains(&own), "{own}");
+            assert!(remote().contains(&there), "{there}");
         }
     }
 
     #[test]
-    fn listeners_and_nonsense_do_not_count() {
+    fn listeners_what_has_ended_and_nonsense_do_not_count() {
         let table = "  sl  local_address rem_address   st\n\
             \x20  0: 00000000:1F90 00000000:0000 0A 0\n\
             \x20  1: 0B02:1F91 0A6433C6:9C40 01 0\n\
+            \x20  2: 0100007F:1F92 0100007F:9C40 06 0\n\
             not a line of it\n";
         assert!(parse(table).is_empty());
     }

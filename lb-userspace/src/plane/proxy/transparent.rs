@@ -1,0 +1,233 @@
+//! Connections to tasks of this node from their clients' own addresses, for services that ask for it.
+//!
+//! What such a task answers goes to the client's address, and has to come back to the socket here: a rule for each of these tasks
+//! (its address and port as the source) leads to a routing table in which everything is this machine's own.
+
+mod rules;
+
+use std::collections::{BTreeSet, HashMap};
+use std::io::{self, ErrorKind};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use ipnet::IpNet;
+use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
+use socket2::{SockRef, TcpKeepalive};
+use tokio::net::{TcpSocket, TcpStream};
+
+use super::socket::for_task;
+use crate::model::{Family, Snapshot};
+use crate::plane::Problem;
+use rules::Rules;
+
+/// How tasks of this node are connected to. Read by all workers.
+#[derive(Debug)]
+pub struct Ways {
+    keepalive: TcpKeepalive,
+    /// Tasks whose answers come back here whatever their destination, and the network that each shares with others: what a
+    /// neighbour is answered never comes by this machine.
+    tasks: ArcSwap<HashMap<SocketAddr, IpNet>>,
+}
+
+impl Ways {
+    pub fn new(keepalive: TcpKeepalive) -> Self {
+        Self {
+            keepalive,
+            tasks: ArcSwap::default(),
+        }
+    }
+
+    /// For a connection to a task from an address of this machine.
+    pub fn socket(&self, family: Family) -> io::Result<TcpSocket> {
+        for_task(family, &self.keepalive)
+    }
+
+    /// Connects to a task for a client, by that socket where there is one already and it will do.
+    pub async fn connect(
+        &self,
+        task: SocketAddr,
+        client: SocketAddr,
+        socket: Option<TcpSocket>,
+    ) -> io::Result<TcpStream> {
+        let family = Family::of(task.ip());
+        if let Some(source) = self.source(task, client) {
+            // The client's own port, too, unless it has a connection of that port to this task already.
+            for port in [source.port(), 0] {
+                let bound = self.bound(family, SocketAddr::new(source.ip(), port));
+                let taken = |error: &io::Error| {
+                    matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
+                };
+                match bound {
+                    Ok(socket) => match socket.connect(task).await {
+                        Err(error) if taken(&error) => {}
+                        connected => return connected,
+                    },
+                    Err(error) if taken(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let socket = match socket {
+            Some(socket) => socket,
+            None => self.socket(family)?,
+        };
+        socket.connect(task).await
+    }
+
+    /// From where a task is connected to for a client; none: from this machine's own address.
+    fn source(&self, task: SocketAddr, client: SocketAddr) -> Option<SocketAddr> {
+        let tasks = self.tasks.load();
+        let network = tasks.get(&task)?;
+        // As sockets for both families name clients of IPv4.
+        let client = SocketAddr::new(client.ip().to_canonical(), client.port());
+        let leads_back = Family::of(client.ip()) == Family::of(task.ip())
+            && !client.ip().is_loopback()
+            && !network.contains(&client.ip());
+        leads_back.then_some(client)
+    }
+
+    fn bound(&self, family: Family, source: SocketAddr) -> io::Result<TcpSocket> {
+        let socket = self.socket(family)?;
+        let options = SockRef::from(&socket);
+        match family {
+            Family::V4 => options.set_ip_transparent_v4(true)?,
+            Family::V6 => options.set_ip_transparent_v6(true)?,
+        }
+        socket.set_reuseaddr(true)?;
+        if source.port() == 0 {
+            // Chosen when it is known where to: not one of all connections from this client.
+            setsockopt(&socket, IpBindAddressNoPort, &true)?;
+        }
+        socket.bind(source)?;
+        Ok(socket)
+    }
+}
+
+/// Keeps the way back for the tasks that need one.
+#[derive(Debug)]
+pub struct Transparent {
+    ways: Arc<Ways>,
+    rules: Rules,
+}
+
+impl Transparent {
+    pub fn new(ways: Arc<Ways>) -> Self {
+        Self {
+            ways,
+            rules: Rules::default(),
+        }
+    }
+
+    /// Does what the snapshot asks for, for tasks of `node`.
+    pub async fn follow(&mut self, snapshot: &Snapshot, node: &str) {
+        let mut wanted = BTreeSet::new();
+        for pool in &snapshot.pools {
+            let service = snapshot.services.get(&pool.service);
+            if service.is_none_or(|service| !service.proxy.transparent) {
+                continue;
+            }
+            let own = pool.members.iter().filter(|member| &*member.node == node);
+            wanted.extend(own.map(|member| SocketAddr::new(member.address, pool.target_port)));
+        }
+        // Nobody takes a way that is about to go, nor one that is not there yet.
+        self.tell(&wanted);
+        self.rules.follow(wanted.clone()).await;
+        self.tell(&wanted);
+    }
+
+    /// Does what is left to be done.
+    pub async fn mend(&mut self) {
+        let wanted = self.rules.wanted().clone();
+        self.rules.mend().await;
+        self.tell(&wanted);
+    }
+
+    pub fn are_settled(&self) -> bool {
+        self.rules.are_settled()
+    }
+
+    fn tell(&self, wanted: &BTreeSet<SocketAddr>) {
+        let there = wanted.iter().filter(|task| self.rules.has(task));
+        let networks = networks();
+        let tasks = there.map(|task| (*task, network(task.ip(), &networks)));
+        self.ways.tasks.store(Arc::new(tasks.collect()));
+    }
+
+    pub fn problems(&self) -> impl Iterator<Item = Problem> {
+        self.rules.problem().map(|reason| Problem {
+            error: format!("answers of tasks to clients' own addresses cannot be led here: {reason}"),
+            traffic: "services with transparent connections are served; their tasks see an address of this node".into(),
+            fix: "give the agent CAP_NET_ADMIN; the kernel needs CONFIG_IP_MULTIPLE_TABLES. It is tried again each second".into(),
+        }).into_iter()
+    }
+}
+
+/// The smallest network of this machine that an address is in.
+fn network(ip: IpAddr, networks: &[IpNet]) -> IpNet {
+    let around = networks.iter().filter(|net| net.contains(&ip));
+    around
+        .max_by_key(|net| net.prefix_len())
+        .copied()
+        .unwrap_or(ip.into())
+}
+
+/// Networks that this machine has an address of. None where the kernel does not say.
+fn networks() -> Vec<IpNet> {
+    let Ok(addresses) = nix::ifaddrs::getifaddrs() else {
+        return Vec::new();
+    };
+    let ip = |address: Option<nix::sys::socket::SockaddrStorage>| -> Option<IpAddr> {
+        let address = address?;
+        let four = address.as_sockaddr_in().map(|address| address.ip().into());
+        four.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
+    };
+    let network = |interface: nix::ifaddrs::InterfaceAddress| {
+        IpNet::with_netmask(ip(interface.address)?, ip(interface.netmask)?).ok()
+    };
+    addresses.filter_map(network).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ways(task: &str, network: &str) -> Ways {
+        let ways = Ways::new(TcpKeepalive::new());
+        let tasks = HashMap::from([(task.parse().unwrap(), network.parse().unwrap())]);
+        ways.tasks.store(Arc::new(tasks));
+        ways
+    }
+
+    #[test]
+    fn a_clients_address_is_kept_where_the_answer_comes_by_this_machine() {
+        let ways = ways("172.18.0.2:80", "172.18.0.0/16");
+        let source = |task: &str, client: &str| ways.source(task.parse().unwrap(), client.parse().unwrap());
+        let client = "198.51.100.10:40000";
+        assert_eq!(source("172.18.0.2:80", client), Some(client.parse().unwrap()));
+        assert_eq!(
+            source("172.18.0.2:80", "[::ffff:198.51.100.10]:40000"),
+            Some(client.parse().unwrap())
+        );
+        assert_eq!(source("172.18.0.3:80", client), None, "nobody asks for it");
+        assert_eq!(source("172.18.0.2:81", client), None, "nor for this port");
+        for client in ["172.18.0.9:40000", "127.0.0.1:40000", "[2001:db8::10]:40000"] {
+            assert_eq!(source("172.18.0.2:80", client), None, "{client}");
+        }
+    }
+
+    #[test]
+    fn a_task_shares_the_smallest_network_that_it_is_in() {
+        let networks = ["172.16.0.0/12", "172.18.0.0/16", "10.0.0.0/8"].map(|net| net.parse().unwrap());
+        let of = |ip: &str| network(ip.parse().unwrap(), &networks).to_string();
+        assert_eq!(of("172.18.0.2"), "172.18.0.0/16");
+        assert_eq!(of("172.19.0.2"), "172.16.0.0/12");
+        assert_eq!(of("192.0.2.2"), "192.0.2.2/32");
+    }
+
+    #[test]
+    fn this_machines_own_networks_are_known() {
+        let loopback: IpNet = "127.0.0.1/8".parse().unwrap();
+        assert!(networks().contains(&loopback));
+    }
+}

@@ -1,0 +1,202 @@
+//! The kernel's rules that lead what tasks answer to this machine's own sockets, and the table they lead to.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+
+use futures_util::stream::TryStreamExt;
+use rtnetlink::packet_route::IpProtocol;
+use rtnetlink::packet_route::route::{RouteScope, RouteType};
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
+use rtnetlink::{Error, Handle, IpVersion, RouteMessageBuilder};
+
+use super::super::ends;
+use crate::model::Family;
+use crate::plane::ROUTE_PROTOCOL;
+
+/// Where everything is this machine's own: the number of the agents' port, which nobody else is likely to have.
+const TABLE: u32 = 7950;
+/// Before the main table's (32766), behind that of the machine's own addresses (0).
+const PRIORITY: u32 = 7950;
+/// The loopback device, in every network namespace.
+const LOOPBACK: u32 = 1;
+
+/// By the tasks whose answers they are about.
+#[derive(Debug, Default)]
+pub struct Rules {
+    wanted: BTreeSet<SocketAddr>,
+    /// `None`: not looked at yet. An agent before this one may have left some.
+    there: Option<BTreeSet<SocketAddr>>,
+    failed: Option<String>,
+}
+
+impl Rules {
+    pub async fn follow(&mut self, wanted: BTreeSet<SocketAddr>) {
+        self.wanted = wanted;
+        self.mend().await;
+    }
+
+    pub fn wanted(&self) -> &BTreeSet<SocketAddr> {
+        &self.wanted
+    }
+
+    pub fn has(&self, task: &SocketAddr) -> bool {
+        self.there.as_ref().is_some_and(|there| there.contains(task))
+    }
+
+    /// Whether all is as it should be. Before the first wish it is.
+    pub fn are_settled(&self) -> bool {
+        match &self.there {
+            Some(there) => *there == self.wanted,
+            None => self.wanted.is_empty() && self.failed.is_none(),
+        }
+    }
+
+    pub fn problem(&self) -> Option<&str> {
+        self.failed.as_deref()
+    }
+
+    /// Does what is left to be done.
+    pub async fn mend(&mut self) {
+        if self.there.as_ref() == Some(&self.wanted) {
+            return;
+        }
+        self.failed = self.try_to_mend().await.err().map(|error| error.to_string());
+    }
+
+    async fn try_to_mend(&mut self) -> Result<(), Error> {
+        let (connection, handle, _) =
+            rtnetlink::new_connection().map_err(|error| Error::NamespaceError(error.to_string()))?;
+        tokio::spawn(connection);
+        let there = match &mut self.there {
+            Some(there) => there,
+            none => none.insert(left(&handle).await),
+        };
+        let missing: Vec<SocketAddr> = self.wanted.difference(there).copied().collect();
+        for family in Family::ALL {
+            if missing.iter().any(|task| Family::of(task.ip()) == family) {
+                handle
+                    .route()
+                    .add(everything(family)?)
+                    .replace()
+                    .execute()
+                    .await?;
+            }
+        }
+        for task in missing {
+            let mut adding = handle.rule().add();
+            *adding.message_mut() = rule(task);
+            match adding.execute().await {
+                Ok(()) => {}
+                Err(Error::NetlinkError(error)) if error.raw_code() == -libc::EEXIST => {}
+                Err(error) => return Err(error),
+            }
+            there.insert(task);
+        }
+        let unwanted: Vec<SocketAddr> = there.difference(&self.wanted).copied().collect();
+        let connected = if unwanted.is_empty() {
+            BTreeSet::new()
+        } else {
+            ends::remote()
+        };
+        for task in unwanted {
+            // What it still says to clients would go past their connections.
+            if connected.contains(&task) {
+                continue;
+            }
+            // One that somebody else has removed is gone all the same.
+            let _ = handle.rule().del(rule(task)).execute().await;
+            there.remove(&task);
+        }
+        Ok(())
+    }
+}
+
+/// What an agent before this one has left; nothing where the kernel does not say.
+async fn left(handle: &Handle) -> BTreeSet<SocketAddr> {
+    let mut left = BTreeSet::new();
+    for version in [IpVersion::V4, IpVersion::V6] {
+        let mut rules = handle.rule().get(version).execute();
+        while let Ok(Some(rule)) = rules.try_next().await {
+            left.extend(ours(&rule));
+        }
+    }
+    left
+}
+
+/// The task that a rule of ours is about, if it is one.
+fn ours(rule: &RuleMessage) -> Option<SocketAddr> {
+    let has = |wanted: &RuleAttribute| rule.attributes.contains(wanted);
+    if !has(&RuleAttribute::Protocol(ROUTE_PROTOCOL)) || !has(&RuleAttribute::Table(TABLE)) {
+        return None;
+    }
+    let ip = rule.attributes.iter().find_map(|attribute| match attribute {
+        RuleAttribute::Source(ip) => Some(*ip),
+        _ => None,
+    })?;
+    let port = rule.attributes.iter().find_map(|attribute| match attribute {
+        RuleAttribute::SourcePortRange(range) => Some(range.start),
+        _ => None,
+    })?;
+    Some(SocketAddr::new(ip, port))
+}
+
+/// As `ip rule add from TASK ipproto tcp sport PORT lookup TABLE`.
+fn rule(task: SocketAddr) -> RuleMessage {
+    let mut rule = RuleMessage::default();
+    rule.header.family = match task.ip() {
+        IpAddr::V4(_) => rtnetlink::packet_route::AddressFamily::Inet,
+        IpAddr::V6(_) => rtnetlink::packet_route::AddressFamily::Inet6,
+    };
+    rule.header.src_len = if task.is_ipv4() { 32 } else { 128 };
+    rule.header.action = RuleAction::ToTable;
+    rule.attributes = vec![
+        RuleAttribute::Source(task.ip()),
+        RuleAttribute::IpProtocol(IpProtocol::Tcp),
+        RuleAttribute::SourcePortRange(RulePortRange {
+            start: task.port(),
+            end: task.port(),
+        }),
+        RuleAttribute::Priority(PRIORITY),
+        RuleAttribute::Table(TABLE),
+        RuleAttribute::Protocol(ROUTE_PROTOCOL),
+    ];
+    rule
+}
+
+/// As `ip route add local default dev lo table TABLE`.
+fn everything(family: Family) -> Result<rtnetlink::packet_route::route::RouteMessage, Error> {
+    let all: IpAddr = match family {
+        Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
+        Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
+    };
+    let impossible = |_| Error::InvalidNla("a prefix longer than its address".into());
+    let builder = RouteMessageBuilder::<IpAddr>::new()
+        .destination_prefix(all, 0)
+        .map_err(impossible)?
+        .output_interface(LOOPBACK)
+        .table_id(TABLE)
+        .kind(RouteType::Local)
+        .protocol(ROUTE_PROTOCOL);
+    Ok(match family {
+        Family::V4 => builder.scope(RouteScope::Host).build(),
+        Family::V6 => builder.build(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_rule_of_ours_is_known_by_itself_and_no_other_is() {
+        for task in ["172.18.0.2:80", "[2001:db8:18::2]:443"] {
+            let task = task.parse().unwrap();
+            assert_eq!(ours(&rule(task)), Some(task));
+            let mut other = rule(task);
+            other
+                .attributes
+                .retain(|attribute| *attribute != RuleAttribute::Protocol(ROUTE_PROTOCOL));
+            assert_eq!(ours(&other), None);
+        }
+    }
+}

@@ -1,0 +1,77 @@
+//! The proxy in the client's name: tasks see who asks them.
+
+use netns::client::http::{self, Connection};
+use netns::{Service, address, testing};
+
+const WEB: &str = "proxy: { transparent: true }";
+
+#[test]
+fn tasks_on_every_node_see_the_client_itself_by_every_node() {
+    let web = Service::new(&["8080:80"]).with(WEB);
+    let cluster = testing::cluster("ownname").mode("proxy").service("web", web, 3);
+    let Some(mut cluster) = cluster.stage() else {
+        return;
+    };
+    let client = cluster.client();
+    for target in cluster.ports(8080) {
+        let mut seen = std::collections::BTreeSet::new();
+        for _ in 0..40 {
+            let local = client
+                .run(|| -> std::io::Result<_> {
+                    let mut connection = Connection::open(target, None)?;
+                    let answer = connection.ask()?;
+                    Ok((connection.local().unwrap(), answer))
+                })
+                .unwrap()
+                .unwrap();
+            let (own, answer) = local;
+            assert_eq!(
+                (answer.client, answer.port),
+                (own.ip(), own.port()),
+                "{target}: {}",
+                answer.task
+            );
+            seen.insert(answer.task);
+        }
+        assert_eq!(seen.len(), 3, "{target}: {seen:?}");
+    }
+    // A port that two connections of one client have: the second one gets another, and the same address.
+    let own = std::net::SocketAddr::new(address::CLIENT.v4.into(), 6000);
+    let [one, two] = ["node1", "node2"]
+        .map(|node| std::net::SocketAddr::new(cluster.state.nodes[node].address(0).v4.into(), 8080));
+    let pairs = client
+        .run(|| -> std::io::Result<_> {
+            let mut first = Connection::open_from(one, own)?;
+            let mut second = Connection::open_from(two, own)?;
+            Ok([first.ask()?, second.ask()?])
+        })
+        .unwrap()
+        .unwrap();
+    assert!(pairs.iter().all(|answer| answer.client == own.ip()), "{pairs:?}");
+    // Without the wish the rules go, and connections are served as before.
+    let held = client.run(|| {
+        let mut held = Connection::open(one, None).unwrap();
+        held.ask().unwrap();
+        held
+    });
+    cluster.set_service("web", Service::new(&["8080:80"]));
+    cluster.publish().unwrap();
+    cluster.settle().unwrap();
+    let rules = |cluster: &netns::Cluster| -> usize {
+        let lists = cluster.nodes().into_iter().map(|node| {
+            let rules =
+                netns::tool::run(cluster.place(&node).command("ip").unwrap().args(["rule", "list"])).unwrap();
+            rules.lines().filter(|rule| rule.contains("lookup 7950")).count()
+        });
+        lists.sum()
+    };
+    let mut held = held.unwrap();
+    held.ask().unwrap();
+    assert_ne!(http::ask(&client, one).unwrap().client, own.ip());
+    assert_eq!(rules(&cluster), 1, "that of the connection that goes on");
+    drop(held);
+    netns::wait::until("the last rule goes", std::time::Duration::from_secs(90), || {
+        rules(&cluster) == 0
+    })
+    .unwrap();
+}
