@@ -167,7 +167,7 @@ async fn agent(
         move |snapshot: &_| planes.apply(snapshot)
     };
     tasks.spawn(carry::carry_out(apply, writer.view(), applying));
-    tasks.spawn(stored::keep(kept, proxy.clone(), door.clone(), applied.clone()));
+    let storing = tokio::spawn(stored::keep(kept, proxy.clone(), door.clone(), applied.clone()));
     if let NamesState::Running(names) = &names {
         tasks.spawn(Arc::clone(names.names()).follow(writer.view(), applied));
     }
@@ -210,9 +210,10 @@ async fn agent(
             return Err(Problem::new("the control socket has failed").because(format!("{ended:?}")));
         }
     };
-    if given.is_some() {
-        tokio::join!(proxy.retire(), door.retire());
-    }
+    // What is closed from here on, systemd shall keep.
+    storing.abort();
+    let _ = storing.await;
+    replace::retire(&proxy, &door, given.is_some()).await;
     close.trigger();
     if tokio::time::timeout(stop::REQUESTS, serving).await.is_err() {
         tracing::warn!("a request on the control socket was cut off");

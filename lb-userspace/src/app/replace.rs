@@ -3,10 +3,11 @@
 use std::future::pending;
 use std::path::PathBuf;
 use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use tokio::task::JoinSet;
 
-use super::notify;
+use super::{notify, stop};
 use crate::api::Problem;
 use crate::config::Config;
 use crate::door::Door;
@@ -14,6 +15,9 @@ use crate::handover::{self, Given, Lent, Listener, Predecessor, Taken};
 use crate::model::{View, Writer};
 use crate::plane::ProxyPlane;
 use crate::plane::proxy::relay::Relay;
+
+/// Between two looks whether connections have ended.
+const LOOK: Duration = Duration::from_millis(10);
 
 /// Everything of the agent that runs here already, if one does.
 pub async fn take(config: &Config) -> Result<Taken, Problem> {
@@ -54,6 +58,19 @@ pub async fn offer(door: Door, relay: Relay, mut view: View) {
     }
     let _relaying = door.offer(relay.room());
     pending().await
+}
+
+/// Accepts nobody any more. Who is being let in is let in; where nobody carries on what this agent has, that is given a moment
+/// to end by itself, as most requests do.
+pub async fn retire(proxy: &ProxyPlane, door: &Door, is_replaced: bool) {
+    let ends = async {
+        tokio::join!(proxy.retire(), door.retire());
+        while !is_replaced && proxy.connections() > 0 {
+            tokio::time::sleep(LOOK).await;
+        }
+    };
+    // The others are cut off.
+    let _ = tokio::time::timeout(stop::CONNECTIONS, ends).await;
 }
 
 /// What the next agent gets, and where it asks for it.

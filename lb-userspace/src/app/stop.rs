@@ -1,4 +1,4 @@
-//! When the agent stops, and that it does: within [`REQUESTS`] and twice [`PATIENCE`], less than the ten seconds after which
+//! When the agent stops, and that it does: within [`CONNECTIONS`], [`REQUESTS`] and twice [`PATIENCE`], less than the ten seconds after which
 //! `docker stop` kills.
 
 use std::future::Future;
@@ -14,6 +14,8 @@ use super::notify;
 use crate::api::Problem;
 use crate::jobs::{self, Job};
 
+/// How long connections of clients may go on after the signal, where no other agent carries them.
+pub const CONNECTIONS: Duration = Duration::from_secs(1);
 /// How long requests on the control socket may go on after the signal.
 pub const REQUESTS: Duration = Duration::from_secs(2);
 /// How long what is under way may go on after these, and how long threads may take to end after that. Longer than a
@@ -65,10 +67,13 @@ pub async fn attend<L>(
         signal = signal => signal?,
         ended = &mut agent => return outcome(ended),
     };
-    tracing::info!(signal, "stopping; programs and maps stay, connections go on");
+    tracing::info!(
+        signal,
+        "stopping; programs and maps stay, their connections go on"
+    );
     notify(&[sd_notify::NotifyState::Stopping]);
     stop.trigger();
-    match timeout(REQUESTS + PATIENCE, agent).await {
+    match timeout(CONNECTIONS + REQUESTS + PATIENCE, agent).await {
         Ok(ended) => outcome(ended),
         // The end of its threads tells what they do.
         Err(_) => Ok(None),

@@ -21,6 +21,7 @@ pub mod services;
 pub mod settle;
 pub mod state;
 pub mod supervisor;
+pub mod systemd;
 pub mod testing;
 pub mod tool;
 pub mod topology;

@@ -3,6 +3,7 @@
 mod announce;
 mod carry;
 mod failures;
+mod heirs;
 mod limits;
 mod members;
 mod rig;

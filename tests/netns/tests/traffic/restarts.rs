@@ -6,6 +6,7 @@ use netns::client::idle::Idle;
 use netns::client::load::Plan;
 use netns::client::udp::Sender;
 use netns::process::Process;
+use netns::systemd::Systemd;
 use netns::{Cluster, testing, wait};
 use nix::sys::signal::Signal;
 
@@ -158,4 +159,73 @@ fn successors_that_are_killed_before_they_serve_lose_no_client() {
     load.wait_for(100).unwrap();
     load.stop().unwrap().assert_flawless();
     idle.prove().unwrap_or_else(|dead| panic!("{dead:#?}"));
+}
+
+#[test]
+fn connections_of_a_replaced_agent_are_reset_and_counted_when_their_time_is_over() {
+    let Some(mut cluster) = testing::web("overdue", 3)
+        .mode("proxy")
+        .configuration("[proxy]\nhandover = \"1s\"")
+        .stage()
+    else {
+        return;
+    };
+    let own: Vec<_> = cluster.state.nodes["node1"].address(0).both().into();
+    let mut targets = cluster.ports(8080);
+    targets.retain(|target| own.contains(&target.ip()));
+    let mut idle = Idle::open(&cluster.client(), &targets, 12).unwrap();
+    let replaced = cluster.replace_agent("node1").unwrap();
+    replaced.wait_gone(Duration::from_secs(10)).unwrap();
+    assert_eq!(idle.prove().unwrap_err().len(), 12);
+    let counted = || {
+        let status = cluster.portico_json("node1", &["status"]).unwrap();
+        let ended = status["planes"][0]["report"]["proxy"]["ended"]
+            .as_array()
+            .unwrap();
+        let mut replaced = ended.iter().filter(|ended| ended["cause"] == "replaced");
+        replaced.next().and_then(|ended| ended["connections"].as_u64()) == Some(12)
+    };
+    wait::until("they are counted", Duration::from_secs(10), counted).unwrap();
+}
+
+/// Stopped and started again, as `systemctl restart` does it: clients that come meanwhile wait in the sockets that systemd has.
+#[test]
+fn an_agent_that_is_stopped_leaves_its_sockets_open_with_systemd() {
+    let Some(mut cluster) = testing::web("stored", 3).mode("proxy").stage() else {
+        return;
+    };
+    let systemd = Systemd::start(&cluster.state.directory().join("notify.sock"));
+    let targets = cluster.ports(8080);
+    let load = Plan::new_connections(&targets, 100.0).start(&cluster.client());
+    for life in 0..3 {
+        load.wait_for(50).unwrap();
+        if life == 0 {
+            // The first one of systemd's.
+            cluster
+                .start_agent_by("node2", &["env", &systemd.environment()])
+                .unwrap();
+        } else {
+            cluster.stop_agent("node2").unwrap();
+            std::thread::sleep(Duration::from_millis(200));
+            let (shell, _sockets) = systemd.shell();
+            cluster
+                .start_agent_by("node2", &["bash", "-c", &shell, "portico"])
+                .unwrap();
+        }
+        cluster.wait_agents().unwrap();
+        cluster.settle().unwrap();
+        let wanted = ["0.0.0.0;8080/tcp", "[;;];8080/udp", "0.0.0.0;7950/tcp"];
+        let is_kept = || wanted.iter().all(|name| systemd.names().contains(*name));
+        wait::until("systemd keeps the sockets", Duration::from_secs(10), is_kept).unwrap();
+    }
+    load.wait_for(50).unwrap();
+    load.stop().unwrap().assert_flawless();
+    // What is no longer published is not kept.
+    cluster.set_service("web", netns::Service::new(&["8081:80"]));
+    cluster.publish().unwrap();
+    let is_followed = || {
+        let names = systemd.names();
+        names.contains("0.0.0.0;8081/tcp") && !names.iter().any(|name| name.contains(";8080/"))
+    };
+    wait::until("systemd forgets them", Duration::from_secs(10), is_followed).unwrap();
 }

@@ -21,6 +21,8 @@ pub struct Rig {
     pub plane: ProxyPlane,
     pub snapshot: Snapshot,
     pub tasks: Vec<SocketAddr>,
+    config: Config,
+    relay: Relay,
     runtime: Runtime,
 }
 
@@ -89,8 +91,8 @@ impl Rig {
             view: writer.view(),
             keepalive: Duration::from_secs(60),
         };
-        let plane =
-            ProxyPlane::start(&config, SEED, &Relay::new(setup).unwrap(), Sockets::default()).unwrap();
+        let relay = Relay::new(setup).unwrap();
+        let plane = ProxyPlane::start(&config, SEED, &relay, Sockets::default()).unwrap();
         drop(inside);
         let tasks = addresses
             .iter()
@@ -99,11 +101,31 @@ impl Rig {
             plane,
             tasks: tasks.collect(),
             snapshot,
+            config,
+            relay,
             runtime,
         };
         rig.apply();
         assert_eq!(rig.plane.report().problems, []);
         rig
+    }
+
+    /// Another plane with so many workers gets the sockets, and this one's clients from now on; gives this one. `meanwhile` is
+    /// done while nobody accepts.
+    pub fn replace(&mut self, workers: u32, meanwhile: impl FnOnce(&Self)) -> ProxyPlane {
+        let mut given = Sockets::default();
+        for socket in self.runtime.block_on(self.plane.lend()) {
+            given.add(socket).unwrap();
+        }
+        self.runtime.block_on(self.plane.retire());
+        meanwhile(self);
+        self.config.proxy.workers = workers;
+        let inside = self.runtime.enter();
+        let heir = ProxyPlane::start(&self.config, SEED, &self.relay, given).unwrap();
+        drop(inside);
+        let before = std::mem::replace(&mut self.plane, heir);
+        self.apply();
+        before
     }
 
     pub fn apply(&self) {
