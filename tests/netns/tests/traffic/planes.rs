@@ -63,7 +63,7 @@ fn a_service_that_changes_planes_and_back_fails_no_request_and_keeps_every_conne
     let go_on = || loads.iter().for_each(|load| load.wait_for(200).unwrap());
     go_on();
     let mut silent = vec![Idle::open(&cluster.client(), &targets, 60).unwrap()];
-    for plane in ["proxy", "auto", "proxy", "auto"] {
+    for plane in ["proxy", "auto"] {
         switch(&mut cluster, plane);
         let before = cluster.counted("proxied").unwrap();
         go_on();
