@@ -33,7 +33,7 @@ pub enum Part {
 }
 
 /// Tests of real traffic that hold whoever carries it.
-const PROXIED: [&str; 11] = [
+const PROXIED: [&str; 12] = [
     "change::a_node_that_is_cut_off",
     "change::draining_a_node",
     "change::scaling",
@@ -41,6 +41,7 @@ const PROXIED: [&str; 11] = [
     "idle::a_connection_outlives",
     "idle::silent_connections_survive_scaling_to",
     "names::scaling",
+    "reset::a_service_without_tasks",
     "restarts::",
     "rolling::three_replicas_roll_while",
     "udp::a_flow_stays",

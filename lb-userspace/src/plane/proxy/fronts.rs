@@ -347,6 +347,11 @@ impl Front {
         }
     }
 
+    /// Whether it has no task at all.
+    pub fn is_empty(&self) -> bool {
+        self.candidates.is_empty()
+    }
+
     /// Of its tasks' addresses.
     pub fn family(&self) -> Family {
         self.pool.family

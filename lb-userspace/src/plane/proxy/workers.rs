@@ -159,6 +159,8 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
         match order {
             Order::Listen(bind, socket) => match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => {
+                    // What was before it was closed does not count; who waited there is told in time all the same.
+                    worker.hold.over(bind);
                     let socket = Rc::new(socket);
                     let serving = tcp::serve(Rc::clone(&socket), bind, Rc::clone(&worker));
                     let serving = tokio::task::spawn_local(serving).abort_handle();
@@ -184,7 +186,6 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
                 for open in open.remove(&bind).into_iter().flatten() {
                     open.serving.abort();
                 }
-                worker.hold.over(bind);
             }
             Order::Lend(lend) => {
                 for open in open.values().flatten() {

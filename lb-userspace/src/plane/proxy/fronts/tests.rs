@@ -100,7 +100,7 @@ fn clients() -> impl Iterator<Item = SocketAddr> {
 }
 
 /// As `node1` serves it, by the proxy alone.
-fn fronts(snapshot: &Snapshot) -> Fronts {
+pub fn fronts(snapshot: &Snapshot) -> Fronts {
     beside(snapshot, Mode::Proxy, &[])
 }
 

@@ -37,7 +37,7 @@ impl Default for Hold {
 }
 
 impl Hold {
-    /// Somebody takes clients, or nobody is served there any more.
+    /// Somebody takes clients, or the frontend is a new one.
     pub fn over(&self, bind: Bind) {
         self.since.borrow_mut().remove(&bind);
     }

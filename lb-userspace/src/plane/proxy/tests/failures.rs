@@ -125,7 +125,8 @@ fn a_client_whose_task_says_nothing_gets_another_one_in_time() {
     let silent = rig.listen(0);
     let _filling = black_hole(&silent);
     let task = rig.listen(1);
-    for _ in 0..8 {
+    // Of so many at least one is led to the silent one first.
+    for _ in 0..30 {
         let began = Instant::now();
         rig.pair(&task);
         assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
