@@ -4,4 +4,5 @@ pub mod http;
 pub mod log;
 mod metrics;
 mod names;
+mod proxy;
 mod stream;

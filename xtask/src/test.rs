@@ -33,18 +33,21 @@ pub enum Part {
 }
 
 /// Tests of real traffic that hold whoever carries it.
-const PROXIED: [&str; 12] = [
+const PROXIED: [&str; 15] = [
     "change::a_node_that_is_cut_off",
     "change::draining_a_node",
     "change::scaling",
     "health::a_sick_backend",
     "idle::a_connection_outlives",
     "idle::silent_connections_survive_scaling_to",
+    "mesh::two_services",
+    "names::requests_by_name",
     "names::scaling",
     "reset::a_service_without_tasks",
     "restarts::",
     "rolling::three_replicas_roll_while",
     "udp::a_flow_stays",
+    "udp::a_sender_whose_task",
     "udp::flows_of_a_draining_task",
 ];
 

@@ -1,5 +1,8 @@
 //! `portico status`.
 
+mod sockets;
+
+use self::sockets::of_sockets;
 use super::output::{Format, indent, print, table};
 use super::serving;
 use super::words::{count, or_dash, time};
@@ -7,7 +10,6 @@ use crate::api::facts::{Peer, Plane, Source};
 use crate::api::status::Status;
 use crate::api::{Client, Problem};
 use crate::names::report::{NamesReport, Upstream, UpstreamState};
-use crate::plane::proxy::ProxyReport;
 use crate::plane::{FlowReport, InterfaceReport, PlaneReport, Portico0Report, SocketReport, XdpAttachment};
 
 pub async fn status(client: &Client, format: Format) -> Result<(), Problem> {
@@ -85,30 +87,6 @@ fn plane_text(plane: &Plane, format: Format) -> String {
     match &report.proxy {
         Some(proxy) => text += &of_sockets(proxy, format),
         None => text += &of_packets(report, format),
-    }
-    text
-}
-
-/// Connections that the proxy carries.
-fn of_sockets(proxy: &ProxyReport, format: Format) -> String {
-    let mut text = format!(
-        "{} at {}; {} accepted, {} of them tried at a further task\n",
-        count(proxy.workers as u64, "thread"),
-        count(proxy.listeners as u64, "frontend"),
-        count(proxy.opened, "connection"),
-        proxy.retries,
-    );
-    if proxy.pauses > 0 {
-        text += &format!("clients waited {} to be accepted\n", count(proxy.pauses, "time"));
-    }
-    let ended = proxy.ended.iter();
-    let met: Vec<_> = ended
-        .filter(|ended| ended.connections > 0 || format == Format::Wide)
-        .map(|ended| [ended.cause.clone(), ended.connections.to_string()])
-        .collect();
-    if !met.is_empty() {
-        text += "\n";
-        text += &table(["ENDED", "CONNECTIONS"], met);
     }
     text
 }

@@ -56,7 +56,7 @@ use crate::model::Snapshot;
 
 pub use counters::Cause;
 pub use fronts::Bind;
-pub use report::{CauseReport, ProxyReport};
+pub use report::{CauseReport, ProxyReport, TrunkReport, UdpReport};
 pub use sockets::Sockets;
 
 /// Between two tries of what could not be opened, and two looks at who drains.
@@ -82,7 +82,6 @@ pub struct Table {
     /// One for each connection of a client that may be carried at once.
     pub places: Arc<Semaphore>,
     pub udp: Arc<udp::Shared>,
-    pub datagrams: Arc<udp::Counters>,
 }
 
 struct Shared {
@@ -136,7 +135,6 @@ impl ProxyPlane {
                 idle: config.proxy.udp_idle,
                 ..udp::Bounds::default()
             }),
-            datagrams: Arc::default(),
         });
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         let count = match config.proxy.workers {
@@ -234,6 +232,7 @@ impl ProxyPlane {
         let state = self.shared.state();
         let table = &self.shared.table;
         let fronts = table.fronts.load();
+        let [udp, udp_for_nodes] = table.udp.report();
         // Clients of that family are whoever's has the port.
         let listeners = state.listeners.problems(|bind| fronts.is_across(bind));
         let problems: Vec<Problem> = {
@@ -244,7 +243,13 @@ impl ProxyPlane {
             generation: fronts.generation,
             applied_in: state.applied_in.as_micros() as u64,
             flows: self.flows(),
-            proxy: Some(table.counters.report(&state.listeners, state.workers.count())),
+            proxy: Some(ProxyReport {
+                udp,
+                udp_for_nodes,
+                trunks: table.udp.trunks.report(),
+                relay: self.shared.relay.report(),
+                ..table.counters.report(&state.listeners, state.workers.count())
+            }),
             problems,
             ..PlaneReport::default()
         }

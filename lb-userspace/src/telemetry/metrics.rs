@@ -14,7 +14,6 @@ use crate::api::backend::state;
 use crate::api::facts::{Facts, Plane};
 use crate::model::Standing;
 use crate::plane::FlowReport;
-use crate::plane::proxy::ProxyReport;
 
 pub(super) type Labels = Vec<(&'static str, String)>;
 pub(super) type Gauges = Family<Labels, Gauge<f64, AtomicU64>>;
@@ -88,7 +87,7 @@ fn of_plane(registry: &mut Registry, plane: &Plane) {
     let failed = usize::from(plane.problem.is_some());
     set(&problems, name(), (plane.report.problems.len() + failed) as f64);
     if let Some(proxy) = &plane.report.proxy {
-        of_proxy(registry, proxy);
+        super::proxy::register(registry, proxy);
     }
     let flows = gauges(registry, "flows", "Flows of this node's tasks");
     // Zero would be a claim where nobody has counted yet.
@@ -98,32 +97,6 @@ fn of_plane(registry: &mut Registry, plane: &Plane) {
         } = plane.report.flows;
         set(&flows, vec![("state", "established".into())], established as f64);
         set(&flows, vec![("state", "closing".into())], closing as f64);
-    }
-}
-
-fn of_proxy(registry: &mut Registry, proxy: &ProxyReport) {
-    let opened = counters(
-        registry,
-        "proxy_connections",
-        "Connections that the proxy accepted",
-    );
-    opened.get_or_create(&vec![]).inc_by(proxy.opened);
-    let ended = counters(registry, "proxy_ended", "Connections that ended, by why");
-    for cause in &proxy.ended {
-        let label = vec![("cause", cause.cause.clone())];
-        ended.get_or_create(&label).inc_by(cause.connections);
-    }
-    let retries = counters(registry, "proxy_retries", "Further tasks asked for a client");
-    retries.get_or_create(&vec![]).inc_by(proxy.retries);
-    let pauses = counters(
-        registry,
-        "proxy_pauses",
-        "Times that clients waited to be accepted, for want of descriptors or with as many connections as may be",
-    );
-    pauses.get_or_create(&vec![]).inc_by(proxy.pauses);
-    let bytes = counters(registry, "proxy_bytes", "Bytes carried, by direction");
-    for (to, moved) in [("task", proxy.bytes_to_tasks), ("client", proxy.bytes_to_clients)] {
-        bytes.get_or_create(&vec![("to", to.into())]).inc_by(moved);
     }
 }
 

@@ -1,10 +1,10 @@
-//! Headers.
+//! Headers and frames.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::check::{header, relay_header};
+use crate::check::{frame, header, relay_header};
 use crate::{read_corpus, seeds};
 
 #[test]
@@ -17,13 +17,19 @@ fn the_relay_headers_of_the_corpus_are_read_well() {
     read_corpus("relay_header", relay_header::accepted, 1);
 }
 
-fn both(bytes: &[u8]) {
+#[test]
+fn the_frames_of_the_corpus_are_read_well() {
+    read_corpus("frame", frame::accepted, 1);
+}
+
+fn all(bytes: &[u8]) {
     header::accepted(bytes);
     relay_header::accepted(bytes);
+    frame::accepted(bytes);
 }
 
 fn headers() -> Vec<Vec<u8>> {
-    [seeds("header"), seeds("relay_header")].concat()
+    [seeds("header"), seeds("relay_header"), seeds("frame")].concat()
 }
 
 proptest! {
@@ -40,7 +46,7 @@ proptest! {
             bytes[at] = byte;
         }
         bytes.extend(tail);
-        both(&bytes);
+        all(&bytes);
     }
 
     #[test]
@@ -50,11 +56,11 @@ proptest! {
         at in any::<Index>(),
         from in any::<Index>(),
     ) {
-        both(&[&first[..at.index(first.len())], &second[from.index(second.len())..]].concat());
+        all(&[&first[..at.index(first.len())], &second[from.index(second.len())..]].concat());
     }
 
     #[test]
     fn noise_is_read_well(bytes in vec(any::<u8>(), 0..300)) {
-        both(&bytes);
+        all(&bytes);
     }
 }

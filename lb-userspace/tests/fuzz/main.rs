@@ -10,6 +10,7 @@ mod text;
 
 mod check {
     pub mod configuration;
+    pub mod frame;
     pub mod header;
     pub mod relay_header;
     pub mod services;

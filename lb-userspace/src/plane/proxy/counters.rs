@@ -119,6 +119,7 @@ impl Counters {
             pauses: count(&self.pauses),
             bytes_to_tasks: count(&self.to_tasks),
             bytes_to_clients: count(&self.to_clients),
+            ..ProxyReport::default()
         }
     }
 }

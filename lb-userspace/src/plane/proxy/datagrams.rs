@@ -36,16 +36,21 @@ impl Choose for Served {
             let (port, protocol) = (self.bind.address.port(), self.bind.protocol);
             let member = self.front.choose(client, port, protocol, &tried)?;
             let tag = member.candidate.tag;
-            if let Some(Place::Here(address)) = self.front.place(member, &self.table.node)
-                && let Some(counted) = self.table.live.count(tag)
-            {
+            let way = self
+                .front
+                .place(member, &self.table.node)
+                .map(|place| match place {
+                    Place::Here(address) => Way::Here(address),
+                    Place::There(node) => Way::There(node.clone()),
+                });
+            if let (Some(way), Some(counted)) = (way, self.table.live.count(tag)) {
                 return Some(Target {
                     tag,
-                    way: Way::Here(address),
+                    way,
                     held: Some(Box::new(counted)),
                 });
             }
-            // Another node's: datagrams are not relayed.
+            // Its node is none that is known, or it is about to go.
             tried.push(tag);
         }
     }

@@ -17,6 +17,7 @@ mod limits;
 mod refusal;
 mod relayed;
 mod shelf;
+mod trunk;
 mod wire;
 
 #[cfg(test)]

@@ -1,6 +1,10 @@
 //! What the proxy tells about itself, over the control socket and in the command line.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
+
+use super::relay::RelayReport;
 
 /// Since the plane was started.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,6 +23,48 @@ pub struct ProxyReport {
     pub pauses: u64,
     pub bytes_to_tasks: u64,
     pub bytes_to_clients: u64,
+    /// Datagrams of this node's clients.
+    #[serde(default)]
+    pub udp: UdpReport,
+    /// Datagrams of other nodes' clients to tasks of this one.
+    #[serde(default)]
+    pub udp_for_nodes: UdpReport,
+    #[serde(default)]
+    pub trunks: TrunkReport,
+    #[serde(default)]
+    pub relay: RelayReport,
+}
+
+/// What became of datagrams and their flows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct UdpReport {
+    /// Flows, now.
+    pub flows: u64,
+    /// Flows by what happened to them, as `docs/operations.md` says.
+    pub events: BTreeMap<String, u64>,
+    pub to_tasks: TrafficReport,
+    pub to_clients: TrafficReport,
+    /// Datagrams that were not carried, by reason: one for each of [`Loss::ALL`](super::udp::Loss::ALL).
+    pub lost: BTreeMap<String, u64>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrafficReport {
+    pub datagrams: u64,
+    pub bytes: u64,
+}
+
+/// Connections between nodes that carry datagrams.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrunkReport {
+    /// To other nodes, now.
+    pub open: u64,
+    /// From other nodes, now.
+    pub taken: u64,
+    /// Those to other nodes that could not be made.
+    pub unreached: u64,
+    /// Those to other nodes that ended with flows on them.
+    pub broken: u64,
 }
 
 impl ProxyReport {

@@ -3,6 +3,7 @@
 //! ```text
 //!  clients ──> frontend's socket ──recvmmsg──> inbox ──> flows ──sendmmsg──> a flow's socket ──> task
 //!          <────────sendmmsg──────────────── outbox <──epoll, recvmmsg──────┘
+//!                                                         └──> trunk ══> the task's node, where the flow has its socket
 //! ```
 //! A flow is what one client's port says to one address of a frontend. It keeps its member until it was silent for long enough,
 //! also while the member drains; when the member is gone or unfit the next datagram moves it. A task that refuses
@@ -15,6 +16,7 @@
 //! at a time is bounded, in all and for each source. At the first bound the oldest flow that was never answered makes room
 //! for a new one, so a flood from forged sources displaces itself and not who talks to a task.
 
+mod answers;
 mod carrier;
 mod census;
 mod control;
@@ -26,7 +28,9 @@ mod kernel;
 mod outbox;
 mod outward;
 mod place;
+mod sending;
 mod towards;
+pub mod trunk;
 mod unreachable;
 
 #[cfg(test)]
@@ -37,6 +41,7 @@ use std::cell::RefCell;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use tokio::sync::watch;
@@ -49,7 +54,10 @@ use self::census::Census;
 use self::flows::FlowId;
 use self::inbox::Inbox;
 use self::outbox::Outbox;
+use self::trunk::{Call, Trunks};
 use self::unreachable::Unreachable;
+use super::report::UdpReport;
+use crate::model::Node;
 
 /// Who answers at a frontend, as one snapshot has it.
 pub trait Choose {
@@ -83,6 +91,8 @@ pub struct Target {
 pub enum Way {
     /// To its own address.
     Here(SocketAddr),
+    /// To that node, which brings them there.
+    There(Node),
 }
 
 /// What a flow may expect of its member.
@@ -128,6 +138,11 @@ pub struct Shared {
     bounds: Bounds,
     census: Arc<Census>,
     unreachable: Unreachable,
+    /// Of this node's clients.
+    pub counters: Arc<Counters>,
+    /// Of other nodes' clients, whose tasks are here.
+    pub for_nodes: Counters,
+    pub trunks: trunk::Figures,
 }
 
 impl Shared {
@@ -137,12 +152,22 @@ impl Shared {
             bounds,
             census: Census::new(bounds.flows, bounds.per_source),
             unreachable: Unreachable::open(),
+            counters: Arc::default(),
+            for_nodes: Counters::default(),
+            trunks: trunk::Figures::default(),
         })
     }
 
     /// The flows of this node.
     pub fn flows(&self) -> usize {
         self.census.all()
+    }
+
+    /// Of this node's clients, and of other nodes'.
+    pub fn report(&self) -> [UdpReport; 2] {
+        let for_nodes = self.trunks.flows.load(Relaxed);
+        let own = (self.flows() as u64).saturating_sub(for_nodes);
+        [self.counters.report(own), self.for_nodes.report(for_nodes)]
     }
 
     /// Clients of that family can be told that their datagram was refused; they cannot without CAP_NET_RAW.
@@ -158,6 +183,7 @@ pub struct Worker {
     desk: RefCell<Desk>,
     /// Another agent has the frontends' sockets.
     retired: watch::Sender<bool>,
+    trunks: Trunks,
 }
 
 #[derive(Default)]
@@ -169,8 +195,9 @@ struct Desk {
 }
 
 impl Worker {
-    pub fn new(shared: &Arc<Shared>) -> Rc<Self> {
+    pub fn new(shared: &Arc<Shared>, call: Rc<dyn Call>) -> Rc<Self> {
         Rc::new(Self {
+            trunks: Trunks::new(call, shared),
             shared: Arc::clone(shared),
             desk: RefCell::default(),
             retired: watch::Sender::default(),

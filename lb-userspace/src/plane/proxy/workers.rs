@@ -148,13 +148,10 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
         hold: tcp::Hold::default(),
         retired: watch::Sender::default(),
     });
+    let udp = udp::Worker::new(&worker.table.udp, Rc::new(worker.dialer.clone()));
     // What other nodes want of this one's tasks.
-    tokio::spawn(
-        relay
-            .lane()
-            .run(Arc::clone(&worker.table.live), Arc::clone(&worker.table.ways)),
-    );
-    let udp = udp::Worker::new(&worker.table.udp);
+    let (live, ways) = (Arc::clone(&worker.table.live), Arc::clone(&worker.table.ways));
+    tokio::task::spawn_local(relay.lane().run(live, ways, Rc::clone(&udp)));
     while let Some(order) = orders.recv().await {
         match order {
             Order::Listen(bind, socket) => match tokio::net::TcpListener::from_std(socket) {
@@ -171,9 +168,8 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
             Order::Receive(bind, socket) => {
                 let socket = Rc::new(socket);
                 let table = Arc::clone(&worker.table);
-                let counters = Arc::clone(&table.datagrams);
                 let front = move || Served::at(&table, bind);
-                let carrying = udp::serve(Rc::clone(&socket), front, Rc::clone(&udp), counters);
+                let carrying = udp::serve(Rc::clone(&socket), front, Rc::clone(&udp));
                 let serving = tokio::task::spawn_local(async move {
                     if let Err(error) = carrying.await {
                         tracing::error!(%bind, %error, "a worker cannot wait for datagrams");

@@ -1,11 +1,18 @@
 //! What must be true of a relay header that is read, whatever was sent.
 
-use lb_userspace::plane::proxy::header::relay_header::{read, write};
+use lb_userspace::plane::proxy::header::relay_header::{Purpose, purpose, read, write};
 use lb_userspace::plane::proxy::header::{Parsed, Transport, parse};
 
 /// Whether the bytes begin with a header. Panics where the answer is wrong.
 pub fn accepted(bytes: &[u8]) -> bool {
     let answer = read(bytes);
+    match purpose(bytes) {
+        // The only one that names nobody.
+        Ok(Some((Purpose::Trunk, length))) => assert!(length == 16 && answer.is_err()),
+        Ok(Some((Purpose::Connection(wanted), length))) => assert_eq!(answer, Ok(Some((wanted, length)))),
+        Ok(None) => assert_eq!(answer, Ok(None)),
+        Err(fault) => assert_eq!(answer, Err(fault)),
+    }
     match (parse(bytes), answer) {
         (Err(fault), _) => assert_eq!(answer, Err(fault)),
         (Ok(Parsed::More), _) => assert_eq!(answer, Ok(None)),

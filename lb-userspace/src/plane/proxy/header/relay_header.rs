@@ -1,8 +1,17 @@
-//! What an agent says first to another that it relays a connection to: version 2, with the member it is for.
+//! What an agent says first to another that it relays a connection to: version 2, with the member it is for. A connection that
+//! is to carry datagrams of many flows begins with a header of nobody, since each flow will have its own.
 
 use std::net::SocketAddr;
 
-use super::{Fault, Header, MEMBER, Parsed, Tlvs, Transport, Wrong, parse, write_v2};
+use super::{Command, Fault, Header, MEMBER, Parsed, Tlvs, Transport, Wrong, parse, v2, write_v2};
+
+/// What a connection between agents is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    Connection(Wanted),
+    /// Frames follow that open flows.
+    Trunk,
+}
 
 /// A connection that another agent is asked to carry on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +32,24 @@ pub fn write(wanted: &Wanted, out: &mut Vec<u8>) {
     let plain = Header::proxied(wanted.transport, wanted.client, wanted.front);
     let tlvs = Tlvs::whole(&tlv);
     write_v2(&Header { tlvs, ..plain }, out);
+}
+
+/// Appends the header of a connection that carries datagrams: for somebody else, of no family, datagrams, and nothing follows.
+pub fn write_trunk(out: &mut Vec<u8>) {
+    out.extend(v2::SIGNATURE);
+    out.extend([0x21, 0x02, 0, 0]);
+}
+
+/// As [`read`], of what a connection begins with.
+pub fn purpose(bytes: &[u8]) -> Result<Option<(Purpose, usize)>, Fault> {
+    if let Parsed::Whole { header, length } = parse(bytes)?
+        && length == v2::FIXED
+        && (header.command, header.transport) == (Command::Proxy, Transport::Datagram)
+    {
+        return Ok(Some((Purpose::Trunk, length)));
+    }
+    let connection = read(bytes)?;
+    Ok(connection.map(|(wanted, length)| (Purpose::Connection(wanted), length)))
 }
 
 /// Reads what [`write`](fn@write) has written at the beginning of `bytes`, and how long it is. Nothing: more bytes are needed, of

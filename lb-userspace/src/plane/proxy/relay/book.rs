@@ -12,6 +12,7 @@ use super::answer::Answer;
 use super::identity;
 use super::refusal::Refusal;
 use crate::model::{Pool, Snapshot, View};
+use crate::plane::proxy::udp::trunk::Found;
 
 /// The newest book. A snapshot is looked through when somebody asks, not when it is made: most nodes are asked for nothing.
 pub struct Library {
@@ -22,18 +23,10 @@ pub struct Library {
 
 pub struct Book {
     snapshot: Arc<Snapshot>,
-    members: HashMap<u64, Place>,
+    members: HashMap<u64, Found>,
     nodes: HashMap<Ipv4Addr, Vec<Arc<str>>>,
     /// This node's underlay address.
     pub home: Option<Ipv4Addr>,
-}
-
-/// Where a task of this node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Place {
-    address: SocketAddr,
-    /// It is being taken out of service, and there are others.
-    avoided: bool,
 }
 
 impl Library {
@@ -67,7 +60,7 @@ impl Book {
             members: snapshot
                 .pools
                 .iter()
-                .flat_map(|pool| members(pool, node))
+                .flat_map(|pool| members(&snapshot, pool, node))
                 .collect(),
             nodes,
             home: snapshot.nodes.get(node).map(|node| node.address),
@@ -79,9 +72,14 @@ impl Book {
     pub fn find(&self, member: u64) -> Result<SocketAddr, Answer> {
         match self.members.get(&member) {
             None => Err(Answer::Gone),
-            Some(place) if place.avoided => Err(Answer::Draining),
-            Some(place) => Ok(place.address),
+            Some(found) if found.avoided => Err(Answer::Draining),
+            Some(found) => Ok(found.address),
         }
+    }
+
+    /// A member of this node, for datagrams.
+    pub fn member(&self, tag: u64) -> Option<Found> {
+        self.members.get(&tag).copied()
     }
 
     /// Whether another node is there.
@@ -112,16 +110,19 @@ impl Book {
     }
 }
 
-fn members(pool: &Pool, node: &str) -> impl Iterator<Item = (u64, Place)> {
+fn members(snapshot: &Snapshot, pool: &Pool, node: &str) -> impl Iterator<Item = (u64, Found)> {
+    let service = snapshot.services.get(&pool.service);
+    let idle = service.and_then(|service| service.proxy.idle);
     let mut states = pool.members.iter().map(|member| member.candidate.state);
     let others = states.any(|state| state == State::Active);
     let own = pool.members.iter().filter(move |member| *member.node == *node);
     own.map(move |member| {
-        let place = Place {
+        let found = Found {
             address: SocketAddr::new(member.address, pool.target_port),
             avoided: others && member.candidate.state == State::Draining,
+            idle,
         };
-        (member.candidate.tag, place)
+        (member.candidate.tag, found)
     })
 }
 

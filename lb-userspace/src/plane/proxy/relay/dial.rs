@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
@@ -28,7 +28,7 @@ use crate::plane::proxy::header::relay_header::{self, Wanted};
 /// Asks other nodes to connect members of theirs. For one runtime: it keeps finished handshakes for its clients.
 #[derive(Clone)]
 pub struct Dialer {
-    caller: Arc<Caller>,
+    pub(super) caller: Arc<Caller>,
     shelves: Shelves,
 }
 
@@ -83,10 +83,7 @@ impl Dialer {
         front: SocketAddr,
         patience: Duration,
     ) -> Result<Relayed, Failure> {
-        let target = Target {
-            node: Arc::clone(&node.name),
-            address: node.address,
-        };
+        let target = Target::of(node);
         let mut header = Vec::with_capacity(128);
         let wanted = Wanted {
             member,
@@ -97,13 +94,18 @@ impl Dialer {
         relay_header::write(&wanted, &mut header);
         let asking = self.ask(&target, &header);
         let outcome = timeout(patience, asking).await.unwrap_or(Err(Failure::Silent));
+        self.note(&outcome);
+        outcome
+    }
+
+    /// Counts what became of something that another node was asked for.
+    pub(super) fn note<T>(&self, outcome: &Result<T, Failure>) {
         let figures = &self.caller.shared.figures;
-        match &outcome {
+        match outcome {
             Ok(_) => figures.heard(Answer::Connected),
             Err(Failure::Answered(answer)) => figures.heard(*answer),
             Err(_) => figures.unreached(),
         }
-        outcome
     }
 
     #[cfg(test)]
@@ -135,19 +137,37 @@ impl Dialer {
 
 async fn ask(tls: TlsStream<Wire>, header: &[u8]) -> Result<Relayed, Failure> {
     let mut relayed = Relayed::new(tls);
+    say(&mut relayed, header).await?;
+    Ok(relayed)
+}
+
+/// Says what is wanted, and hears whether it is to be had.
+pub(super) async fn say<S>(node: &mut S, header: &[u8]) -> Result<(), Failure>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let conversation = async {
-        relayed.write_all(header).await?;
-        relayed.flush().await?;
-        relayed.read_u8().await
+        node.write_all(header).await?;
+        node.flush().await?;
+        node.read_u8().await
     };
     let byte = conversation.await.map_err(Failure::of)?;
     match Answer::of(byte) {
-        Some(Answer::Connected) => Ok(relayed),
+        Some(Answer::Connected) => Ok(()),
         Some(answer) => Err(Failure::Answered(answer)),
         None => Err(Failure::Unreachable(io::Error::new(
             ErrorKind::InvalidData,
             format!("it answers {byte}, which has no meaning"),
         ))),
+    }
+}
+
+impl Target {
+    pub fn of(node: &Node) -> Self {
+        Self {
+            node: Arc::clone(&node.name),
+            address: node.address,
+        }
     }
 }
 

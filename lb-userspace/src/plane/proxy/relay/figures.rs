@@ -1,7 +1,10 @@
 //! What the relay has done in this life of the agent.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use serde::{Deserialize, Serialize};
 
 use super::answer::Answer;
 use super::refusal::Refusal;
@@ -20,18 +23,18 @@ pub struct Figures {
 }
 
 /// One moment of it.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RelayReport {
     /// Connections of other nodes to tasks of this one, now.
     pub carried: u64,
     /// Of all so far, those that did not end with the end of both sides.
     pub cut: u64,
     /// What other nodes were told about the connections they asked for.
-    pub answered: Vec<(&'static str, u64)>,
+    pub answered: BTreeMap<String, u64>,
     /// Callers that did not get so far, by reason.
-    pub refused: Vec<(&'static str, u64)>,
+    pub refused: BTreeMap<String, u64>,
     /// What this node was told about the connections it asked for.
-    pub heard: Vec<(&'static str, u64)>,
+    pub heard: BTreeMap<String, u64>,
     /// Connections that this node asked for in vain: there was no answer.
     pub unreached: u64,
     /// Handshakes that a client had to wait for.
@@ -97,9 +100,11 @@ impl Figures {
     }
 }
 
-fn read(labels: &[&'static str], counts: &[AtomicU64]) -> Vec<(&'static str, u64)> {
-    let counts = counts.iter().map(|count| count.load(Relaxed));
-    labels.iter().copied().zip(counts).collect()
+fn read(labels: &[&'static str], counts: &[AtomicU64]) -> BTreeMap<String, u64> {
+    let labels = labels.iter().map(|label| (*label).to_owned());
+    labels
+        .zip(counts.iter().map(|count| count.load(Relaxed)))
+        .collect()
 }
 
 impl Drop for Present {

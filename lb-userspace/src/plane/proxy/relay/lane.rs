@@ -2,6 +2,7 @@
 
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,13 +18,15 @@ use super::carry::{Moved, carry};
 use super::desk::Call;
 use super::limits::{ASKING, CALLERS, TASK};
 use super::refusal::Refusal;
+use super::trunk;
 use super::wire::Wire;
 use crate::door::part;
 use crate::plane::proxy::header::Transport;
-use crate::plane::proxy::header::relay_header::{self, Wanted};
+use crate::plane::proxy::header::relay_header::{self, Purpose, Wanted};
 use crate::plane::proxy::live::{Counted, Live};
 use crate::plane::proxy::socket::{cut_off, is_exhaustion};
 use crate::plane::proxy::transparent::Ways;
+use crate::plane::proxy::udp;
 
 /// Carries for other nodes in the runtime that runs it.
 pub struct Lane {
@@ -36,6 +39,8 @@ pub struct Lane {
 /// What a caller has come to.
 enum Asked {
     For(Wanted),
+    /// To bring the datagrams of its clients.
+    Datagrams,
     /// It has gone, or has had nothing to ask for all the time: a spare that was not used.
     Nothing,
 }
@@ -50,14 +55,15 @@ impl Lane {
     }
 
     /// Does not end by itself; what it carries goes on when it is dropped, as long as the runtime does.
-    /// Tasks are connected to by `ways`; connections to `live`'s members are counted there, and end with them.
-    pub async fn run(mut self, live: Arc<Live>, ways: Arc<Ways>) {
+    /// Tasks are connected to by `ways`; connections to `live`'s members are counted there, and end with them. Datagrams are
+    /// carried with `udp`, which is this thread's.
+    pub async fn run(mut self, live: Arc<Live>, ways: Arc<Ways>, udp: Rc<udp::Worker>) {
         while let Some(call) = self.calls.recv().await {
             let (shared, waiting) = (Arc::clone(&self.shared), Arc::clone(&self.waiting));
-            let (live, ways) = (Arc::clone(&live), Arc::clone(&ways));
-            tokio::spawn(async move {
+            let (live, ways, udp) = (Arc::clone(&live), Arc::clone(&ways), Rc::clone(&udp));
+            tokio::task::spawn_local(async move {
                 let from = call.from;
-                if let Err(refusal) = attend(&shared, &waiting, &live, &ways, call).await {
+                if let Err(refusal) = attend(&shared, &waiting, live, &ways, udp, call).await {
                     shared.refuse(from, &refusal);
                 }
             });
@@ -66,10 +72,11 @@ impl Lane {
 }
 
 async fn attend(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     waiting: &Semaphore,
-    live: &Live,
+    live: Arc<Live>,
     ways: &Ways,
+    udp: Rc<udp::Worker>,
     call: Call,
 ) -> Result<(), Refusal> {
     let from = call.from;
@@ -80,11 +87,12 @@ async fn attend(
     let wanted = match asked {
         Ok(Asked::Nothing) => return Ok(()),
         // Only now: it may have become known while it waited, or be gone from the cluster.
-        Ok(Asked::For(wanted)) => recognize(shared, &node, from).map(|_node| wanted),
+        Ok(asked) => recognize(shared, &node, from).map(|_node| asked),
         Err(refusal) => Err(refusal),
     };
     let wanted = match wanted {
-        Ok(wanted) => wanted,
+        Ok(Asked::For(wanted)) => wanted,
+        Ok(_) => return trunk::serve(shared, node, from, live, udp).await,
         Err(refusal) => {
             tell(shared, node, answer_of(&refusal)).await;
             return Err(refusal);
@@ -136,11 +144,14 @@ async fn listen(node: &mut TlsStream<Wire>) -> Result<Asked, Refusal> {
     let mut bytes = Vec::with_capacity(128);
     let asking = async {
         loop {
-            match relay_header::read(&bytes) {
-                Ok(Some((wanted, length))) if length == bytes.len() => {
-                    return match wanted.transport {
-                        Transport::Stream => Ok(Asked::For(wanted)),
-                        _ => Err(malformed(&"only streams are relayed")),
+            match relay_header::purpose(&bytes) {
+                Ok(Some((purpose, length))) if length == bytes.len() => {
+                    return match purpose {
+                        Purpose::Trunk => Ok(Asked::Datagrams),
+                        Purpose::Connection(wanted) if wanted.transport == Transport::Stream => {
+                            Ok(Asked::For(wanted))
+                        }
+                        Purpose::Connection(_) => Err(malformed(&"a flow that is not one of many")),
                     };
                 }
                 Ok(Some(_)) => return Err(malformed(&"more than a header before the answer")),
@@ -206,7 +217,7 @@ async fn tell(shared: &Shared, mut node: TlsStream<Wire>, answer: Answer) {
     }
 }
 
-async fn say(shared: &Shared, node: &mut TlsStream<Wire>, answer: Answer) -> io::Result<()> {
+pub(super) async fn say(shared: &Shared, node: &mut TlsStream<Wire>, answer: Answer) -> io::Result<()> {
     node.write_all(&[answer.byte()]).await?;
     node.flush().await?;
     shared.figures.answered(answer);

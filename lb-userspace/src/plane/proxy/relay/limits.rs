@@ -20,3 +20,7 @@ pub const AGAIN: Duration = Duration::from_secs(1);
 pub const TASK: Duration = Duration::from_secs(10);
 /// Callers that wait for one thread to take them.
 pub const QUEUE: usize = 1024;
+/// Of datagrams to another node: bytes that the kernel takes before it has sent what it has.
+pub const UNSENT: u32 = 128 << 10;
+/// How long a connection for datagrams may have said something that the other node has not acknowledged.
+pub const UNHEARD: Duration = Duration::from_secs(3);

@@ -2,5 +2,6 @@
 
 mod carrying;
 pub mod cluster;
+mod datagrams;
 mod refusing;
 mod sparing;

@@ -10,6 +10,7 @@ use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
+use super::limits;
 use crate::plane::proxy::socket::cut_off;
 
 /// Shared with whoever waits for its end while TLS reads and writes.
@@ -21,6 +22,13 @@ impl Wire {
         let _ = socket.set_nodelay(true);
         let _ = SockRef::from(&socket).set_tcp_keepalive(keepalive);
         Self(Arc::new(socket))
+    }
+
+    /// For datagrams: what waits in it is late, and one that the other side does not hear any more is soon known to be dead.
+    pub fn hasten(&self) {
+        let socket = SockRef::from(&*self.0);
+        let _ = socket.set_tcp_notsent_lowat(limits::UNSENT);
+        let _ = socket.set_tcp_user_timeout(Some(limits::UNHEARD));
     }
 
     /// Until it is reset or breaks. A side that has said all is not told of that by reading.

@@ -2,23 +2,25 @@
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::AsFd;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 use tokio::io::Interest;
-use tokio::io::unix::{AsyncFd, AsyncFdReadyGuard};
+use tokio::io::unix::AsyncFd;
 use tokio::time::MissedTickBehavior;
 
+use super::answers::{Answers, readable, settle};
 use super::counters::tick;
 use super::flows::{Flow, FlowId, Flows};
 use super::place::Refusers;
+use super::towards::Towards;
+use super::trunk::{Mail, Mailbox};
 use super::{Choose, Counters, Standing, Worker, towards};
 
 /// A flow that was left by its client to another agent has answers for so long after the last one.
-const LINGER: Duration = Duration::from_secs(5);
+pub const LINGER: Duration = Duration::from_secs(5);
 
 /// Carries what clients send to `socket`, and what tasks answer, until it is dropped. Of the front there is none while nobody
 /// is to be served there. To be run on the worker's own thread; fails where the socket cannot be used.
@@ -26,7 +28,6 @@ pub async fn serve<C: Choose, F: Fn() -> Option<C>>(
     socket: Rc<UdpSocket>,
     front: F,
     worker: Rc<Worker>,
-    counters: Arc<Counters>,
 ) -> io::Result<()> {
     let address = socket.local_addr()?;
     towards::prepare(&socket, address)?;
@@ -37,22 +38,25 @@ pub async fn serve<C: Choose, F: Fn() -> Option<C>>(
     let mut sweep = tokio::time::interval(sweep_period(&bounds));
     sweep.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let mut retired = worker.retired.subscribe();
+    let mailbox = Rc::new(Mailbox::default());
     let mut carrier = Carrier {
         port: address.port(),
         socket: Rc::clone(&socket),
-        answers: None,
+        answers: Answers::default(),
+        mailbox: Rc::clone(&mailbox),
+        mail: Mail::default(),
         front,
         flows: Flows::default(),
         refusers: Refusers::default(),
+        counters: Arc::clone(&worker.shared.counters),
         worker,
-        counters,
     };
     loop {
         let is_retired = *retired.borrow_and_update();
         if is_retired && carrier.flows.is_empty() {
             return Ok(());
         }
-        let answers = carrier.answers.clone();
+        let answers = carrier.answers.handle();
         let more = tokio::select! {
             // The worker is there as long as its sockets: it does not end without a word.
             Ok(()) = retired.changed() => false,
@@ -65,6 +69,10 @@ pub async fn serve<C: Choose, F: Fn() -> Option<C>>(
                 let mut ready = ready?;
                 let more = carrier.outward(ready.get_inner());
                 settle(&mut ready, more)
+            }
+            () = mailbox.came() => {
+                carrier.open_mail();
+                true
             }
             _ = sweep.tick(), if !carrier.flows.is_empty() => {
                 carrier.sweep(Instant::now());
@@ -79,32 +87,20 @@ pub async fn serve<C: Choose, F: Fn() -> Option<C>>(
 }
 
 /// Often enough that no flow outlives its time by much.
-fn sweep_period(bounds: &super::Bounds) -> Duration {
+pub fn sweep_period(bounds: &super::Bounds) -> Duration {
     let shortest = bounds.idle.min(bounds.hurried);
     (shortest / 4).clamp(Duration::from_millis(10), Duration::from_secs(1))
-}
-
-/// Waits for the next news if there is no more for now.
-fn settle<T: AsRawFd>(ready: &mut AsyncFdReadyGuard<'_, T>, more: bool) -> bool {
-    if !more {
-        ready.clear_ready();
-    }
-    more
-}
-
-async fn readable(answers: Option<&AsyncFd<Answers>>) -> io::Result<AsyncFdReadyGuard<'_, Answers>> {
-    match answers {
-        Some(answers) => answers.readable().await,
-        None => std::future::pending().await,
-    }
 }
 
 /// Everything of it. Dropping it ends its flows.
 pub struct Carrier<F> {
     pub port: u16,
     pub socket: Rc<AsyncFd<Rc<UdpSocket>>>,
-    /// There while there are flows: a frontend that nobody asks takes one descriptor.
-    pub answers: Option<Rc<AsyncFd<Answers>>>,
+    /// Of flows to tasks of this node.
+    pub answers: Answers,
+    /// Of flows to tasks of other nodes.
+    pub mailbox: Rc<Mailbox>,
+    pub mail: Mail,
     pub front: F,
     pub flows: Flows,
     pub refusers: Refusers,
@@ -122,14 +118,12 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
         let idle = front.as_ref().and_then(Choose::idle);
         let idle = match *self.worker.retired.borrow() {
             // The next datagram of the client is another agent's.
-            true => LINGER,
-            false => idle.unwrap_or(shared.bounds.idle),
+            true => Some(LINGER),
+            false => idle,
         };
-        let hurried = shared.bounds.hurried.min(idle);
         let counters = &self.counters;
         self.flows.sweep(|flow: &mut Flow| {
-            let silent = now.saturating_duration_since(flow.seen);
-            if silent >= REFUSAL {
+            if now.saturating_duration_since(flow.seen) >= REFUSAL {
                 flow.forget_only();
             }
             if let Some(front) = front
@@ -146,60 +140,26 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
                     Standing::Unfit => {}
                 }
             }
-            let is_over =
-                silent >= idle || (silent >= hurried && shared.census.is_crowded(flow.key.client.ip()));
+            let is_over = flow.is_over(idle, &shared.bounds, now);
             if is_over {
                 tick(&counters.idle);
             }
             is_over
         });
         if self.flows.is_empty() {
-            self.answers = None;
+            self.answers.close();
         }
     }
 
     /// Has this worker told when answers to a flow come. Fails for want of a descriptor or of memory.
     pub fn hear(&mut self, id: FlowId) -> io::Result<()> {
-        let answers = match &self.answers {
-            Some(answers) => answers,
-            None => {
-                let answers = Answers::new()?;
-                // SAFETY: as of the socket.
-                let answers = unsafe { AsyncFd::register_with_interest(answers, Interest::READABLE)? };
-                &*self.answers.insert(Rc::new(answers))
+        match self.flows.get_mut(id).map(|flow| &mut flow.towards) {
+            Some(Towards::Task(socket)) => self.answers.add(socket.as_fd(), id),
+            Some(Towards::Line(line)) => {
+                line.hear(&self.mailbox, id);
+                Ok(())
             }
-        };
-        match self.flows.get(id) {
-            Some(flow) => answers.get_ref().add(flow, id),
             None => Ok(()),
         }
-    }
-}
-
-/// Of all flows of a socket, those that have something to read: an epoll in the runtime's. A flow's socket leaves it when it is
-/// closed.
-pub struct Answers(Epoll);
-
-impl Answers {
-    fn new() -> io::Result<Self> {
-        Ok(Self(Epoll::new(EpollCreateFlags::EPOLL_CLOEXEC)?))
-    }
-
-    fn add(&self, flow: &Flow, id: FlowId) -> io::Result<()> {
-        let event = EpollEvent::new(EpollFlags::EPOLLIN, id.0);
-        Ok(self.0.add(flow.towards.answers(), event)?)
-    }
-
-    /// Those that have something to read now; does not wait.
-    pub fn ready<'e>(&self, events: &'e mut [EpollEvent]) -> &'e [EpollEvent] {
-        // It can only fail by an interruption, and there is another time.
-        let count = self.0.wait(events, EpollTimeout::ZERO).unwrap_or(0);
-        &events[..count]
-    }
-}
-
-impl AsRawFd for Answers {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0.0.as_raw_fd()
     }
 }

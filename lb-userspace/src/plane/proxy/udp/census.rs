@@ -66,13 +66,6 @@ impl Census {
         })
     }
 
-    /// More than half of what there may be is there, in all or of this client's source: flows that are silent go sooner.
-    pub fn is_crowded(&self, client: IpAddr) -> bool {
-        let count = self.lock();
-        let of_source = count.by_source.get(&source(client)).copied().unwrap_or(0);
-        count.all > self.most / 2 || of_source > self.most_of_source / 2
-    }
-
     pub fn all(&self) -> usize {
         self.lock().all
     }
@@ -80,6 +73,16 @@ impl Census {
     /// Nothing that can panic is done under the lock.
     fn lock(&self) -> MutexGuard<'_, Count> {
         self.count.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Seat {
+    /// More than half of what there may be is there, in all or of this source: flows that are silent go sooner.
+    pub fn is_crowded(&self) -> bool {
+        let census = &self.census;
+        let count = census.lock();
+        let of_source = count.by_source.get(&self.source).copied().unwrap_or(0);
+        count.all > census.most / 2 || of_source > census.most_of_source / 2
     }
 }
 
@@ -140,9 +143,12 @@ mod tests {
         let seats: Vec<Seat> = (0..5)
             .map(|_| census.admit(address("192.0.2.1")).unwrap())
             .collect();
-        assert!(census.is_crowded(address("192.0.2.1")));
-        assert!(!census.is_crowded(address("192.0.2.2")));
+        assert!(seats[0].is_crowded());
+        let other = census.admit(address("192.0.2.2")).unwrap();
+        assert!(other.is_crowded());
         drop(seats);
+        assert!(!other.is_crowded());
+        drop(other);
         assert_eq!(census.all(), 0);
         assert!(census.lock().by_source.is_empty());
     }

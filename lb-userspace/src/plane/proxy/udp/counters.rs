@@ -4,6 +4,8 @@ use std::iter::Sum;
 use std::ops::{AddAssign, Sub};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::plane::proxy::report::{TrafficReport, UdpReport};
+
 /// Why a datagram was not carried: every one that is lost here is counted under one of these.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Loss {
@@ -19,6 +21,12 @@ pub enum Loss {
     Refused,
     /// A socket's buffer is full: datagrams come faster than they can be sent.
     Full,
+    /// The connection to another node has no room: datagrams come faster than it takes them.
+    Congested,
+    /// It waited for a connection to another node that broke, or could not be made.
+    Broken,
+    /// Its flow had ended on the one node while it came from the other.
+    Closed,
     /// The kernel would not send it.
     Failed,
     /// It was sent to more than this host: answers would be as many as there are hosts.
@@ -26,13 +34,16 @@ pub enum Loss {
 }
 
 impl Loss {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::NoMember,
         Self::Flows,
         Self::Source,
         Self::Exhausted,
         Self::Refused,
         Self::Full,
+        Self::Congested,
+        Self::Broken,
+        Self::Closed,
         Self::Failed,
         Self::Broadcast,
     ];
@@ -46,6 +57,9 @@ impl Loss {
             Self::Exhausted => "exhausted",
             Self::Refused => "refused",
             Self::Full => "full",
+            Self::Congested => "congested",
+            Self::Broken => "broken",
+            Self::Closed => "closed",
             Self::Failed => "failed",
             Self::Broadcast => "broadcast",
         }
@@ -127,6 +141,13 @@ impl Sum for Amount {
 }
 
 impl Traffic {
+    fn report(&self) -> TrafficReport {
+        TrafficReport {
+            datagrams: self.datagrams.load(Ordering::Relaxed),
+            bytes: self.bytes.load(Ordering::Relaxed),
+        }
+    }
+
     pub fn add(&self, amount: Amount) {
         if amount.datagrams > 0 {
             self.datagrams.fetch_add(amount.datagrams, Ordering::Relaxed);
@@ -142,6 +163,29 @@ impl Counters {
 
     pub fn lost(&self, loss: Loss) -> u64 {
         self.lost[loss as usize].load(Ordering::Relaxed)
+    }
+
+    /// `flows`: those that are there now.
+    pub fn report(&self, flows: u64) -> UdpReport {
+        let events = [
+            ("begun", &self.begun),
+            ("moved", &self.moved),
+            ("gone", &self.gone),
+            ("idle", &self.idle),
+            ("evicted", &self.evicted),
+            ("refused", &self.refused),
+            ("retried", &self.retried),
+            ("told", &self.told),
+        ];
+        let read = |(event, count): (&str, &AtomicU64)| (event.to_owned(), count.load(Ordering::Relaxed));
+        let lost = Loss::ALL.map(|loss| (loss.label().to_owned(), self.lost(loss)));
+        UdpReport {
+            flows,
+            events: events.map(read).into(),
+            to_tasks: self.to_tasks.report(),
+            to_clients: self.to_clients.report(),
+            lost: lost.into(),
+        }
     }
 }
 

@@ -2,14 +2,16 @@
 
 use std::any::Any;
 use std::collections::VecDeque;
-use std::hash::{BuildHasher, RandomState};
+use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
 
+use super::Bounds;
 use super::census::Seat;
 use super::kernel;
+use super::outbox::Envelope;
 use super::towards::Towards;
 
 /// What datagrams of one flow have in common. The address asked is a part: a wildcard socket has many, and answers come from
@@ -25,8 +27,9 @@ pub struct Key {
 pub struct FlowId(pub u64);
 
 /// A client and its member.
-pub struct Flow {
-    pub key: Key,
+pub struct Flow<K = Key> {
+    /// What it is found by.
+    pub key: K,
     /// The member that has it.
     pub tag: u64,
     /// Of the front by which the member was last found to be in order.
@@ -44,7 +47,7 @@ pub struct Flow {
     pub length: u16,
     /// What the core holds as long as the flow is with its member.
     _held: Option<Box<dyn Any>>,
-    _seat: Seat,
+    seat: Seat,
 }
 
 /// How large datagrams may be to go together as a super-packet, by direction: what does not fit the device is refused.
@@ -58,27 +61,25 @@ pub struct Ceilings {
 const KEPT: usize = 1500;
 
 /// All of them.
-#[derive(Default)]
-pub struct Flows {
+pub struct Flows<K = Key> {
     /// Places, by key.
     index: HashTable<u32>,
     // Keys are of strangers' choosing: std's hasher is keyed at random, and made to withstand that.
     hasher: RandomState,
-    places: Vec<Place>,
+    places: Vec<Place<K>>,
     free: Vec<u32>,
     /// Flows that were not answered when they were last looked at, by age; some are gone.
     unanswered: VecDeque<FlowId>,
 }
 
-#[derive(Default)]
-struct Place {
+struct Place<K> {
     taken: u32,
-    flow: Option<Flow>,
+    flow: Option<Flow<K>>,
 }
 
-impl Flow {
+impl<K> Flow<K> {
     pub fn new(
-        key: Key,
+        key: K,
         (tag, generation): (u64, u64),
         towards: Towards,
         held: Option<Box<dyn Any>>,
@@ -101,7 +102,7 @@ impl Flow {
             only: None,
             length: 0,
             _held: held,
-            _seat: seat,
+            seat,
         }
     }
 
@@ -129,34 +130,63 @@ impl Flow {
         self.only = None;
     }
 
+    /// It was silent for too long: for as long as its service says, or the bounds, or less where there are many.
+    pub fn is_over(&self, idle: Option<Duration>, bounds: &Bounds, now: Instant) -> bool {
+        let idle = idle.unwrap_or(bounds.idle);
+        let silent = now.saturating_duration_since(self.seen);
+        silent >= idle || (silent >= bounds.hurried && self.seat.is_crowded())
+    }
+
     /// The only datagram that was sent, if it was not answered.
     pub fn take_only(&mut self) -> Option<Box<[u8]>> {
         self.only.take()
     }
 }
 
-impl Flows {
-    pub fn find(&self, key: &Key) -> Option<FlowId> {
+impl Flow {
+    /// Of answers to its client.
+    pub fn envelope(&self) -> Envelope {
+        Envelope {
+            to: self.key.client,
+            from: self.key.asked,
+        }
+    }
+}
+
+impl<K> Default for Flows<K> {
+    fn default() -> Self {
+        Self {
+            index: HashTable::default(),
+            hasher: RandomState::default(),
+            places: Vec::new(),
+            free: Vec::new(),
+            unanswered: VecDeque::new(),
+        }
+    }
+}
+
+impl<K: Copy + Eq + Hash> Flows<K> {
+    pub fn find(&self, key: &K) -> Option<FlowId> {
         let is_it = |place: &u32| self.at(*place).is_some_and(|flow| flow.key == *key);
         let place = *self.index.find(self.hasher.hash_one(key), is_it)?;
         Some(FlowId::new(place, self.places[place as usize].taken))
     }
 
-    pub fn get(&self, id: FlowId) -> Option<&Flow> {
+    pub fn get(&self, id: FlowId) -> Option<&Flow<K>> {
         let place = self.places.get(id.place() as usize)?;
         place.flow.as_ref().filter(|_| place.taken == id.taken())
     }
 
-    pub fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow> {
+    pub fn get_mut(&mut self, id: FlowId) -> Option<&mut Flow<K>> {
         let place = self.places.get_mut(id.place() as usize)?;
         place.flow.as_mut().filter(|_| place.taken == id.taken())
     }
 
     /// There must be none of that key.
-    pub fn insert(&mut self, flow: Flow) -> FlowId {
+    pub fn insert(&mut self, flow: Flow<K>) -> FlowId {
         let hash = self.hasher.hash_one(flow.key);
         let at = self.free.pop().unwrap_or_else(|| {
-            self.places.push(Place::default());
+            self.places.push(Place { taken: 0, flow: None });
             // There are never as many flows as that: each has a descriptor.
             (self.places.len() - 1) as u32
         });
@@ -174,7 +204,7 @@ impl Flows {
     }
 
     /// Ends a flow.
-    pub fn remove(&mut self, id: FlowId) -> Option<Flow> {
+    pub fn remove(&mut self, id: FlowId) -> Option<Flow<K>> {
         let key = self.get(id)?.key;
         let hash = self.hasher.hash_one(key);
         if let Ok(found) = self.index.find_entry(hash, |place| *place == id.place()) {
@@ -184,19 +214,18 @@ impl Flows {
         self.places[id.place() as usize].flow.take()
     }
 
-    /// Ends the oldest flow that was never answered; false: there is none.
-    pub fn evict(&mut self) -> bool {
+    /// Ends the oldest flow that was never answered, if there is one.
+    pub fn evict(&mut self) -> Option<Flow<K>> {
         while let Some(id) = self.unanswered.pop_front() {
             if self.get(id).is_some_and(|flow| !flow.answered) {
-                self.remove(id);
-                return true;
+                return self.remove(id);
             }
         }
-        false
+        None
     }
 
     /// Ends those flows that `ends` says so of.
-    pub fn sweep(&mut self, mut ends: impl FnMut(&mut Flow) -> bool) {
+    pub fn sweep(&mut self, mut ends: impl FnMut(&mut Flow<K>) -> bool) {
         for place in 0..self.places.len() {
             let Place { taken, flow } = &mut self.places[place];
             let id = FlowId::new(place as u32, *taken);
@@ -225,7 +254,7 @@ impl Flows {
         self.index.is_empty()
     }
 
-    fn at(&self, place: u32) -> Option<&Flow> {
+    fn at(&self, place: u32) -> Option<&Flow<K>> {
         self.places.get(place as usize)?.flow.as_ref()
     }
 }
@@ -246,10 +275,7 @@ impl FlowId {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
-    use crate::plane::proxy::udp::Way;
     use crate::plane::proxy::udp::census::Census;
 
     fn key(port: u16) -> Key {
@@ -260,12 +286,11 @@ mod tests {
     }
 
     fn flow(port: u16) -> Flow {
-        let way = Way::Here(([127, 0, 0, 1], 9).into());
         let seat = Census::new(1, 1).admit([192, 0, 2, 1].into()).unwrap();
         Flow::new(
             key(port),
             (7, 1),
-            Towards::open(&way).unwrap(),
+            Towards::task(([127, 0, 0, 1], 9).into()).unwrap(),
             None,
             seat,
             Instant::now(),
@@ -308,10 +333,10 @@ mod tests {
         let ids: Vec<FlowId> = (1..5).map(|port| flows.insert(flow(port))).collect();
         flows.get_mut(ids[0]).unwrap().note_answered(Instant::now());
         flows.remove(ids[1]);
-        assert!(flows.evict());
+        assert_eq!(flows.evict().unwrap().key, key(3));
         assert!(flows.find(&key(1)).is_some() && flows.find(&key(3)).is_none());
-        assert!(flows.evict());
-        assert!(!flows.evict());
+        assert!(flows.evict().is_some());
+        assert!(flows.evict().is_none());
         assert_eq!(flows.len(), 1);
     }
 

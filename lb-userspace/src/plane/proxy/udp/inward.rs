@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use super::carrier::Carrier;
 use super::counters::{Amount, Loss};
-use super::flows::FlowId;
+use super::flows::{FlowId, Key};
 use super::inbox::{Inbox, SLOTS};
 use super::outbox::Outbox;
-use super::place::{Among, Fault};
+use super::place::Among;
+use super::sending::Stop;
 use super::{Choose, Desk};
 
 impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
@@ -31,7 +32,13 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
             let arrived = inbox.arrived(slot);
             match self.flow_of(arrived, front.as_ref(), now) {
                 Ok(id) => sorted.push((id, slot)),
-                Err(loss) => self.counters.lose(loss, arrived.amount()),
+                Err(loss) => {
+                    self.counters.lose(loss, arrived.amount());
+                    // No member of any node can be reached.
+                    if let (Loss::Refused, Some(client), Some(asked)) = (loss, arrived.from, arrived.asked) {
+                        self.tell(Key { client, asked }, length(inbox, slot));
+                    }
+                }
             }
         }
         // Those of a flow stay in order.
@@ -66,22 +73,16 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
             outbox.push(id.0, None, inbox.range(*slot), segment, flow.ceilings.to_task);
         }
         let (mut at, mut lost) = (0, Amount::default());
+        let mut failed = Amount::default();
         while let Some(flow) = self.flows.get_mut(id) {
-            let Some(stopped) = flow.towards.send(outbox, inbox.bytes(), at) else {
+            let Some((stopped, why)) = flow.send(outbox, inbox.bytes(), at, &mut failed) else {
                 break;
             };
-            at = stopped.at;
-            let together = outbox.segment(at);
-            let (loss, amount) = match Fault::of(&stopped.error, together.is_some()) {
-                Fault::Together => {
-                    flow.ceilings.to_task = together.map_or(0, |size| size - 1);
-                    outbox.split(at);
-                    continue;
-                }
-                Fault::One => (Loss::Failed, outbox.amount(at)),
-                Fault::Full => (Loss::Full, outbox.rest(at)),
+            at = stopped;
+            let loss = match why {
+                Stop::Full => flow.towards.fullness(),
                 // What was sent earlier: of this nothing was sent yet.
-                Fault::Refused => {
+                Stop::Refused => {
                     self.refused(id, front, now);
                     let next = self.flows.find(&key);
                     match next.map_or_else(|| self.begin(key, front, now, Among::Willing), Ok) {
@@ -91,23 +92,21 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
                         }
                         Err(_) => {
                             self.tell(key, length(inbox, last));
-                            (Loss::Refused, outbox.rest(at))
+                            Loss::Refused
                         }
                     }
                 }
             };
-            self.counters.lose(loss, amount);
-            lost += amount;
-            at += 1;
-            if loss != Loss::Failed {
-                break;
-            }
+            lost = outbox.rest(at);
+            self.counters.lose(loss, lost);
+            break;
         }
+        self.counters.lose(Loss::Failed, failed);
         if let Some(flow) = self.flows.get_mut(id) {
             let content = inbox.range(last);
             flow.note_sent(&inbox.bytes()[content], all.datagrams == 1);
         }
-        self.counters.to_tasks.add(all - lost);
+        self.counters.to_tasks.add(all - lost - failed);
     }
 }
 

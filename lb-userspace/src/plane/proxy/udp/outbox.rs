@@ -212,6 +212,16 @@ impl Outbox {
         self.parcels.splice(at..=at, singles);
     }
 
+    pub fn len(&self) -> usize {
+        self.parcels.len()
+    }
+
+    /// What a parcel is made of; the bytes of all are in `bytes`.
+    pub fn pieces<'b>(&self, at: usize, bytes: &'b [u8]) -> impl Iterator<Item = &'b [u8]> {
+        let pieces = &self.pieces[self.parcels[at].pieces.clone()];
+        pieces.iter().map(|piece| &bytes[piece.clone()])
+    }
+
     /// Whose a parcel is.
     pub fn mark(&self, at: usize) -> u64 {
         self.parcels[at].mark

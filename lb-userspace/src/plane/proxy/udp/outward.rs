@@ -7,24 +7,26 @@ use std::time::Instant;
 
 use nix::sys::epoll::EpollEvent;
 
-use super::carrier::{Answers, Carrier};
-use super::counters::{Amount, Loss};
+use super::answers::Ready;
+use super::carrier::Carrier;
+use super::counters::{Amount, Loss, tick};
 use super::flows::FlowId;
 use super::inbox::{Inbox, SLOTS};
-use super::outbox::{Envelope, Outbox};
+use super::outbox::Outbox;
 use super::place::Fault;
+use super::trunk::Letter;
 use super::{Choose, Desk};
 
 /// Datagrams, or super-packets, of one flow in a turn: others wait as well.
-const TURN: usize = 16;
+pub const TURN: usize = 16;
 
 impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
     /// Carries what the flows' sockets have, of each so much; true: there may be more.
-    pub fn outward(&mut self, answers: &Answers) -> bool {
+    pub fn outward(&mut self, ready: &Ready) -> bool {
         let worker = Rc::clone(&self.worker);
         let Desk { inbox, outbox, .. } = &mut *worker.desk.borrow_mut();
         let mut events = [EpollEvent::empty(); SLOTS];
-        let events = answers.ready(&mut events);
+        let events = ready.flows(&mut events);
         let now = Instant::now();
         let mut more = events.len() == SLOTS;
         let mut refused = Vec::new();
@@ -32,7 +34,7 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
         outbox.clear();
         for event in events {
             if slot == SLOTS {
-                self.deliver(inbox, outbox);
+                self.deliver(inbox.bytes(), outbox);
                 slot = 0;
             }
             let id = FlowId(event.data());
@@ -51,7 +53,7 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
                 Err(_) => {}
             }
         }
-        self.deliver(inbox, outbox);
+        self.deliver(inbox.bytes(), outbox);
         if !refused.is_empty() {
             let front = (self.front)();
             for id in refused {
@@ -59,6 +61,47 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
             }
         }
         more
+    }
+
+    /// Carries what has come of flows to other nodes.
+    pub fn open_mail(&mut self) {
+        let worker = Rc::clone(&self.worker);
+        let Desk { outbox, .. } = &mut *worker.desk.borrow_mut();
+        let mut mail = std::mem::take(&mut self.mail);
+        self.mailbox.exchange(&mut mail);
+        let now = Instant::now();
+        outbox.clear();
+        for (id, letter) in &mail.letters {
+            if let Letter::Answers { range, size } = letter
+                && let Some(flow) = self.flows.get_mut(*id)
+            {
+                flow.note_answered(now);
+                outbox.push(
+                    id.0,
+                    Some(flow.envelope()),
+                    range.clone(),
+                    *size,
+                    flow.ceilings.to_client,
+                );
+            }
+        }
+        self.deliver(&mail.bytes, outbox);
+        for (id, letter) in &mail.letters {
+            match letter {
+                Letter::Answers { .. } => {}
+                Letter::Refused => {
+                    let front = (self.front)();
+                    self.refused(*id, front.as_ref(), now);
+                }
+                Letter::Closed => {
+                    if self.flows.remove(*id).is_some() {
+                        tick(&self.counters.idle);
+                    }
+                }
+            }
+        }
+        mail.clear();
+        self.mail = mail;
     }
 
     /// Takes answers of one flow into slots of the inbox, and addresses them.
@@ -78,10 +121,7 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
         if count > 0 {
             flow.note_answered(now);
         }
-        let envelope = Envelope {
-            to: flow.key.client,
-            from: flow.key.asked,
-        };
+        let envelope = flow.envelope();
         for slot in first..first + count {
             let segment = inbox.arrived(slot).segment;
             let range = inbox.range(slot);
@@ -91,10 +131,10 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
     }
 
     /// Sends what was collected, and leaves the outbox empty.
-    fn deliver(&mut self, inbox: &Inbox, outbox: &mut Outbox) {
+    fn deliver(&mut self, bytes: &[u8], outbox: &mut Outbox) {
         let (mut at, mut lost) = (0, Amount::default());
         let all = outbox.rest(0);
-        while let Some(stopped) = outbox.send(self.bound(), inbox.bytes(), at) {
+        while let Some(stopped) = outbox.send(self.bound(), bytes, at) {
             at = stopped.at;
             let together = outbox.segment(at);
             let (loss, amount) = match Fault::of(&stopped.error, together.is_some()) {

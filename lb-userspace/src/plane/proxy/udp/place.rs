@@ -10,7 +10,9 @@ use super::counters::{Amount, Loss, tick};
 use super::flows::{Flow, FlowId, Key};
 use super::inbox::Arrived;
 use super::towards::Towards;
-use super::{Choose, Standing};
+use super::{Choose, Standing, Target, Way};
+use crate::plane::proxy::header::Transport;
+use crate::plane::proxy::header::relay_header::Wanted;
 
 /// Members that could not be reached, one after the other, before a flow is given up.
 const TRIES: usize = 8;
@@ -145,15 +147,15 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
         &mut self,
         key: Key,
         generation: u64,
-        target: super::Target,
+        target: Target,
         now: Instant,
     ) -> Result<FlowId, (u64, Loss)> {
         let tag = target.tag;
         let seat = self.seat(key.client.ip()).map_err(|loss| (tag, loss))?;
-        let towards = match Towards::open(&target.way) {
+        let towards = match self.towards(key, &target) {
             Err(error) if Fault::of(&error, false) == Fault::Refused => return Err((tag, Loss::Refused)),
             // Of descriptors or ports there is one more then.
-            Err(_) if self.evict() => Towards::open(&target.way),
+            Err(_) if self.evict() => self.towards(key, &target),
             other => other,
         };
         let towards = towards.map_err(|_| (tag, Loss::Exhausted))?;
@@ -165,6 +167,20 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
         }
         tick(&self.counters.begun);
         Ok(id)
+    }
+
+    fn towards(&self, key: Key, target: &Target) -> io::Result<Towards> {
+        let node = match &target.way {
+            Way::Here(address) => return Towards::task(*address),
+            Way::There(node) => node,
+        };
+        let wanted = Wanted {
+            member: target.tag,
+            transport: Transport::Datagram,
+            client: key.client,
+            front: SocketAddr::new(key.asked, self.port),
+        };
+        self.worker.trunks.line(node, wanted).map(Towards::Line)
     }
 
     fn seat(&mut self, client: IpAddr) -> Result<Seat, Loss> {
@@ -180,7 +196,7 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
     }
 
     fn evict(&mut self) -> bool {
-        let evicted = self.flows.evict();
+        let evicted = self.flows.evict().is_some();
         if evicted {
             tick(&self.counters.evicted);
         }

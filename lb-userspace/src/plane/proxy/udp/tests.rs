@@ -1,8 +1,10 @@
 //! Datagrams through real sockets of the loopback device.
 
 mod batches;
+mod between;
 mod bounds;
 mod echo;
+mod far;
 mod moves;
 
 use std::cell::{Cell, RefCell};
@@ -17,6 +19,7 @@ use tokio::net::UdpSocket;
 use tokio::task::{AbortHandle, LocalSet, spawn_local};
 use tokio::time::timeout;
 
+use self::far::{Far, both, is_far};
 use super::*;
 
 /// What comes at all comes at once; a busy machine may take longer.
@@ -87,7 +90,11 @@ impl Choose for Members {
         self.0.live.set(self.live() + 1);
         Some(Target {
             tag: *tag,
-            way: Way::Here(*address),
+            way: if is_far() {
+                Way::There(far::node())
+            } else {
+                Way::Here(*address)
+            },
             held: Some(Box::new(Guard(Rc::clone(&self.0.live)))),
         })
     }
@@ -109,6 +116,8 @@ struct Bed {
     members: Members,
     counters: Arc<Counters>,
     shared: Arc<Shared>,
+    /// The node that has the members where they are not this one's.
+    far: Rc<Far>,
 }
 
 impl Bed {
@@ -117,22 +126,33 @@ impl Bed {
     }
 
     fn with(front: &str, members: Members, bounds: Bounds) -> Self {
+        Self::beside(front, members, bounds, Far::new(Bounds::default()))
+    }
+
+    fn beside(front: &str, members: Members, bounds: Bounds, far: Rc<Far>) -> Self {
+        for (tag, address, _) in &*members.0.members.borrow() {
+            if !far.tasks.borrow().contains_key(tag) {
+                far.has(*tag, *address);
+            }
+        }
         let shared = Shared::new(bounds);
         let socket = listen(front.parse().unwrap()).unwrap();
         let bed = Self {
             front: socket.local_addr().unwrap(),
             members,
-            counters: Arc::default(),
+            counters: Arc::clone(&shared.counters),
             shared,
+            far,
         };
         bed.serve(socket);
         bed
     }
 
     fn serve(&self, socket: std::net::UdpSocket) {
-        let (members, worker) = (self.members.clone(), Worker::new(&self.shared));
+        let worker = Worker::new(&self.shared, Rc::clone(&self.far) as Rc<dyn Call>);
+        let members = self.members.clone();
         let front = move || Some(members.clone());
-        let serving = serve(Rc::new(socket), front, worker, Arc::clone(&self.counters));
+        let serving = serve(Rc::new(socket), front, worker);
         spawn_local(async move { serving.await.unwrap() });
     }
 

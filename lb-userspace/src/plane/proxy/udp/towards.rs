@@ -2,58 +2,61 @@
 
 use std::io;
 use std::net::{SocketAddr, UdpSocket};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::AsFd;
 
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::Way;
+use super::counters::Loss;
 use super::inbox::Inbox;
 use super::kernel;
 use super::outbox::{Outbox, Stopped};
+use super::trunk::Line;
 
-/// An open way. Each kind sends what an outbox holds, and has what comes back received into an inbox; one that is not
-/// a socket (a channel that the flows to another node share) would hand that over by a queue beside the sockets' epoll.
-#[derive(Debug)]
+/// An open way. Answers of the one are heard by its socket, of the other by a mailbox.
 pub enum Towards {
     /// A socket of this flow alone: its port stands for the client, nobody but the task can answer it, and the kernel tells it
     /// when the task refuses.
     Task(UdpSocket),
+    /// A share in a connection to the task's node, which has such a socket there.
+    Line(Line),
 }
 
 impl Towards {
     /// Does not wait: the kernel chooses route and port, and nothing is sent.
-    pub fn open(way: &Way) -> io::Result<Self> {
-        match way {
-            Way::Here(address) => connect(*address).map(Self::Task),
-        }
-    }
-
-    /// What is readable when answers have come, or a refusal.
-    pub fn answers(&self) -> BorrowedFd<'_> {
-        match self {
-            Self::Task(socket) => socket.as_fd(),
-        }
+    pub fn task(address: SocketAddr) -> io::Result<Self> {
+        connect(address).map(Self::Task)
     }
 
     /// As [`Outbox::send`].
-    pub fn send(&self, outbox: &mut Outbox, bytes: &[u8], from: usize) -> Option<Stopped> {
+    pub fn send(&mut self, outbox: &mut Outbox, bytes: &[u8], from: usize) -> Option<Stopped> {
         match self {
             Self::Task(socket) => outbox.send(socket.as_fd(), bytes, from),
+            Self::Line(line) => line.send(outbox, bytes, from),
         }
     }
 
     /// Sends one datagram.
-    pub fn post(&self, datagram: &[u8]) -> io::Result<()> {
+    pub fn post(&mut self, datagram: &[u8]) -> io::Result<()> {
         match self {
             Self::Task(socket) => socket.send(datagram).map(drop),
+            Self::Line(line) => line.post(datagram),
         }
     }
 
-    /// As [`Inbox::receive`].
+    /// As [`Inbox::receive`]; nothing where answers come otherwise.
     pub fn receive(&self, inbox: &mut Inbox, first: usize, most: usize) -> io::Result<usize> {
         match self {
             Self::Task(socket) => inbox.receive(socket.as_fd(), first, most, false),
+            Self::Line(_) => Ok(0),
+        }
+    }
+
+    /// What it is called when there is no room for more.
+    pub fn fullness(&self) -> Loss {
+        match self {
+            Self::Task(_) => Loss::Full,
+            Self::Line(_) => Loss::Congested,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The header between agents.
 
-use super::relay_header::{Wanted, read, write};
+use super::relay_header::{Purpose, Wanted, purpose, read, write, write_trunk};
 use super::*;
 
 fn bytes(wanted: &Wanted) -> Vec<u8> {
@@ -68,6 +68,25 @@ fn whoever_names_no_member_or_several_or_no_client_is_refused() {
     assert_eq!(refusal(&unix), Wrong::NoClient);
 }
 
+#[test]
+fn a_connection_for_datagrams_begins_with_a_header_of_nobody() {
+    let mut bytes = Vec::new();
+    write_trunk(&mut bytes);
+    assert_eq!(bytes.len(), 16);
+    for length in 0..bytes.len() {
+        assert_eq!(purpose(&bytes[..length]), Ok(None));
+    }
+    bytes.push(0);
+    assert_eq!(purpose(&bytes), Ok(Some((Purpose::Trunk, 16))));
+    assert_eq!(read(&bytes).unwrap_err().wrong, Wrong::NoMember);
+    // Of no transport, of one that has no use for it, and of one that speaks for itself.
+    for (at, byte) in [(13, 0x00), (13, 0x01), (12, 0x20)] {
+        let mut other = bytes.clone();
+        other[at] = byte;
+        assert_eq!(purpose(&other).unwrap_err().wrong, Wrong::NoMember);
+    }
+}
+
 proptest! {
     #[test]
     fn what_was_written_is_read(
@@ -82,6 +101,8 @@ proptest! {
             prop_assert_eq!(read(&written[..length]), Ok(None));
         }
         let meant = Wanted { member, transport, client: canonical(client), front: canonical(front) };
-        prop_assert_eq!(read(&[&written[..], &behind].concat()), Ok(Some((meant, written.len()))));
+        let whole = [&written[..], &behind].concat();
+        prop_assert_eq!(read(&whole), Ok(Some((meant, written.len()))));
+        prop_assert_eq!(purpose(&whole), Ok(Some((Purpose::Connection(meant), written.len()))));
     }
 }

@@ -1,17 +1,20 @@
 //! Nodes, tasks and clients over loopback.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::placement::{Candidate, State};
 use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::LocalSet;
 
 use crate::door::{Door, Offer};
 use crate::model::{Affinity, Family, Member, Node, Pool, Snapshot, View};
-use crate::plane::proxy::relay::{Failure, Lane, Relay, Relayed, Setup};
+use crate::plane::proxy::relay::{Failure, Relay, RelayReport, Relayed, Setup};
 use crate::plane::proxy::transparent::Ways;
+use crate::plane::proxy::udp;
 
 pub const SECRET: [u8; 32] = [7; 32];
 /// Of the task at the owner's.
@@ -107,7 +110,7 @@ impl Owner {
     pub async fn with(tasks: &[Task]) -> Self {
         let view = View::fixed(snapshot(vec![member(tasks)]));
         let relay = relay("node2", SECRET, 0, view);
-        run(relay.lane());
+        run(&relay);
         let door = Door::new((Ipv4Addr::new(127, 0, 0, 2), 0).into());
         let offer = door.offer(relay.room());
         Self {
@@ -122,21 +125,24 @@ impl Owner {
         relay(name, secret, self.port, View::fixed(snapshot(Vec::new())))
     }
 
-    pub fn refused(&self, label: &str) -> u64 {
-        let report = self.relay.report();
-        let mut counts = report.refused.iter();
-        counts.find(|(known, _)| *known == label).unwrap().1
+    pub async fn has_refused(&self, label: &str) {
+        self.has(label, |report| report.refused[label]).await;
     }
 
-    pub async fn has_refused(&self, label: &str) {
+    /// Once, to the caller that has the answer already.
+    pub async fn has_answered(&self, label: &str) {
+        self.has(label, |report| report.answered[label]).await;
+    }
+
+    async fn has(&self, what: &str, count: impl Fn(&RelayReport) -> u64) {
         let seen = tokio::time::timeout(SOON, async {
-            while self.refused(label) == 0 {
+            while count(&self.relay.report()) == 0 {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         });
         assert!(
             seen.await.is_ok(),
-            "{:?} while waiting for {label}",
+            "{:?} while waiting for {what}",
             self.relay.report()
         );
     }
@@ -153,8 +159,18 @@ fn relay(node: &str, authority: [u8; 32], port: u16, view: View) -> Relay {
     Relay::new(setup).unwrap()
 }
 
-fn run(lane: Lane) {
-    tokio::spawn(lane.run(Arc::default(), Arc::new(Ways::new(TcpKeepalive::new()))));
+/// On a thread of its own, as a worker does.
+fn run(relay: &Relay) {
+    let (relay, lane) = (relay.clone(), relay.lane());
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        let udp = udp::Worker::new(&udp::Shared::new(udp::Bounds::default()), Rc::new(relay.dialer()));
+        let ways = Arc::new(Ways::new(TcpKeepalive::new()));
+        LocalSet::new().block_on(&runtime, lane.run(Arc::default(), ways, udp));
+    });
 }
 
 /// Asks node2 for the task as a client of this relay.

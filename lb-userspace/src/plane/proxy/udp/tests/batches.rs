@@ -53,7 +53,7 @@ fn expected(many: usize) -> BTreeSet<(u8, usize)> {
 
 #[test]
 fn super_packets_are_carried_both_ways_with_their_datagrams_as_they_were() {
-    run(async {
+    both(async || {
         for address in ["127.0.0.1", "::1"] {
             let task = UdpSocket::bind((address, 0)).await.unwrap();
             let bed = Bed::new(
@@ -81,7 +81,7 @@ fn super_packets_are_carried_both_ways_with_their_datagrams_as_they_were() {
 
 #[test]
 fn single_datagrams_of_one_client_arrive_in_order() {
-    run(async {
+    both(async || {
         let task = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         let bed = Bed::new("127.0.0.1:0", Members::of([task.local_addr().unwrap()]));
         let clients = [bed.client().await, bed.client().await];
@@ -110,7 +110,7 @@ fn single_datagrams_of_one_client_arrive_in_order() {
 
 #[test]
 fn more_than_a_batch_holds_is_carried_too() {
-    run(async {
+    both(async || {
         let task = Task::v4("a").await;
         let bed = Bed::new("127.0.0.1:0", Members::of([task.address]));
         let mut clients = Vec::new();
@@ -147,7 +147,7 @@ fn datagrams_that_a_device_does_not_take_together_go_one_by_one() {
         eprintln!("SKIPPED: no network namespace, or no ip(8)");
         return;
     }
-    run(async {
+    both(async || {
         let task = Task::v4("a").await;
         let bed = Bed::new("127.0.0.1:0", Members::of([task.address]));
         let client = bed.client().await;

@@ -114,8 +114,7 @@ fn what_ends_with_its_frontend_is_given_back() {
         let serving = spawn_local(serve(
             Rc::new(socket),
             move || Some(choose.clone()),
-            Worker::new(&shared),
-            Arc::default(),
+            Worker::new(&shared, Far::new(bounds())),
         ));
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
         client.connect(front).await.unwrap();

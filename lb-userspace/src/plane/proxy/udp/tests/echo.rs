@@ -4,7 +4,7 @@ use super::*;
 
 #[test]
 fn a_client_is_answered_by_one_task_from_the_address_it_asked() {
-    run(async {
+    both(async || {
         let task = Task::v4("a").await;
         let bed = Bed::new("0.0.0.0:0", Members::of([task.address]));
         for front in ["127.0.0.1", "127.0.0.2", "127.1.2.3"] {
@@ -18,7 +18,7 @@ fn a_client_is_answered_by_one_task_from_the_address_it_asked() {
 
 #[test]
 fn one_client_port_that_asks_two_addresses_has_two_flows() {
-    run(async {
+    both(async || {
         let task = Task::v4("a").await;
         let bed = Bed::new("0.0.0.0:0", Members::of([task.address]));
         let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
@@ -38,7 +38,7 @@ fn one_client_port_that_asks_two_addresses_has_two_flows() {
 
 #[test]
 fn ipv6_clients_are_served_and_either_family_reaches_tasks_of_the_other() {
-    run(async {
+    both(async || {
         let (v4, v6) = (Task::v4("four").await, Task::start("six", "::1").await);
         for (front, task, name) in [
             ("[::]:0", v6.address, "six"),
@@ -54,7 +54,7 @@ fn ipv6_clients_are_served_and_either_family_reaches_tasks_of_the_other() {
 
 #[test]
 fn many_clients_at_once_get_their_own_answers() {
-    run(async {
+    both(async || {
         let task = Task::v4("a").await;
         let bed = Bed::new("127.0.0.1:0", Members::of([task.address]));
         let mut clients = Vec::new();
@@ -79,7 +79,7 @@ fn many_clients_at_once_get_their_own_answers() {
 
 #[test]
 fn datagrams_may_be_empty_or_as_large_as_they_can_be() {
-    run(async {
+    both(async || {
         let task = Task::v4("a").await;
         let bed = Bed::new("127.0.0.1:0", Members::of([task.address]));
         let client = bed.client().await;
@@ -92,7 +92,7 @@ fn datagrams_may_be_empty_or_as_large_as_they_can_be() {
 
 #[test]
 fn several_workers_share_the_clients_of_a_frontend() {
-    run(async {
+    both(async || {
         let task = Task::v4("a").await;
         let bed = Bed::new("127.0.0.1:0", Members::of([task.address]));
         bed.serve(listen(bed.front).unwrap());

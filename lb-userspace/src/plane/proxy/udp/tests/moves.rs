@@ -16,7 +16,7 @@ async fn two() -> (Bed, [Task; 2], UdpSocket) {
 
 #[test]
 fn a_draining_member_keeps_its_flows_and_gets_no_new_ones() {
-    run(async {
+    both(async || {
         let (bed, _tasks, client) = two().await;
         bed.members.set(1, Standing::Draining);
         assert_eq!(ask(&client, "2").await, "a:2");
@@ -27,7 +27,7 @@ fn a_draining_member_keeps_its_flows_and_gets_no_new_ones() {
 
 #[test]
 fn flows_of_a_member_that_is_gone_move_with_their_next_datagram() {
-    run(async {
+    both(async || {
         let (bed, _tasks, client) = two().await;
         bed.members.set(1, Standing::Gone);
         assert_eq!(ask(&client, "2").await, "b:2");
@@ -39,7 +39,7 @@ fn flows_of_a_member_that_is_gone_move_with_their_next_datagram() {
 
 #[test]
 fn flows_of_a_member_that_is_gone_end_without_a_datagram_too() {
-    run(async {
+    both(async || {
         let (bed, _tasks, _client) = two().await;
         bed.members.set(1, Standing::Gone);
         bed.until("the flow ends", |bed| bed.shared.flows() == 0).await;
@@ -49,7 +49,7 @@ fn flows_of_a_member_that_is_gone_end_without_a_datagram_too() {
 
 #[test]
 fn flows_of_an_unhealthy_member_move_if_there_is_another() {
-    run(async {
+    both(async || {
         let (bed, _tasks, client) = two().await;
         bed.members.set(1, Standing::Unfit);
         assert_eq!(ask(&client, "2").await, "b:2");
@@ -62,7 +62,7 @@ fn flows_of_an_unhealthy_member_move_if_there_is_another() {
 
 #[test]
 fn the_first_datagram_that_a_task_refuses_goes_to_another_member() {
-    run(async {
+    both(async || {
         let task = Task::v4("b").await;
         let members = Members::of([nobody().await, nobody().await, task.address]);
         let bed = Bed::new("127.0.0.1:0", members);
@@ -79,7 +79,7 @@ fn the_first_datagram_that_a_task_refuses_goes_to_another_member() {
 
 #[test]
 fn a_flow_whose_task_stops_goes_on_with_another() {
-    run(async {
+    both(async || {
         let (bed, [first, _second], client) = two().await;
         first.stop().await;
         let _ = client.send(b"2").await;
@@ -97,7 +97,7 @@ fn a_flow_whose_task_stops_goes_on_with_another() {
 
 #[test]
 fn a_client_is_told_that_nobody_takes_its_datagrams() {
-    run(async {
+    both(async || {
         for (front, is_v6) in [("127.0.0.1:0", false), ("[::1]:0", true)] {
             let bed = Bed::new(front, Members::of([nobody().await]));
             if !bed.shared.can_tell(is_v6) {
@@ -120,7 +120,7 @@ fn a_client_is_told_that_nobody_takes_its_datagrams() {
 
 #[test]
 fn nobody_to_choose_from_loses_datagrams_until_there_is_somebody() {
-    run(async {
+    both(async || {
         let task = Task::v4("a").await;
         let bed = Bed::new("127.0.0.1:0", Members::of([task.address]));
         bed.members.set(1, Standing::Gone);
