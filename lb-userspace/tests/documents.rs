@@ -162,6 +162,8 @@ fn tests_that_the_readme_names_exist() {
         "tests/netns/tests/docker/swarm",
         "lb-userspace/tests/names",
         "lb-userspace/src/plane/proxy/tests",
+        "lb-userspace/src/plane/proxy/relay/tests",
+        "lb-userspace/src/plane/proxy/udp/tests",
         "dns/tests/server",
     ];
     let files = directories.iter().flat_map(|directory| {
