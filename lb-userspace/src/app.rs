@@ -159,7 +159,6 @@ async fn agent(
     })?;
 
     let mut tasks = JoinSet::new();
-    let before = replace::attend(taken.before, &proxy, &writer, &mut tasks);
     tasks.spawn(replace::offer(door.clone(), relay, writer.view()));
     let (applying, applied) = watch::channel(0);
     let apply = {
@@ -192,20 +191,22 @@ async fn agent(
             Arc::clone(&handle) as Arc<dyn Agent>,
         ));
     }
+    // The next agent finds this one from here on: only now the one before may let go.
+    let heirs = replace::listen(&config);
+    let before = replace::attend(taken.before, &proxy, &writer, &mut tasks);
     let (close, closing) = stop::channel();
     let mut serving = tokio::spawn(server::serve(socket, handle, closing));
 
     tracing::info!(node = config.node, socket = %path.display(), "the agent runs");
     notify(&[sd_notify::NotifyState::Ready]);
     let place = replace::Place {
-        path: config.paths.handover(),
         door: door.clone(),
         proxy: proxy.clone(),
         before,
     };
     let given = tokio::select! {
         () = stopping => None,
-        given = place.give() => Some(given),
+        given = place.give(heirs) => Some(given),
         ended = &mut serving => {
             return Err(Problem::new("the control socket has failed").because(format!("{ended:?}")));
         }

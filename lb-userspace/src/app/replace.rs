@@ -1,7 +1,6 @@
 //! One agent takes another one's place: what it is given, and what it gives when its own time has come.
 
 use std::future::pending;
-use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -29,6 +28,17 @@ pub async fn take(config: &Config) -> Result<Taken, Problem> {
             .fix("stop that agent, then start this one")
     })?;
     Ok(taken.unwrap_or_default())
+}
+
+/// Where the next agent asks for it.
+pub fn listen(config: &Config) -> Option<Listener> {
+    let path = config.paths.handover();
+    let listener = Listener::bind(&path);
+    listener
+        .inspect_err(|error| {
+            tracing::warn!(%error, path = %path.display(), "no other agent can take over from this one");
+        })
+        .ok()
 }
 
 /// Agents that still have connections are told that this one serves; their connections are counted. Those that are there, for
@@ -73,10 +83,9 @@ pub async fn retire(proxy: &ProxyPlane, door: &Door, is_replaced: bool) {
     let _ = tokio::time::timeout(stop::CONNECTIONS, ends).await;
 }
 
-/// What the next agent gets, and where it asks for it.
+/// What the next agent gets.
 #[derive(Clone)]
 pub struct Place {
-    pub path: PathBuf,
     pub door: Door,
     pub proxy: ProxyPlane,
     pub before: Vec<Weak<Predecessor>>,
@@ -84,19 +93,17 @@ pub struct Place {
 
 impl Place {
     /// Waits until another agent has it all. From then on this one is to end everything but its connections.
-    pub async fn give(self) -> Given {
-        let path = self.path.clone();
-        let given = match Listener::bind(&path) {
-            Ok(listener) => handover::give(listener, move || self.clone().lend()).await,
-            Err(error) => Err(error),
+    pub async fn give(self, heirs: Option<Listener>) -> Given {
+        let Some(heirs) = heirs else {
+            return pending().await;
         };
-        match given {
+        match handover::give(heirs, move || self.clone().lend()).await {
             Ok(given) => {
                 notify(&[sd_notify::NotifyState::MainPid(given.successor())]);
                 given
             }
             Err(error) => {
-                tracing::warn!(%error, path = %path.display(), "no other agent can take over from this one");
+                tracing::warn!(%error, "no other agent can take over from this one any more");
                 pending().await
             }
         }

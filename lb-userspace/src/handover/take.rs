@@ -4,8 +4,9 @@ use std::collections::HashSet;
 use std::io::{self, ErrorKind};
 use std::os::fd::OwnedFd;
 use std::path::Path;
+use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{Instant, sleep, timeout};
 
 use super::channel::{Channel, Heard};
 use super::words::{MEMBERS, Word};
@@ -14,12 +15,21 @@ use crate::model::View;
 use crate::plane::ProxyPlane;
 use crate::plane::proxy::Sockets;
 
+/// Before it is looked again who is there.
+const AGAIN: Duration = Duration::from_millis(20);
+
 /// What an agent has handed over.
 #[derive(Debug, Default)]
 pub struct Taken {
     pub sockets: Sockets,
     /// Agents that may still have connections.
     pub before: Vec<Predecessor>,
+}
+
+impl Taken {
+    fn is_nothing(&self) -> bool {
+        self.sockets.is_empty() && self.before.is_empty()
+    }
 }
 
 /// An agent that decides nothing any more, and goes on carrying its connections.
@@ -43,23 +53,38 @@ pub enum Failure {
 
 /// Takes over from the agent that waits at `path`. None: there is none. One that ends meanwhile leaves what it has sent.
 pub async fn take(path: &Path) -> Result<Option<Taken>, Failure> {
-    let channel = match Channel::connect(path) {
-        Ok(channel) => channel,
-        // Never there, or left by one that was killed.
-        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
-            return Ok(None);
+    let until = Instant::now() + LETTING_GO;
+    loop {
+        let channel = match Channel::connect(path) {
+            Ok(channel) => channel,
+            // Never there, or left by one that was killed.
+            Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => {
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let taken = take_by(channel).await?;
+        if !taken.is_nothing() {
+            tracing::info!(
+                sockets = taken.sockets.len(),
+                "took over from the agent that ran here"
+            );
+            return Ok(Some(taken));
         }
-        Err(error) => return Err(error.into()),
-    };
+        // It has ended, or given everything to another one just now: that one is there then.
+        if Instant::now() > until {
+            return Err(Failure::Silent);
+        }
+        sleep(AGAIN).await;
+    }
+}
+
+async fn take_by(channel: Channel) -> Result<Taken, Failure> {
     let mut taken = Taken::default();
     if ask(&channel, &mut taken).await? && let_go(&channel).await? {
         taken.before.push(Predecessor(channel));
     }
-    tracing::info!(
-        sockets = taken.sockets.len(),
-        "took over from the agent that ran here"
-    );
-    Ok(Some(taken))
+    Ok(taken)
 }
 
 /// Until everything is here; whether the other side still is.

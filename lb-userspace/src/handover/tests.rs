@@ -1,7 +1,7 @@
 //! Both sides of it, over real sockets in a directory of their own.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -164,7 +164,6 @@ async fn another_versions_agent_is_refused_with_the_reason_and_nothing_happens()
 
 /// The other side, word by word.
 async fn say(path: &std::path::Path, words: Vec<(Word, Vec<OwnedFd>)>) {
-    use std::os::fd::AsRawFd;
     let listener = Listener::bind(path).unwrap();
     let channel = listener.accept().await.unwrap();
     assert_eq!(word(&channel).await, Some(Word::TakeOver { version: VERSION }));
@@ -208,6 +207,28 @@ async fn what_was_sent_before_the_other_one_died_is_kept() {
     let taken = told(words).await.unwrap();
     assert_eq!((taken.sockets.len(), taken.before.len()), (1, 0));
     TcpStream::connect(address).unwrap();
+}
+
+#[tokio::test]
+async fn who_asks_one_that_has_given_everything_away_gets_it_from_the_other_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("handover.sock");
+    let old = Listener::bind(&path).unwrap();
+    let taking = tokio::spawn({
+        let path = path.clone();
+        async move { take(&path).await.unwrap().unwrap() }
+    });
+    // It has come to the old one when the new one is there already.
+    let asked = old.accept().await.unwrap();
+    let new = Listener::bind(&path).unwrap();
+    drop((asked, old));
+    let channel = new.accept().await.unwrap();
+    assert_eq!(word(&channel).await, Some(Word::TakeOver { version: VERSION }));
+    let (_, socket) = listener();
+    let raw = [socket.as_raw_fd()];
+    channel.tell_with(&Word::Sockets, &raw).await.unwrap();
+    drop(channel);
+    assert_eq!(taking.await.unwrap().sockets.len(), 1);
 }
 
 #[tokio::test]
