@@ -18,6 +18,7 @@ mod fronts;
 pub mod header;
 mod listen;
 mod live;
+mod neighbours;
 pub mod relay;
 mod report;
 mod serving;
@@ -44,6 +45,7 @@ use self::counters::Counters;
 use self::fronts::{Fronts, Wants};
 use self::listen::Listeners;
 use self::live::Live;
+use self::neighbours::Neighbours;
 use self::relay::Relay;
 use self::serving::Served;
 use self::transparent::{Transparent, Ways};
@@ -100,6 +102,7 @@ struct State {
     vips: Vips,
     transparent: Transparent,
     served: Served,
+    neighbours: Neighbours,
     applied_in: Duration,
 }
 
@@ -149,6 +152,7 @@ impl ProxyPlane {
                 vips: Vips::new(config),
                 transparent: Transparent::new(Arc::clone(&table.ways)),
                 served,
+                neighbours: Neighbours::default(),
                 applied_in: Duration::ZERO,
             }),
             table,
@@ -198,6 +202,9 @@ impl ProxyPlane {
         self.shared.runtime.block_on(follow);
         let follow = state.transparent.follow(snapshot, &table.node);
         self.shared.runtime.block_on(follow);
+        // Other nodes want tasks of this one whatever serves here.
+        let forgetting = state.neighbours.follow(snapshot, &table.node);
+        self.shared.runtime.block_on(forgetting);
         // Members are known before a client is led to them.
         if is_alone {
             table.live.follow(snapshot, &table.node, |_| true);
