@@ -35,7 +35,7 @@ impl Line {
         self.flow = Some((Rc::clone(mailbox), flow));
     }
 
-    /// As [`Outbox::send`].
+    /// As `Outbox::send`.
     pub fn send(&mut self, outbox: &Outbox, bytes: &[u8], from: usize) -> Option<Stopped> {
         for at in from..outbox.len() {
             let length = outbox.amount(at).bytes as usize;
