@@ -103,9 +103,9 @@ async fn main() -> Result<()> {
         move |stream, client| http::serve(identity.clone(), stream, client, stopping.clone())
     }));
     let echo = tokio::spawn(listener::serve(echo, polite, stopping, streams::echo));
-    println!("{} serves", identity.task());
-
+    // Whoever reads that it serves may tell it to stop at once.
     let mut terminate = signal(SignalKind::terminate())?;
+    println!("{} serves", identity.task());
     terminate.recv().await;
     stop.send_replace(true);
     let finished = async {
