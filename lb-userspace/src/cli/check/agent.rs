@@ -25,7 +25,9 @@ pub async fn check(client: &Client, status: Result<Status, Problem>) -> Vec<Find
         .any(|plane| plane.problem.is_none() && plane.report.generation > 0)
     {
         findings.push(tables(client.get("/v1/differences").await));
-        let planes = status.planes.iter().filter(|plane| plane.report.generation > 0);
+        // The proxy has routes of its own to VIPs.
+        let packets = status.planes.iter().filter(|plane| plane.report.proxy.is_none());
+        let planes = packets.filter(|plane| plane.report.generation > 0);
         findings.extend(planes.map(|plane| portico0(&plane.report.portico0)));
     }
     findings
