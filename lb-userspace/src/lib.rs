@@ -10,6 +10,7 @@ pub mod config;
 pub mod door;
 pub mod handover;
 pub mod health;
+mod hidden;
 mod jobs;
 pub mod model;
 pub mod names;

@@ -9,6 +9,8 @@ use std::path::{Path, PathBuf};
 use nix::unistd::{Group, chown};
 use tokio::net::UnixListener;
 
+use crate::hidden;
+
 /// Members of this group may use the socket, where the group exists.
 const GROUP: &str = "portico";
 
@@ -41,21 +43,14 @@ impl Socket {
             // Nothing there, or something that bind will name.
             Err(_) => {}
         }
-        // Bound under another name and moved into place: never open to others, not even for a moment.
-        let mut hidden = path.as_os_str().to_owned();
-        hidden.push(".new");
-        let hidden = PathBuf::from(hidden);
-        if let Err(error) = fs::remove_file(&hidden)
-            && error.kind() != ErrorKind::NotFound
-        {
-            return Err(error);
-        }
-        let listener = UnixListener::bind(&hidden)?;
-        if let Ok(Some(group)) = Group::from_name(GROUP) {
-            chown(&hidden, None, Some(group.gid))?;
-        }
-        fs::set_permissions(&hidden, Permissions::from_mode(0o660))?;
-        fs::rename(&hidden, path)?;
+        let listener = hidden::bind(path, |hidden| {
+            let listener = UnixListener::bind(hidden)?;
+            if let Ok(Some(group)) = Group::from_name(GROUP) {
+                chown(hidden, None, Some(group.gid))?;
+            }
+            fs::set_permissions(hidden, Permissions::from_mode(0o660))?;
+            Ok(listener)
+        })?;
         Ok(Self {
             listener,
             _file: SocketFile(path.into()),

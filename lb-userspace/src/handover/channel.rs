@@ -14,6 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::words::Word;
+use crate::hidden;
 
 /// Bytes of a word.
 pub const LONGEST: usize = 64 << 10;
@@ -142,22 +143,15 @@ struct File {
 impl Listener {
     /// For root and this agent's own user. Takes the place of whatever is there.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        // Bound under another name and moved into place: never open to others, not even for a moment.
-        let mut hidden = path.as_os_str().to_owned();
-        hidden.push(".new");
-        let hidden = PathBuf::from(hidden);
-        if let Err(error) = fs::remove_file(&hidden)
-            && error.kind() != ErrorKind::NotFound
-        {
-            return Err(error);
-        }
-        let socket = Socket::new(Domain::UNIX, Type::SEQPACKET.cloexec(), None)?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&SockAddr::unix(&hidden)?)?;
-        fs::set_permissions(&hidden, Permissions::from_mode(0o600))?;
-        let inode = fs::metadata(&hidden)?.ino();
-        socket.listen(4)?;
-        fs::rename(&hidden, path)?;
+        let (socket, inode) = hidden::bind(path, |hidden| {
+            let socket = Socket::new(Domain::UNIX, Type::SEQPACKET.cloexec(), None)?;
+            socket.set_nonblocking(true)?;
+            socket.bind(&SockAddr::unix(hidden)?)?;
+            fs::set_permissions(hidden, Permissions::from_mode(0o600))?;
+            let inode = fs::metadata(hidden)?.ino();
+            socket.listen(4)?;
+            Ok((socket, inode))
+        })?;
         let path = path.into();
         Ok(Self {
             socket: watched(socket.into())?,

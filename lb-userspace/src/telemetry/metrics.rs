@@ -159,17 +159,13 @@ pub(super) fn set(gauges: &Gauges, labels: Labels, value: f64) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use crate::api::sample;
     use crate::plane::CounterReport;
 
-    #[test]
-    fn every_figure_is_documented() {
-        let mut facts = sample::facts();
-        facts.names = Some(crate::telemetry::names::sample());
-        facts.stream = Some(crate::source::stream::Figures::default().report());
-        let text = text(&facts).unwrap();
+    /// The document has every figure that is in the text.
+    pub fn assert_documented(text: &str) {
         let documented = include_str!("../../../docs/operations.md");
         for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
             let (name, kind) = line.split_once(' ').unwrap();
@@ -179,6 +175,15 @@ mod tests {
                 "{name} is not in docs/operations.md"
             );
         }
+    }
+
+    #[test]
+    fn every_figure_is_documented() {
+        let mut facts = sample::facts();
+        facts.names = Some(crate::telemetry::names::sample());
+        facts.stream = Some(crate::source::stream::Figures::default().report());
+        let text = text(&facts).unwrap();
+        assert_documented(&text);
     }
 
     #[test]

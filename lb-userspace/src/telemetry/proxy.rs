@@ -150,6 +150,7 @@ mod tests {
     use prometheus_client::encoding::text::encode;
 
     use super::*;
+    use crate::telemetry::metrics::tests::assert_documented;
 
     #[test]
     fn what_goes_between_nodes_has_its_figures() {
@@ -172,14 +173,6 @@ mod tests {
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
         }
-        let documented = include_str!("../../../docs/operations.md");
-        for line in text.lines().filter_map(|line| line.strip_prefix("# TYPE ")) {
-            let (name, kind) = line.split_once(' ').unwrap();
-            let suffix = if kind == "counter" { "_total" } else { "" };
-            assert!(
-                documented.contains(&format!("`{name}{suffix}`")),
-                "{name} is not in docs/operations.md"
-            );
-        }
+        assert_documented(&text);
     }
 }

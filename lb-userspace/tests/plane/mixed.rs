@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use lb_common::table::{BLOCK, BY_PROXY, ChainSlot, HeadBlock, Member, NO_TABLE, NOBODY_ELSE, pool_flag};
+use lb_common::table::{BLOCK, BY_PROXY, HeadBlock, Member, NOBODY_ELSE, pool_flag};
 use lb_userspace::model::Snapshot;
 
 use crate::machine::{self, Machine};
-use crate::suspicion::{array, file, tag};
+use crate::suspicion::{array, chains, file, tag};
 
 /// The same with these nodes in `mode = "proxy"`.
 fn proxying(snapshot: &Snapshot, nodes: &[&str]) -> Arc<Snapshot> {
@@ -40,14 +40,7 @@ fn shown(machine: &Machine) -> (Vec<Row>, Vec<[u16; 6]>) {
             (offset != NOBODY_ELSE).then(|| node(offset)),
         )
     });
-    let chains = array::<ChainSlot>("CHAIN");
-    let chain = |slot| chains.get(&(pool.chain + slot), 0).unwrap().0.nodes;
-    let chains = if pool.chain == NO_TABLE {
-        Vec::new()
-    } else {
-        (0..pool.slots).map(chain).collect()
-    };
-    (rows.collect(), chains)
+    (rows.collect(), chains(&pool))
 }
 
 fn asks_host_first(machine: &Machine) -> bool {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aya::maps::{Array, Map, MapData};
 use lb_common::Plain;
-use lb_common::table::{BLOCK, ChainSlot, HeadBlock, Member, NO_MEMBER, Pool};
+use lb_common::table::{BLOCK, ChainSlot, HeadBlock, Member, NO_MEMBER, NO_TABLE, Pool};
 use lb_userspace::model::Snapshot;
 
 use crate::machine::{self, Machine, Raw, pinned};
@@ -38,6 +38,16 @@ pub fn array<T: Plain>(name: &str) -> Array<MapData, Raw<T>> {
     Array::try_from(Map::from_map_data(pinned(name)).unwrap()).unwrap()
 }
 
+/// The nodes of each slot's chain, where the pool has any here.
+pub fn chains(pool: &Pool) -> Vec<[u16; 6]> {
+    if pool.chain == NO_TABLE {
+        return Vec::new();
+    }
+    let chains = array::<ChainSlot>("CHAIN");
+    let chain = |slot| chains.get(&(pool.chain + slot), 0).unwrap().0.nodes;
+    (0..pool.slots).map(chain).collect()
+}
+
 /// The only pool's tables: its entry, its heads and its fresh heads as tags of nodes, its chains.
 struct Shown {
     pool: Pool,
@@ -64,17 +74,11 @@ impl Shown {
                 })
                 .collect()
         };
-        let chains = array::<ChainSlot>("CHAIN");
-        let chain = |slot| chains.get(&(pool.chain + slot), 0).unwrap().0.nodes;
         Self {
             pool,
             heads: heads(pool.head),
             fresh: heads(pool.fresh),
-            chains: if pool.chain == lb_common::table::NO_TABLE {
-                Vec::new()
-            } else {
-                (0..pool.slots).map(chain).collect()
-            },
+            chains: chains(&pool),
         }
     }
 

@@ -19,7 +19,8 @@ pub fn known() -> Vec<Family> {
     Family::ALL.into_iter().filter(is_known).collect()
 }
 
-fn ip(address: nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
+/// Of a socket of IP.
+pub fn ip(address: nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
     match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
         (Some(four), _) => Some(four.ip().into()),
         (_, Some(six)) => Some(six.ip().into()),

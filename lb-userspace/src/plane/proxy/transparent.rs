@@ -16,6 +16,7 @@ use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpSocket, TcpStream};
 
+use super::families::ip;
 use super::socket::for_task;
 use crate::model::{Family, Snapshot};
 use crate::plane::Problem;
@@ -177,13 +178,8 @@ fn networks() -> Vec<IpNet> {
     let Ok(addresses) = nix::ifaddrs::getifaddrs() else {
         return Vec::new();
     };
-    let ip = |address: Option<nix::sys::socket::SockaddrStorage>| -> Option<IpAddr> {
-        let address = address?;
-        let four = address.as_sockaddr_in().map(|address| address.ip().into());
-        four.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
-    };
     let network = |interface: nix::ifaddrs::InterfaceAddress| {
-        IpNet::with_netmask(ip(interface.address)?, ip(interface.netmask)?).ok()
+        IpNet::with_netmask(ip(interface.address?)?, ip(interface.netmask?)?).ok()
     };
     addresses.filter_map(network).collect()
 }
