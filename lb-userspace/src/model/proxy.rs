@@ -46,7 +46,7 @@ pub struct ProxyRules {
     /// Who in front of us begins its connections with a PROXY header, which then says whose they are; nobody else's is
     /// believed. TCP alone.
     pub accept: Vec<IpNet>,
-    /// Tasks are connected to from the client's own address, where the way back leads through the node. TCP alone.
+    /// Tasks are connected to from the client's own address, where the way back leads through the node.
     pub transparent: bool,
     /// For a task to accept a connection, before another one is tried.
     pub connect_timeout: Duration,
@@ -58,7 +58,7 @@ pub struct ProxyRules {
     pub drain: Option<Duration>,
 }
 
-/// What of a service's rules eBPF cannot do. All of it is about TCP alone.
+/// What of a service's rules eBPF cannot do. All of it is about TCP alone: of datagrams eBPF keeps the client's address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Need {
     LeastConnections,

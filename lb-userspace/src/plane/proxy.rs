@@ -125,19 +125,23 @@ impl ProxyPlane {
             bound => bound,
         };
         let keepalive = socket::keepalive(config.proxy.keepalive);
+        let ways = Arc::new(Ways::new(keepalive.clone()));
         let table = Arc::new(Table {
             node: config.node.as_str().into(),
             fronts: ArcSwap::default(),
             live: Arc::default(),
             counters: Counters::default(),
-            ways: Arc::new(Ways::new(keepalive.clone())),
+            ways: Arc::clone(&ways),
             places: Arc::new(Semaphore::new(places.min(Semaphore::MAX_PERMITS))),
-            udp: udp::Shared::new(udp::Bounds {
-                flows: config.proxy.udp_flows as usize,
-                per_source: config.proxy.udp_flows_per_source as usize,
-                idle: config.proxy.udp_idle,
-                ..udp::Bounds::default()
-            }),
+            udp: udp::Shared::new(
+                udp::Bounds {
+                    flows: config.proxy.udp_flows as usize,
+                    per_source: config.proxy.udp_flows_per_source as usize,
+                    idle: config.proxy.udp_idle,
+                    ..udp::Bounds::default()
+                },
+                ways,
+            ),
         });
         let processors = || std::thread::available_parallelism().map_or(1, usize::from);
         let count = match config.proxy.workers {

@@ -134,6 +134,14 @@ pub fn web(name: &str, tasks: u32) -> Builder {
     cluster(name).service("web", Service::new(&WEB), tasks)
 }
 
+/// A service whose tasks see their clients themselves, as packet programs show them unasked: proxies are asked for it.
+pub fn seeing(service: Service) -> Service {
+    match std::env::var(MODE) {
+        Ok(mode) if mode == "proxy" => service.with("proxy: { transparent: true }"),
+        _ => service,
+    }
+}
+
 impl Builder {
     /// Waits for the test's turn, builds, and waits until all agents serve. `None` where tests cannot run.
     ///

@@ -1,13 +1,19 @@
-//! Ends of this machine's own TCP connections.
+//! Ends of this machine's own connections: of TCP, and of sockets for datagrams that are connected.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// Sockets of this network namespace.
-const TABLES: [&str; 2] = ["/proc/self/net/tcp", "/proc/self/net/tcp6"];
-/// States of sockets that are no connection, and of those that are none any more (`include/net/tcp_states.h`).
+const TABLES: [&str; 4] = [
+    "/proc/self/net/tcp",
+    "/proc/self/net/tcp6",
+    "/proc/self/net/udp",
+    "/proc/self/net/udp6",
+];
+/// States of sockets that are no connection (`07` is a socket for datagrams that leads to nobody), and of those that are none any more (`include/net/tcp_states.h`).
 const LISTEN: &str = "0A";
 const TIME_WAIT: &str = "06";
+const UNCONNECTED: &str = "07";
 
 /// Both ends of a connection.
 struct Ends {
@@ -35,7 +41,7 @@ fn parse(table: &str) -> Vec<Ends> {
     let ends = |line: &str| {
         let mut words = line.split_whitespace().skip(1);
         let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
-        if [LISTEN, TIME_WAIT].contains(&state) {
+        if [LISTEN, TIME_WAIT, UNCONNECTED].contains(&state) {
             return None;
         }
         Some(Ends {

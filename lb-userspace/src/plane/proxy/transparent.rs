@@ -7,20 +7,27 @@ mod rules;
 
 use std::collections::{BTreeSet, HashMap};
 use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpSocket, TcpStream};
 
 use super::families::ip;
 use super::socket::for_task;
-use crate::model::{Family, Snapshot};
+use crate::model::{Family, Protocol, Snapshot};
 use crate::plane::Problem;
 use rules::Rules;
+
+/// A port of a task.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Task {
+    pub protocol: Protocol,
+    pub address: SocketAddr,
+}
 
 /// How tasks of this node are connected to. Read by all workers.
 #[derive(Debug)]
@@ -28,7 +35,14 @@ pub struct Ways {
     keepalive: TcpKeepalive,
     /// Tasks whose answers come back here whatever their destination, and the network that each shares with others: what a
     /// neighbour is answered never comes by this machine.
-    tasks: ArcSwap<HashMap<SocketAddr, IpNet>>,
+    tasks: ArcSwap<HashMap<Task, IpNet>>,
+}
+
+impl Default for Ways {
+    /// To nobody from a client's address, and with the kernel's own keepalive.
+    fn default() -> Self {
+        Self::new(TcpKeepalive::new())
+    }
 }
 
 impl Ways {
@@ -52,19 +66,15 @@ impl Ways {
         socket: Option<TcpSocket>,
     ) -> io::Result<TcpStream> {
         let family = Family::of(task.ip());
-        if let Some(source) = self.source(task, client) {
+        if let Some(source) = self.source(Protocol::Tcp, task, client) {
             // The client's own port, too, unless it has a connection of that port to this task already.
             for port in [source.port(), 0] {
-                let bound = self.bound(family, SocketAddr::new(source.ip(), port));
-                let taken = |error: &io::Error| {
-                    matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
-                };
-                match bound {
+                match self.bound(family, SocketAddr::new(source.ip(), port)) {
                     Ok(socket) => match socket.connect(task).await {
-                        Err(error) if taken(&error) => {}
+                        Err(error) if is_taken(&error) => {}
                         connected => return connected,
                     },
-                    Err(error) if taken(&error) => {}
+                    Err(error) if is_taken(&error) => {}
                     Err(error) => return Err(error),
                 }
             }
@@ -76,10 +86,40 @@ impl Ways {
         socket.connect(task).await
     }
 
+    /// A socket for the datagrams of one client to a task, connected to it. Does not wait, and nothing is sent.
+    pub fn datagrams(&self, task: SocketAddr, client: SocketAddr) -> io::Result<UdpSocket> {
+        let kind = Type::DGRAM.nonblocking().cloexec();
+        let socket = || Socket::new(Domain::for_address(task), kind, Some(socket2::Protocol::UDP));
+        let mut made = None;
+        if let Some(source) = self.source(Protocol::Udp, task, client) {
+            for port in [source.port(), 0] {
+                let socket = socket()?;
+                become_transparent(&SockRef::from(&socket), Family::of(task.ip()))?;
+                match socket.bind(&SocketAddr::new(source.ip(), port).into()) {
+                    Ok(()) => {
+                        made = Some(socket);
+                        break;
+                    }
+                    Err(error) if is_taken(&error) => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+        let socket = match made {
+            Some(socket) => socket,
+            None => socket()?,
+        };
+        socket.connect(&task.into())?;
+        Ok(socket.into())
+    }
+
     /// From where a task is connected to for a client; none: from this machine's own address.
-    fn source(&self, task: SocketAddr, client: SocketAddr) -> Option<SocketAddr> {
+    fn source(&self, protocol: Protocol, task: SocketAddr, client: SocketAddr) -> Option<SocketAddr> {
         let tasks = self.tasks.load();
-        let network = tasks.get(&task)?;
+        let network = tasks.get(&Task {
+            protocol,
+            address: task,
+        })?;
         // As sockets for both families name clients of IPv4.
         let client = SocketAddr::new(client.ip().to_canonical(), client.port());
         let leads_back = Family::of(client.ip()) == Family::of(task.ip())
@@ -90,11 +130,7 @@ impl Ways {
 
     fn bound(&self, family: Family, source: SocketAddr) -> io::Result<TcpSocket> {
         let socket = self.socket(family)?;
-        let options = SockRef::from(&socket);
-        match family {
-            Family::V4 => options.set_ip_transparent_v4(true)?,
-            Family::V6 => options.set_ip_transparent_v6(true)?,
-        }
+        become_transparent(&SockRef::from(&socket), family)?;
         socket.set_reuseaddr(true)?;
         if source.port() == 0 {
             // Chosen when it is known where to: not one of all connections from this client.
@@ -103,6 +139,18 @@ impl Ways {
         socket.bind(source)?;
         Ok(socket)
     }
+}
+
+fn become_transparent(socket: &Socket, family: Family) -> io::Result<()> {
+    match family {
+        Family::V4 => socket.set_ip_transparent_v4(true),
+        Family::V6 => socket.set_ip_transparent_v6(true),
+    }
+}
+
+/// Of a port.
+fn is_taken(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
 }
 
 /// Keeps the way back for the tasks that need one.
@@ -128,8 +176,12 @@ impl Transparent {
             if service.is_none_or(|service| !service.proxy.transparent) {
                 continue;
             }
+            let protocols: BTreeSet<Protocol> = pool.frontends.iter().map(|front| front.protocol).collect();
             let own = pool.members.iter().filter(|member| &*member.node == node);
-            wanted.extend(own.map(|member| SocketAddr::new(member.address, pool.target_port)));
+            for member in own {
+                let address = SocketAddr::new(member.address, pool.target_port);
+                wanted.extend(protocols.iter().map(|&protocol| Task { protocol, address }));
+            }
         }
         // Nobody takes a way that is about to go, nor one that is not there yet.
         self.tell(&wanted);
@@ -148,10 +200,10 @@ impl Transparent {
         self.rules.are_settled()
     }
 
-    fn tell(&self, wanted: &BTreeSet<SocketAddr>) {
+    fn tell(&self, wanted: &BTreeSet<Task>) {
         let there = wanted.iter().filter(|task| self.rules.has(task));
         let networks = networks();
-        let tasks = there.map(|task| (*task, network(task.ip(), &networks)));
+        let tasks = there.map(|task| (*task, network(task.address.ip(), &networks)));
         self.ways.tasks.store(Arc::new(tasks.collect()));
     }
 
@@ -189,8 +241,12 @@ mod tests {
     use super::*;
 
     fn ways(task: &str, network: &str) -> Ways {
-        let ways = Ways::new(TcpKeepalive::new());
-        let tasks = HashMap::from([(task.parse().unwrap(), network.parse().unwrap())]);
+        let ways = Ways::default();
+        let task = Task {
+            protocol: Protocol::Tcp,
+            address: task.parse().unwrap(),
+        };
+        let tasks = HashMap::from([(task, network.parse().unwrap())]);
         ways.tasks.store(Arc::new(tasks));
         ways
     }
@@ -198,7 +254,9 @@ mod tests {
     #[test]
     fn a_clients_address_is_kept_where_the_answer_comes_by_this_machine() {
         let ways = ways("172.18.0.2:80", "172.18.0.0/16");
-        let source = |task: &str, client: &str| ways.source(task.parse().unwrap(), client.parse().unwrap());
+        let source = |task: &str, client: &str| {
+            ways.source(Protocol::Tcp, task.parse().unwrap(), client.parse().unwrap())
+        };
         let client = "198.51.100.10:40000";
         assert_eq!(source("172.18.0.2:80", client), Some(client.parse().unwrap()));
         assert_eq!(

@@ -57,6 +57,7 @@ use self::outbox::Outbox;
 use self::trunk::{Call, Trunks};
 use self::unreachable::Unreachable;
 use super::report::UdpReport;
+use super::transparent::Ways;
 use crate::model::Node;
 
 /// Who answers at a frontend, as one snapshot has it.
@@ -136,6 +137,8 @@ impl Default for Bounds {
 #[derive(Debug)]
 pub struct Shared {
     bounds: Bounds,
+    /// To tasks of this node.
+    ways: Arc<Ways>,
     census: Arc<Census>,
     unreachable: Unreachable,
     /// Of this node's clients.
@@ -147,9 +150,10 @@ pub struct Shared {
 
 impl Shared {
     /// To be made while the agent may open raw sockets.
-    pub fn new(bounds: Bounds) -> Arc<Self> {
+    pub fn new(bounds: Bounds, ways: Arc<Ways>) -> Arc<Self> {
         Arc::new(Self {
             bounds,
+            ways,
             census: Census::new(bounds.flows, bounds.per_source),
             unreachable: Unreachable::open(),
             counters: Arc::default(),

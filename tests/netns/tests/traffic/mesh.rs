@@ -48,7 +48,8 @@ fn every_target_answers_for_every_task(cluster: &Cluster, targets: &[SocketAddr]
 
 #[test]
 fn every_node_answers_for_tasks_on_every_node_with_the_clients_address_kept() {
-    let Some(cluster) = testing::web("mesh", 3).stage() else {
+    let web = testing::seeing(Service::new(&WEB));
+    let Some(cluster) = testing::cluster("mesh").service("web", web, 3).stage() else {
         return;
     };
     every_target_answers_for_every_task(&cluster, &cluster.ports(8080), 3);

@@ -1,13 +1,14 @@
 //! The proxy in the client's name: tasks see who asks them.
 
 use netns::client::http::{self, Connection};
+use netns::client::udp;
 use netns::{Service, address, testing};
 
 const WEB: &str = "proxy: { transparent: true }";
 
 #[test]
 fn tasks_on_every_node_see_the_client_itself_by_every_node() {
-    let web = Service::new(&["8080:80"]).with(WEB);
+    let web = Service::new(&testing::WEB).with(WEB);
     let cluster = testing::cluster("ownname").mode("proxy").service("web", web, 3);
     let Some(mut cluster) = cluster.stage() else {
         return;
@@ -32,6 +33,8 @@ fn tasks_on_every_node_see_the_client_itself_by_every_node() {
                 answer.task
             );
             seen.insert(answer.task);
+            let (task, by) = udp::ask(&client, target).unwrap();
+            assert_eq!(by, own.ip(), "{target}: {task}, by UDP");
         }
         assert_eq!(seen.len(), 3, "{target}: {seen:?}");
     }
@@ -54,14 +57,17 @@ fn tasks_on_every_node_see_the_client_itself_by_every_node() {
         held.ask().unwrap();
         held
     });
-    cluster.set_service("web", Service::new(&["8080:80"]));
+    cluster.set_service("web", Service::new(&testing::WEB));
     cluster.publish().unwrap();
     cluster.settle().unwrap();
     let rules = |cluster: &netns::Cluster| -> usize {
         let lists = cluster.nodes().into_iter().map(|node| {
             let rules =
                 netns::tool::run(cluster.place(&node).command("ip").unwrap().args(["rule", "list"])).unwrap();
-            rules.lines().filter(|rule| rule.contains("lookup 7950")).count()
+            rules
+                .lines()
+                .filter(|rule| rule.contains("ipproto tcp") && rule.contains("lookup 7950"))
+                .count()
         });
         lists.sum()
     };

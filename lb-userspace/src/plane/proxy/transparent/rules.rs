@@ -10,7 +10,8 @@ use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, Rule
 use rtnetlink::{Error, Handle, IpVersion, RouteMessageBuilder};
 
 use super::super::ends;
-use crate::model::Family;
+use super::Task;
+use crate::model::{Family, Protocol};
 use crate::plane::ROUTE_PROTOCOL;
 
 /// Where everything is this machine's own: the number of the agents' port, which nobody else is likely to have.
@@ -23,23 +24,23 @@ const LOOPBACK: u32 = 1;
 /// By the tasks whose answers they are about.
 #[derive(Debug, Default)]
 pub struct Rules {
-    wanted: BTreeSet<SocketAddr>,
+    wanted: BTreeSet<Task>,
     /// `None`: not looked at yet. An agent before this one may have left some.
-    there: Option<BTreeSet<SocketAddr>>,
+    there: Option<BTreeSet<Task>>,
     failed: Option<String>,
 }
 
 impl Rules {
-    pub async fn follow(&mut self, wanted: BTreeSet<SocketAddr>) {
+    pub async fn follow(&mut self, wanted: BTreeSet<Task>) {
         self.wanted = wanted;
         self.mend().await;
     }
 
-    pub fn wanted(&self) -> &BTreeSet<SocketAddr> {
+    pub fn wanted(&self) -> &BTreeSet<Task> {
         &self.wanted
     }
 
-    pub fn has(&self, task: &SocketAddr) -> bool {
+    pub fn has(&self, task: &Task) -> bool {
         self.there.as_ref().is_some_and(|there| there.contains(task))
     }
 
@@ -71,9 +72,9 @@ impl Rules {
             Some(there) => there,
             none => none.insert(left(&handle).await),
         };
-        let missing: Vec<SocketAddr> = self.wanted.difference(there).copied().collect();
+        let missing: Vec<Task> = self.wanted.difference(there).copied().collect();
         for family in Family::ALL {
-            if missing.iter().any(|task| Family::of(task.ip()) == family) {
+            if missing.iter().any(|task| Family::of(task.address.ip()) == family) {
                 handle
                     .route()
                     .add(everything(family)?)
@@ -92,7 +93,7 @@ impl Rules {
             }
             there.insert(task);
         }
-        let unwanted: Vec<SocketAddr> = there.difference(&self.wanted).copied().collect();
+        let unwanted: Vec<Task> = there.difference(&self.wanted).copied().collect();
         let connected = if unwanted.is_empty() {
             BTreeSet::new()
         } else {
@@ -100,7 +101,7 @@ impl Rules {
         };
         for task in unwanted {
             // What it still says to clients would go past their connections.
-            if connected.contains(&task) {
+            if connected.contains(&task.address) {
                 continue;
             }
             // One that somebody else has removed is gone all the same.
@@ -112,7 +113,7 @@ impl Rules {
 }
 
 /// What an agent before this one has left; nothing where the kernel does not say.
-async fn left(handle: &Handle) -> BTreeSet<SocketAddr> {
+async fn left(handle: &Handle) -> BTreeSet<Task> {
     let mut left = BTreeSet::new();
     for version in [IpVersion::V4, IpVersion::V6] {
         let mut rules = handle.rule().get(version).execute();
@@ -124,7 +125,7 @@ async fn left(handle: &Handle) -> BTreeSet<SocketAddr> {
 }
 
 /// The task that a rule of ours is about, if it is one.
-fn ours(rule: &RuleMessage) -> Option<SocketAddr> {
+fn ours(rule: &RuleMessage) -> Option<Task> {
     let has = |wanted: &RuleAttribute| rule.attributes.contains(wanted);
     if !has(&RuleAttribute::Protocol(ROUTE_PROTOCOL)) || !has(&RuleAttribute::Table(TABLE)) {
         return None;
@@ -137,24 +138,35 @@ fn ours(rule: &RuleMessage) -> Option<SocketAddr> {
         RuleAttribute::SourcePortRange(range) => Some(range.start),
         _ => None,
     })?;
-    Some(SocketAddr::new(ip, port))
+    let protocol = rule.attributes.iter().find_map(|attribute| match attribute {
+        RuleAttribute::IpProtocol(IpProtocol::Tcp) => Some(Protocol::Tcp),
+        RuleAttribute::IpProtocol(IpProtocol::Udp) => Some(Protocol::Udp),
+        _ => None,
+    })?;
+    Some(Task {
+        protocol,
+        address: SocketAddr::new(ip, port),
+    })
 }
 
 /// As `ip rule add from TASK ipproto tcp sport PORT lookup TABLE`.
-fn rule(task: SocketAddr) -> RuleMessage {
+fn rule(Task { protocol, address }: Task) -> RuleMessage {
     let mut rule = RuleMessage::default();
-    rule.header.family = match task.ip() {
+    rule.header.family = match address.ip() {
         IpAddr::V4(_) => rtnetlink::packet_route::AddressFamily::Inet,
         IpAddr::V6(_) => rtnetlink::packet_route::AddressFamily::Inet6,
     };
-    rule.header.src_len = if task.is_ipv4() { 32 } else { 128 };
+    rule.header.src_len = if address.is_ipv4() { 32 } else { 128 };
     rule.header.action = RuleAction::ToTable;
     rule.attributes = vec![
-        RuleAttribute::Source(task.ip()),
-        RuleAttribute::IpProtocol(IpProtocol::Tcp),
+        RuleAttribute::Source(address.ip()),
+        RuleAttribute::IpProtocol(match protocol {
+            Protocol::Tcp => IpProtocol::Tcp,
+            Protocol::Udp => IpProtocol::Udp,
+        }),
         RuleAttribute::SourcePortRange(RulePortRange {
-            start: task.port(),
-            end: task.port(),
+            start: address.port(),
+            end: address.port(),
         }),
         RuleAttribute::Priority(PRIORITY),
         RuleAttribute::Table(TABLE),
@@ -189,8 +201,16 @@ mod tests {
 
     #[test]
     fn a_rule_of_ours_is_known_by_itself_and_no_other_is() {
-        for task in ["172.18.0.2:80", "[2001:db8:18::2]:443"] {
-            let task = task.parse().unwrap();
+        let tasks = [
+            (Protocol::Tcp, "172.18.0.2:80"),
+            (Protocol::Udp, "172.18.0.2:53"),
+            (Protocol::Tcp, "[2001:db8:18::2]:443"),
+        ];
+        for (protocol, address) in tasks {
+            let task = Task {
+                protocol,
+                address: address.parse().unwrap(),
+            };
             assert_eq!(ours(&rule(task)), Some(task));
             let mut other = rule(task);
             other

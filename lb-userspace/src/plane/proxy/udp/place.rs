@@ -171,7 +171,7 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
 
     fn towards(&self, key: Key, target: &Target) -> io::Result<Towards> {
         let node = match &target.way {
-            Way::Here(address) => return Towards::task(*address),
+            Way::Here(address) => return Towards::task(&self.worker.shared.ways, *address, key.client),
             Way::There(node) => node,
         };
         let wanted = Wanted {

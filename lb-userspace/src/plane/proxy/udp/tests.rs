@@ -135,7 +135,7 @@ impl Bed {
                 far.has(*tag, *address);
             }
         }
-        let shared = Shared::new(bounds);
+        let shared = Shared::new(bounds, Arc::default());
         let socket = listen(front.parse().unwrap()).unwrap();
         let bed = Self {
             front: socket.local_addr().unwrap(),

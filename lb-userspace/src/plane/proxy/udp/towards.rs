@@ -12,6 +12,7 @@ use super::inbox::Inbox;
 use super::kernel;
 use super::outbox::{Outbox, Stopped};
 use super::trunk::Line;
+use crate::plane::proxy::transparent::Ways;
 
 /// An open way. Answers of the one are heard by its socket, of the other by a mailbox.
 pub enum Towards {
@@ -24,8 +25,13 @@ pub enum Towards {
 
 impl Towards {
     /// Does not wait: the kernel chooses route and port, and nothing is sent.
-    pub fn task(address: SocketAddr) -> io::Result<Self> {
-        connect(address).map(Self::Task)
+    pub fn task(ways: &Ways, address: SocketAddr, client: SocketAddr) -> io::Result<Self> {
+        let socket = ways.datagrams(address, client)?;
+        if kernel::merges() {
+            // Without it super-packets are cut by the kernel, no more.
+            let _ = setsockopt(&socket, sockopt::UdpGroSegment, &true);
+        }
+        Ok(Self::Task(socket))
     }
 
     /// As [`Outbox::send`].
@@ -59,17 +65,6 @@ impl Towards {
             Self::Line(_) => Loss::Congested,
         }
     }
-}
-
-fn connect(task: SocketAddr) -> io::Result<UdpSocket> {
-    let kind = Type::DGRAM.nonblocking().cloexec();
-    let socket = Socket::new(Domain::for_address(task), kind, Some(Protocol::UDP))?;
-    socket.connect(&task.into())?;
-    if kernel::merges() {
-        // Without it super-packets are cut by the kernel, no more.
-        let _ = setsockopt(&socket, sockopt::UdpGroSegment, &true);
-    }
-    Ok(socket.into())
 }
 
 /// A socket at a frontend, for one worker. All workers have one at the same address, and the kernel shares the clients out: one

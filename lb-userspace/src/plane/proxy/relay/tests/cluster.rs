@@ -167,8 +167,11 @@ fn run(relay: &Relay) {
             .enable_all()
             .build()
             .unwrap();
-        let udp = udp::Worker::new(&udp::Shared::new(udp::Bounds::default()), Rc::new(relay.dialer()));
-        let ways = Arc::new(Ways::new(TcpKeepalive::new()));
+        let udp = udp::Worker::new(
+            &udp::Shared::new(udp::Bounds::default(), Arc::default()),
+            Rc::new(relay.dialer()),
+        );
+        let ways = Arc::default();
         LocalSet::new().block_on(&runtime, lane.run(Arc::default(), ways, udp));
     });
 }

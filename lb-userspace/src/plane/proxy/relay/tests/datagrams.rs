@@ -40,7 +40,7 @@ async fn datagrams_are_carried_both_ways() {
     let owner = Owner::of(task.local_addr().unwrap()).await;
     let caller = owner.caller("node1", SECRET);
     let carried = async {
-        let shared = udp::Shared::new(udp::Bounds::default());
+        let shared = udp::Shared::new(udp::Bounds::default(), Arc::default());
         let socket = udp::listen((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
         let front = socket.local_addr().unwrap();
         let worker = udp::Worker::new(&shared, Rc::new(caller.dialer()));

@@ -106,7 +106,7 @@ fn flows_that_were_never_answered_make_room() {
 fn what_ends_with_its_frontend_is_given_back() {
     run(async {
         let task = Task::v4("a").await;
-        let shared = Shared::new(bounds());
+        let shared = Shared::new(bounds(), Arc::default());
         let members = Members::of([task.address]);
         let socket = listen("127.0.0.1:0".parse().unwrap()).unwrap();
         let front = socket.local_addr().unwrap();

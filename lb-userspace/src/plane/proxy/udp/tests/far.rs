@@ -61,7 +61,7 @@ pub struct Far {
 impl Far {
     pub fn new(bounds: Bounds) -> Rc<Self> {
         Rc::new(Self {
-            shared: Shared::new(bounds),
+            shared: Shared::new(bounds, Arc::default()),
             tasks: Rc::default(),
             flows: Rc::default(),
             is_reachable: Cell::new(true),

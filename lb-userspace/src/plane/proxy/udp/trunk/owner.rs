@@ -217,9 +217,11 @@ impl<M: Members> Owner<'_, M> {
             other => other,
         };
         let seat = seat.map_err(|_| Answer::Exhausted)?;
-        let towards = match Towards::task(found.address) {
+        let ways = Arc::clone(&self.shared.ways);
+        let open = || Towards::task(&ways, found.address, wanted.client);
+        let towards = match open() {
             Err(error) if Fault::of(&error, false) == Fault::Refused => return Err(Answer::Unreachable),
-            Err(_) if self.evict() => Towards::task(found.address),
+            Err(_) if self.evict() => open(),
             other => other,
         };
         let towards = towards.map_err(|_| Answer::Exhausted)?;
