@@ -70,8 +70,11 @@ impl Vips {
 
     /// Whether what is sent to it reaches this machine's sockets.
     pub fn has(&self, ip: IpAddr) -> bool {
-        let mut there = self.there.iter().flatten();
-        there.any(|net| net.contains(&ip))
+        let there = self.there.iter();
+        // Other networks than single addresses are always wanted: few.
+        let mut wide = self.always.iter();
+        there.clone().any(|there| there.contains(&IpNet::from(ip)))
+            || wide.any(|net| net.contains(&ip) && there.clone().any(|there| there.contains(net)))
     }
 
     /// Does what is left to be done.

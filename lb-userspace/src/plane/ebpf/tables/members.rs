@@ -46,14 +46,15 @@ impl Tables {
             book.tags[offset] = member.candidate.tag;
             added.push((offset as u32, entry(member.candidate.tag, member.candidate.node)));
         }
-        if book.tags.len() as u32 > book.entry.room {
-            let moved = book.tags.len() < usize::from(NOBODY_ELSE) && self.move_members(book, pool, now)?;
+        if book.tags.len() as u32 > book.entry.room || book.tags.len() > usize::from(NOBODY_ELSE) {
+            let moved = book.tags.len() <= usize::from(NOBODY_ELSE) && self.move_members(book, pool, now)?;
             if !moved {
                 // None of the new ones, then: the pool goes on with what it had.
                 for (offset, _) in added {
                     book.tags[offset as usize] = 0;
                 }
-                book.tags.truncate(book.entry.room as usize);
+                book.tags
+                    .truncate((book.entry.room as usize).min(usize::from(NOBODY_ELSE)));
                 // As with all tables: what rests is used before its time where nothing else is left.
                 if !book.resting.is_empty() {
                     book.resting.clear();

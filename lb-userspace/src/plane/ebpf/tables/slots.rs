@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 
 use lb_common::placement::{self, Candidate, State};
-use lb_common::table::{BLOCK, BY_PROXY, CHAIN, ChainSlot, HeadBlock, NO_MEMBER, NO_TABLE, NOBODY_ELSE};
+use lb_common::table::{BLOCK, BY_PROXY, ChainSlot, HeadBlock, NO_MEMBER, NO_TABLE, NOBODY_ELSE};
 
 use super::super::mapped::{Mapped, set_u16};
 use super::fronts::anywhere;
@@ -74,8 +74,7 @@ impl<'t> Writer<'t> {
         scratch
             .chains
             .resize(book.entry.slots as usize, ChainSlot::default());
-        placement::fill_chains(self.seed, members, &mut scratch.chains);
-        self.spare_proxies(scratch, members);
+        self.fill_chains(scratch, members);
         for (slot, wanted) in (first..).zip(&mut scratch.chains) {
             if !self.suspected.is_empty() {
                 placement::put_last(&mut wanted.nodes, |node| self.suspected.contains(&node));
@@ -85,22 +84,16 @@ impl<'t> Writer<'t> {
         }
     }
 
-    /// What is sent along a chain, or to a runner-up, must find packet programs.
-    fn spare_proxies(self, scratch: &mut Scratch, members: &[Candidate]) {
+    /// What is sent along a chain, or to a runner-up, must find packet programs: as if there were no members without.
+    fn fill_chains(self, scratch: &mut Scratch, members: &[Candidate]) {
         let Some(others) = self.others(members) else {
+            placement::fill_chains(self.seed, members, &mut scratch.chains);
             return;
         };
-        scratch.others.resize(scratch.chains.len(), NO_MEMBER);
         let reachable: Vec<Candidate> = others.iter().map(|&at| members[usize::from(at)]).collect();
-        placement::fill_runners_up(self.seed, &reachable, &mut scratch.others);
-        for (chain, &next) in scratch.chains.iter_mut().zip(&scratch.others) {
-            let mut kept = [0; CHAIN];
-            let nodes = chain.nodes.iter().filter(|node| !self.by_proxy.contains(node));
-            for (kept, node) in kept.iter_mut().zip(nodes) {
-                *kept = *node;
-            }
-            chain.nodes = kept;
-            chain.next = offset(&others, next);
+        placement::fill_chains(self.seed, &reachable, &mut scratch.chains);
+        for chain in &mut scratch.chains {
+            chain.next = offset(&others, chain.next);
         }
     }
 
