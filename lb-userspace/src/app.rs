@@ -31,6 +31,7 @@ use crate::model::{Agreed, Identity, Past, Protocol, Writer};
 use crate::names::{NameServer, upstreams};
 use crate::peer::{self, drains};
 use crate::plane::ProxyPlane;
+use crate::plane::proxy::files;
 use crate::plane::proxy::relay::{self, Relay};
 use crate::plane::proxy::{Bind, Sockets};
 use crate::telemetry;
@@ -46,6 +47,7 @@ const PRIORITY: i32 = -10;
 pub fn run(config: Config) -> Result<(), Problem> {
     telemetry::log::start();
     hurry();
+    files::raise();
     let stored = stored::given();
     let failed = |error| Problem::new("cannot start the agent").because(error);
     let work = runtime::Builder::new_multi_thread()
@@ -59,17 +61,24 @@ pub fn run(config: Config) -> Result<(), Problem> {
         .enable_all()
         .build()
         .map_err(failed)?;
+    let mut signals = watch.block_on(async { stop::Signals::listen() })?;
     let (stop, stopping) = stop::channel();
     let agent = work.spawn(agent(config, stored, stopping));
-    let outcome = watch.block_on(stop::attend(agent, stop, stop::signal(reload)));
+    let outcome = watch.block_on(stop::attend(agent, stop, signals.end(reload)));
     // Nothing of what decides outlives this, whoever comes next.
     stop::end(work, stop::PATIENCE);
-    match outcome? {
-        None => Ok(()),
-        Some(rest) => watch
-            .block_on(rest.finish(stop::signal(|| {})))
-            .map_err(|error| Problem::new("cannot carry established connections on").because(error)),
-    }
+    let stop::Ended { left, told } = outcome?;
+    let Some(rest) = left else {
+        return Ok(());
+    };
+    let signal = async {
+        if !told {
+            signals.end(|| {}).await;
+        }
+    };
+    watch
+        .block_on(rest.finish(signal))
+        .map_err(|error| Problem::new("cannot carry established connections on").because(error))
 }
 
 /// Whoever comes reads `portico.toml` anew; sources are watched all the time.
@@ -97,7 +106,7 @@ async fn agent(
     // Before anything that only one agent can have.
     let mut taken = replace::take(&config).await?;
     taken.sockets.fill(stored);
-    let kept: Vec<Bind> = taken.sockets.binds().collect();
+    let kept = taken.sockets.identities();
     let socket = Socket::bind(&path).map_err(|error| {
         Problem::new(format!("cannot open the control socket {}", path.display()))
             .because(error)
@@ -166,7 +175,7 @@ async fn agent(
         move |snapshot: &_| planes.apply(snapshot)
     };
     tasks.spawn(carry::carry_out(apply, writer.view(), applying));
-    let storing = tokio::spawn(stored::keep(kept, proxy.clone(), door.clone(), applied.clone()));
+    let storing = tokio::spawn(stored::keep(kept, proxy.clone(), door.clone()));
     if let NamesState::Running(names) = &names {
         tasks.spawn(Arc::clone(names.names()).follow(writer.view(), applied));
     }

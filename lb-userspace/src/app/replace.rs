@@ -97,25 +97,18 @@ impl Place {
         let Some(heirs) = heirs else {
             return pending().await;
         };
-        match handover::give(heirs, move || self.clone().lend()).await {
-            Ok(given) => {
-                notify(&[sd_notify::NotifyState::MainPid(given.successor())]);
-                given
-            }
-            Err(error) => {
-                tracing::warn!(%error, "no other agent can take over from this one any more");
-                pending().await
-            }
-        }
+        let given = handover::give(heirs, move || self.clone().lend()).await;
+        notify(&[sd_notify::NotifyState::MainPid(given.successor())]);
+        given
     }
 
-    async fn lend(self) -> Lent {
-        let mut sockets = self.proxy.lend().await;
+    async fn lend(self) -> std::io::Result<Lent> {
+        let mut sockets = self.proxy.lend().await?;
         sockets.extend(self.door.lend());
         let before = self.before.iter().filter_map(Weak::upgrade);
-        Lent {
+        Ok(Lent {
             sockets,
-            before: before.filter_map(|one| one.lend().ok()).collect(),
-        }
+            before: before.map(|one| one.lend()).collect::<std::io::Result<_>>()?,
+        })
     }
 }

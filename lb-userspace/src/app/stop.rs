@@ -5,7 +5,7 @@ use std::future::Future;
 use std::time::Duration;
 
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal as listen};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::oneshot;
 use tokio::task::{JoinError, JoinHandle};
 use tokio::time::timeout;
@@ -41,31 +41,57 @@ pub fn channel() -> (Stop, impl Future<Output = ()> + Send + 'static) {
     (Stop(sender), stopping)
 }
 
-/// Waits for SIGTERM or SIGINT. At SIGHUP `reload` is called.
-pub async fn signal(reload: impl Fn()) -> Result<&'static str, Problem> {
-    let failed = |error| Problem::new("cannot listen for signals").because(error);
-    let mut terminate = listen(SignalKind::terminate()).map_err(failed)?;
-    let mut interrupt = listen(SignalKind::interrupt()).map_err(failed)?;
-    let mut hangup = listen(SignalKind::hangup()).map_err(failed)?;
-    loop {
-        tokio::select! {
-            _ = terminate.recv() => return Ok("SIGTERM"),
-            _ = interrupt.recv() => return Ok("SIGINT"),
-            _ = hangup.recv() => reload(),
+/// What the process is told from outside, from when this is made: nothing is missed between two who wait for it.
+pub struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    /// To be called within the runtime that hears them.
+    pub fn listen() -> Result<Self, Problem> {
+        let listen = |kind| {
+            let failed = |error| Problem::new("cannot listen for signals").because(error);
+            signal(kind).map_err(failed)
+        };
+        Ok(Self {
+            terminate: listen(SignalKind::terminate())?,
+            interrupt: listen(SignalKind::interrupt())?,
+            hangup: listen(SignalKind::hangup())?,
+        })
+    }
+
+    /// Waits for SIGTERM or SIGINT. At SIGHUP `reload` is called.
+    pub async fn end(&mut self, reload: impl Fn()) -> &'static str {
+        loop {
+            tokio::select! {
+                _ = self.terminate.recv() => return "SIGTERM",
+                _ = self.interrupt.recv() => return "SIGINT",
+                _ = self.hangup.recv() => reload(),
+            }
         }
     }
 }
 
-/// Waits until the agent ends, by itself or at the signal. At the signal it is waited for only so long. What it leaves, if it
-/// ended by itself.
+/// How the agent ended.
+#[derive(Debug)]
+pub struct Ended<L> {
+    /// What it leaves, if another agent has replaced it.
+    pub left: Option<L>,
+    /// It was told to.
+    pub told: bool,
+}
+
+/// Waits until the agent ends, by itself or at the signal. At the signal it is waited for only so long.
 pub async fn attend<L>(
     mut agent: JoinHandle<Result<Option<L>, Problem>>,
     stop: Stop,
-    signal: impl Future<Output = Result<&'static str, Problem>>,
-) -> Result<Option<L>, Problem> {
+    signal: impl Future<Output = &'static str>,
+) -> Result<Ended<L>, Problem> {
     let signal = tokio::select! {
-        signal = signal => signal?,
-        ended = &mut agent => return outcome(ended),
+        signal = signal => signal,
+        ended = &mut agent => return outcome(ended).map(|left| Ended { left, told: false }),
     };
     tracing::info!(
         signal,
@@ -74,9 +100,12 @@ pub async fn attend<L>(
     notify(&[sd_notify::NotifyState::Stopping]);
     stop.trigger();
     match timeout(CONNECTIONS + REQUESTS + PATIENCE, agent).await {
-        Ok(ended) => outcome(ended),
+        Ok(ended) => outcome(ended).map(|left| Ended { left, told: true }),
         // The end of its threads tells what they do.
-        Err(_) => Ok(None),
+        Err(_) => Ok(Ended {
+            left: None,
+            told: true,
+        }),
     }
 }
 
@@ -195,7 +224,7 @@ mod tests {
             .start_paused(true)
             .build()
             .unwrap();
-        let ended = watch.block_on(attend(agent, stop, std::future::ready(Ok("SIGTERM"))));
+        let ended = watch.block_on(attend(agent, stop, std::future::ready("SIGTERM")));
         assert!(ended.is_ok());
         assert_eq!(end(work, SOON).map(|cut_off| cut_off.tasks >= 2), Some(true));
         enough.store(true, Ordering::Relaxed);

@@ -1,16 +1,14 @@
 //! Sockets that outlive every agent: systemd keeps a handle of each (its file descriptor store), so that clients wait while
 //! there is no agent at all, and the next one gets them with its start (sd_listen_fds(3), sd_pid_notify_with_fds(3)).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
-
-use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
-use tokio::sync::watch;
 
 use crate::door::Door;
 use crate::plane::ProxyPlane;
 use crate::plane::proxy::{Bind, Sockets};
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
 /// Descriptors with one message.
 const TOGETHER: usize = 200;
@@ -33,24 +31,33 @@ pub fn given() -> Sockets {
     sockets
 }
 
-/// Has systemd keep what clients find, as snapshots change it; `kept` are those that it has. Nothing where systemd has not
-/// started this agent.
-pub async fn keep(kept: Vec<Bind>, proxy: ProxyPlane, door: Door, mut applied: watch::Receiver<u64>) {
+/// Which sockets there are, by where clients find them: at one place others may follow.
+type Kept = BTreeMap<Bind, BTreeSet<u64>>;
+
+/// Has systemd keep what clients find, whenever that changes; `kept` is what it has. Nothing where systemd has not started
+/// this agent.
+pub async fn keep(mut kept: Kept, proxy: ProxyPlane, door: Door) {
     let Some(manager) = Manager::of_this_process() else {
         return;
     };
-    let mut kept: HashMap<Bind, usize> = kept.into_iter().map(|bind| (bind, 0)).collect();
-    let mut standing = door.standing();
+    let (mut sockets, mut standing) = (proxy.sockets(), door.standing());
     loop {
         let changed = tokio::select! {
-            changed = applied.changed() => changed,
+            changed = sockets.changed() => changed,
             changed = standing.changed() => changed,
         };
         if changed.is_err() {
             return;
         }
+        let lent = match proxy.lend().await {
+            Ok(lent) => lent,
+            Err(error) => {
+                tracing::warn!(%error, "systemd is not told of all sockets now");
+                continue;
+            }
+        };
         let mut open: BTreeMap<Bind, Vec<OwnedFd>> = BTreeMap::new();
-        for socket in proxy.lend().await.into_iter().chain(door.lend()) {
+        for socket in lent.into_iter().chain(door.lend()) {
             if let Ok(bind) = Sockets::bind(&socket) {
                 open.entry(bind).or_default().push(socket);
             }
@@ -75,7 +82,7 @@ impl Manager {
         Some(Self(socket))
     }
 
-    fn follow(&self, kept: &mut HashMap<Bind, usize>, open: &BTreeMap<Bind, Vec<OwnedFd>>) -> io::Result<()> {
+    fn follow(&self, kept: &mut Kept, open: &BTreeMap<Bind, Vec<OwnedFd>>) -> io::Result<()> {
         let gone: Vec<Bind> = kept
             .keys()
             .filter(|bind| !open.contains_key(bind))
@@ -86,17 +93,21 @@ impl Manager {
             kept.remove(&bind);
         }
         for (bind, sockets) in open {
-            if kept.get(bind) == Some(&sockets.len()) {
+            let identities = sockets.iter().map(Sockets::identity).collect::<io::Result<_>>()?;
+            if kept.get(bind) == Some(&identities) {
                 continue;
             }
-            // Those that it has it does not take twice.
+            // One that was closed here would go on listening, and nobody would serve its clients.
+            if kept.remove(bind).is_some() {
+                self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={}\n", name(bind)), &[])?;
+            }
             for together in sockets.chunks(TOGETHER) {
                 let together: Vec<RawFd> = together.iter().map(AsRawFd::as_raw_fd).collect();
                 // An error of a socket, as one of UDP may have, is no reason to forget it.
                 let words = format!("FDSTORE=1\nFDNAME={}\nFDPOLL=0\n", name(bind));
                 self.tell(&words, &together)?;
             }
-            kept.insert(*bind, sockets.len());
+            kept.insert(*bind, identities);
         }
         Ok(())
     }
@@ -144,7 +155,7 @@ mod tests {
             address: "[2001:db8::1]:80".parse().unwrap(),
             protocol: Protocol::Udp,
         };
-        let mut kept: HashMap<Bind, usize> = [(gone, 0)].into();
+        let mut kept: Kept = [(gone, BTreeSet::new())].into();
         let mut open: BTreeMap<Bind, Vec<OwnedFd>> = BTreeMap::new();
         open.insert(bind, vec![listener.try_clone().unwrap().into()]);
 
@@ -156,8 +167,14 @@ mod tests {
         manager.follow(&mut kept, &open).unwrap();
         assert_eq!(heard(&systemd), None);
 
-        open.get_mut(&bind).unwrap().push(listener.into());
+        // A handle of the same one is the same one; another one takes its place.
+        open.insert(bind, vec![listener.into()]);
         manager.follow(&mut kept, &open).unwrap();
+        assert_eq!(heard(&systemd), None);
+        let other = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        open.insert(bind, vec![other.into()]);
+        manager.follow(&mut kept, &open).unwrap();
+        assert_eq!(heard(&systemd), Some(format!("FDSTOREREMOVE=1\nFDNAME={name}\n")));
         assert_eq!(heard(&systemd), Some(store));
         manager.follow(&mut kept, &BTreeMap::new()).unwrap();
         assert_eq!(heard(&systemd), Some(format!("FDSTOREREMOVE=1\nFDNAME={name}\n")));

@@ -2,12 +2,16 @@
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Duration;
 
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::channel::{Channel, Dormant, Heard, Listener, TOGETHER};
 use super::words::Word;
 use super::{ANSWER, VERSION};
+
+/// Before another agent is listened to again.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// Handles of what is handed over.
 #[derive(Debug, Default)]
@@ -35,18 +39,36 @@ impl Given {
 }
 
 /// Waits for a successor and gives it what is lent then. One that does not say that it has it changes nothing.
-pub async fn give<L: Future<Output = Lent>>(listener: Listener, lend: impl Fn() -> L) -> io::Result<Given> {
+pub async fn give<L: Future<Output = io::Result<Lent>>>(listener: Listener, lend: impl Fn() -> L) -> Given {
     loop {
-        let successor = listener.accept().await?;
-        let lent = lend().await;
+        let heard = match listener.accept().await {
+            Ok(successor) => successor.process().map(|process| (successor, process)),
+            Err(error) => Err(error),
+        };
+        let (successor, process) = match heard {
+            Ok(heard) => heard,
+            // Out of descriptors, mostly: it asks again, and so does this one.
+            Err(error) => {
+                tracing::warn!(%error, "another agent cannot be heard");
+                sleep(AGAIN).await;
+                continue;
+            }
+        };
+        let lent = match lend().await {
+            Ok(lent) => lent,
+            Err(error) => {
+                tracing::warn!(%error, "not all can be handed over: this agent goes on");
+                continue;
+            }
+        };
         match offer(&successor, &lent).await {
             Ok(()) => {
-                return Ok(Given {
-                    process: successor.process()?,
+                return Given {
+                    process,
                     successor: successor.into_socket(),
                     listener: listener.sleep(),
                     lent,
-                });
+                };
             }
             Err(error) => tracing::warn!(%error, "another agent has not taken over: this one goes on"),
         }

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::io;
 use std::time::Duration;
 
-use tokio::time::{Instant, interval, sleep, sleep_until};
+use tokio::time::{Instant, interval, sleep, sleep_until, timeout};
 
 use super::COUNT;
 use super::channel::{Channel, Listener};
@@ -16,6 +16,9 @@ use crate::plane::ProxyPlane;
 const ASKED: Duration = Duration::from_secs(16);
 /// For a successor's successor, where the first one has died before it served.
 const ORPHANED: Duration = Duration::from_secs(60);
+
+/// For the successor to take a word.
+const TELLING: Duration = Duration::from_secs(1);
 
 /// Its connections, and the successor.
 pub struct Rest {
@@ -51,8 +54,8 @@ impl Successor {
 
     async fn tell(&self, word: &Word) {
         if let Self::Starting(channel) | Self::Serving(channel) = self {
-            // One that has died is noticed by hearing it.
-            let _ = channel.tell(word).await;
+            // One that has died is noticed by hearing it; one that does not listen keeps nobody waiting.
+            let _ = timeout(TELLING, channel.tell(word)).await;
         }
     }
 

@@ -38,14 +38,14 @@ impl Agent {
             let sockets = sockets.iter().map(|socket| socket.try_clone().unwrap().into());
             let sockets: Vec<OwnedFd> = sockets.collect();
             async move {
-                Lent {
+                Ok(Lent {
                     sockets,
                     before: Vec::new(),
-                }
+                })
             }
         };
         Self {
-            giving: tokio::spawn(async move { give(listener, lend).await.unwrap() }),
+            giving: tokio::spawn(async move { give(listener, lend).await }),
             addresses,
             directory,
         }
