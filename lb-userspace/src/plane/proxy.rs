@@ -13,7 +13,7 @@ mod counters;
 mod datagrams;
 mod ends;
 mod families;
-mod files;
+pub mod files;
 mod fronts;
 pub mod header;
 mod listen;
@@ -31,13 +31,14 @@ mod vips;
 mod workers;
 
 use std::collections::BTreeSet;
+use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use self::before::{Before, One};
@@ -91,13 +92,15 @@ struct Shared {
     relay: Relay,
     before: Before,
     seed: u64,
+    workers: Workers,
+    /// Counts changes of what clients find.
+    sockets: watch::Sender<u64>,
     state: Mutex<State>,
     runtime: tokio::runtime::Handle,
 }
 
 /// What applying a snapshot changes.
 struct State {
-    workers: Workers,
     listeners: Listeners,
     vips: Vips,
     transparent: Transparent,
@@ -109,7 +112,7 @@ struct State {
 impl ProxyPlane {
     /// Starts the workers; they listen once there is a snapshot, where it wants that in sockets that were `given` by an
     /// agent before this one.
-    pub fn start(config: &Config, seed: u64, relay: &Relay, given: Sockets) -> std::io::Result<Self> {
+    pub fn start(config: &Config, seed: u64, relay: &Relay, given: Sockets) -> io::Result<Self> {
         // All that the process may open, whatever the bound: UDP flows and other nodes need some, too.
         let all = files::connections();
         let places = match config.proxy.max_connections as usize {
@@ -149,16 +152,18 @@ impl ProxyPlane {
             count => count as usize,
         };
         let served = Served::lately(given.binds(), Instant::now());
+        let sockets = watch::Sender::default();
         let shared = Arc::new(Shared {
+            workers: Workers::start(count, &table, relay)?,
             state: Mutex::new(State {
-                workers: Workers::start(count, &table, relay)?,
-                listeners: Listeners::new(config.proxy.backlog, keepalive, given),
+                listeners: Listeners::new(config.proxy.backlog, keepalive, given, sockets.clone()),
                 vips: Vips::new(config),
                 transparent: Transparent::new(Arc::clone(&table.ways)),
                 served,
                 neighbours: Neighbours::default(),
                 applied_in: Duration::ZERO,
             }),
+            sockets,
             table,
             relay: relay.clone(),
             before: Before::default(),
@@ -220,7 +225,7 @@ impl ProxyPlane {
             });
         }
         table.fronts.store(Arc::clone(&fronts));
-        state.listen(&fronts);
+        state.listen(&fronts, &self.shared.workers);
         state.applied_in = began.elapsed();
     }
 
@@ -259,7 +264,9 @@ impl ProxyPlane {
                 udp_for_nodes,
                 trunks: table.udp.trunks.report(),
                 relay: self.shared.relay.report(),
-                ..table.counters.report(&state.listeners, state.workers.count())
+                ..table
+                    .counters
+                    .report(&state.listeners, self.shared.workers.count())
             }),
             problems,
             ..PlaneReport::default()
@@ -270,22 +277,27 @@ impl ProxyPlane {
 /// For an agent that is replaced by another one, or has replaced one.
 impl ProxyPlane {
     /// Handles of all sockets that clients find.
-    pub async fn lend(&self) -> Vec<OwnedFd> {
-        let (lent, given) = {
-            let state = self.shared.state();
+    pub async fn lend(&self) -> io::Result<Vec<OwnedFd>> {
+        let shared = Arc::clone(&self.shared);
+        // Those that no snapshot has been there for. It may be applied right now, and that takes its time.
+        let given = tokio::task::spawn_blocking(move || {
+            let state = shared.state();
             let given = state.listeners.given().map(|socket| socket.try_clone_to_owned());
-            (state.workers.lend(), given.collect::<std::io::Result<Vec<_>>>())
-        };
-        let mut all = lent.await;
-        // Those that no snapshot has been there for.
-        all.extend(given.unwrap_or_default());
-        all
+            given.collect::<io::Result<Vec<_>>>()
+        });
+        let mut all = given.await.map_err(io::Error::other)??;
+        all.extend(self.shared.workers.lend().await?);
+        Ok(all)
+    }
+
+    /// Changes whenever clients find other sockets.
+    pub fn sockets(&self) -> watch::Receiver<u64> {
+        self.shared.sockets.subscribe()
     }
 
     /// Waits until no more clients are taken: the sockets are another agent's.
     pub async fn retire(&self) {
-        let retired = self.shared.state().workers.retire();
-        retired.await;
+        self.shared.workers.retire().await;
     }
 
     /// Those under way, of TCP and UDP, for clients and for other nodes.
@@ -352,24 +364,21 @@ impl Shared {
         if !state.transparent.are_settled() {
             self.runtime.block_on(state.transparent.mend());
         }
-        state.listen(&self.table.fronts.load());
-        let State {
-            workers, listeners, ..
-        } = &mut *state;
-        listeners.retry(workers);
+        state.listen(&self.table.fronts.load(), &self.workers);
+        state.listeners.retry(&self.workers);
     }
 }
 
 impl State {
     /// Listens where clients are to be served.
-    fn listen(&mut self, fronts: &Fronts) {
+    fn listen(&mut self, fronts: &Fronts, workers: &Workers) {
         if fronts.generation == 0 {
             // It is not known yet where that is.
             return;
         }
         let is_own = |bind: &Bind| self.vips.has(bind.address.ip());
         let wanted = self.served.listening(fronts, is_own, Instant::now());
-        self.listeners.follow(&wanted, &self.workers);
+        self.listeners.follow(&wanted, workers);
     }
 }
 

@@ -6,18 +6,24 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 /// UDP flows, other nodes.
 const OTHERS: u64 = 16;
 
-/// Has the process open as many files as it may, and gives how many connections those suffice for.
+/// Has the process open as many files as it may. To be called before it is given any: an agent before it may have had more.
+pub fn raise() {
+    let (soft, hard) = limits();
+    if let Err(error) = setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
+        tracing::warn!(%error, soft, hard, "the process opens fewer files than it might");
+    }
+}
+
+/// How many connections those suffice for that the process may open.
 pub fn connections() -> usize {
-    // Where it cannot be asked, what Linux has given processes always.
-    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
-    let files = match setrlimit(Resource::RLIMIT_NOFILE, hard, hard) {
-        Ok(()) => hard,
-        Err(error) => {
-            tracing::warn!(%error, soft, hard, "the process opens fewer files than it might");
-            soft
-        }
-    };
+    let (files, _) = limits();
     usize::try_from((files - files / OTHERS) / 2).unwrap_or(usize::MAX)
+}
+
+/// Now, and at most.
+fn limits() -> (u64, u64) {
+    // Where it cannot be asked, what Linux has given processes always.
+    getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024))
 }
 
 #[cfg(test)]
@@ -26,8 +32,9 @@ mod tests {
 
     #[test]
     fn the_process_takes_what_it_may_have_and_keeps_some_for_others() {
+        raise();
         let connections = connections() as u64;
-        let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+        let (soft, hard) = limits();
         assert_eq!(soft, hard);
         assert!(2 * connections < hard && 2 * connections > hard / 2);
     }

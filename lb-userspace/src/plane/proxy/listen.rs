@@ -6,6 +6,7 @@ use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use socket2::{Domain, Protocol as Kind, SockRef, Socket, TcpKeepalive, Type};
+use tokio::sync::watch;
 
 use super::fronts::Bind;
 use super::sockets::Sockets;
@@ -24,16 +25,19 @@ pub struct Listeners {
     given: Sockets,
     open: HashSet<Bind>,
     failed: HashMap<Bind, io::Error>,
+    /// Told of each change.
+    changed: watch::Sender<u64>,
 }
 
 impl Listeners {
-    pub fn new(backlog: u32, keepalive: TcpKeepalive, given: Sockets) -> Self {
+    pub fn new(backlog: u32, keepalive: TcpKeepalive, given: Sockets, changed: watch::Sender<u64>) -> Self {
         Self {
             backlog,
             keepalive,
             given,
             open: HashSet::new(),
             failed: HashMap::new(),
+            changed,
         }
     }
 
@@ -44,6 +48,7 @@ impl Listeners {
             let stays = wanted.contains(bind);
             if !stays {
                 workers.close(*bind);
+                self.changed.send_modify(|changes| *changes += 1);
             }
             stays
         });
@@ -53,7 +58,9 @@ impl Listeners {
             }
         }
         // What nobody wants: clients that wait there are reset.
-        self.given = Sockets::default();
+        if !std::mem::take(&mut self.given).is_empty() {
+            self.changed.send_modify(|changes| *changes += 1);
+        }
     }
 
     /// What was given and is not wanted or refused so far.
@@ -75,6 +82,7 @@ impl Listeners {
             Ok(()) => {
                 self.failed.remove(&bind);
                 self.open.insert(bind);
+                self.changed.send_modify(|changes| *changes += 1);
             }
             Err(error) => {
                 self.failed.insert(bind, error);

@@ -44,6 +44,29 @@ pub fn cut_off(socket: &TcpStream) {
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
+/// Has a connection be reset when it is dropped in the middle, for whatever reason: nobody shall take what there is for the whole.
+/// To be dropped before the connection is.
+pub struct CutOff<'s>(Option<&'s TcpStream>);
+
+impl<'s> CutOff<'s> {
+    pub const fn of(socket: &'s TcpStream) -> Self {
+        Self(Some(socket))
+    }
+
+    /// It has come to its end.
+    pub fn spare(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for CutOff<'_> {
+    fn drop(&mut self) {
+        if let Some(socket) = self.0 {
+            cut_off(socket);
+        }
+    }
+}
+
 /// Whether the process, the machine, or its memory for sockets has no more to give.
 pub fn is_exhaustion(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw);

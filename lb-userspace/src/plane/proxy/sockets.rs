@@ -1,7 +1,7 @@
 //! Listening sockets that another agent has opened, by where clients find them. Each is asked for that itself: nothing else is
 //! believed about it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, ErrorKind};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
@@ -36,6 +36,25 @@ impl Sockets {
             return Err(strange());
         }
         Ok(Bind { address, protocol })
+    }
+
+    /// What the kernel calls a socket, whatever the process calls it.
+    pub fn identity(socket: &OwnedFd) -> io::Result<u64> {
+        Ok(nix::sys::stat::fstat(socket)?.st_ino)
+    }
+
+    /// All of them.
+    pub fn identities(&self) -> BTreeMap<Bind, BTreeSet<u64>> {
+        let of = |sockets: &Vec<OwnedFd>| {
+            sockets
+                .iter()
+                .filter_map(|socket| Self::identity(socket).ok())
+                .collect()
+        };
+        self.0
+            .iter()
+            .map(|(bind, sockets)| (*bind, of(sockets)))
+            .collect()
     }
 
     pub fn take(&mut self, bind: &Bind) -> Vec<OwnedFd> {

@@ -42,7 +42,7 @@ enum Order {
     /// Clients that wait there are reset; those that were accepted go on.
     Close(Bind),
     /// Handles of all its sockets.
-    Lend(mpsc::Sender<OwnedFd>),
+    Lend(mpsc::Sender<io::Result<OwnedFd>>),
     /// Another agent has the sockets: nothing more is taken out of them, what was goes on. The sender is dropped then.
     Retire(mpsc::Sender<()>),
 }
@@ -100,8 +100,8 @@ impl Workers {
         }
     }
 
-    /// Handles of all sockets that clients find.
-    pub fn lend(&self) -> impl Future<Output = Vec<OwnedFd>> + Send + use<> {
+    /// Handles of all sockets that clients find, or none.
+    pub fn lend(&self) -> impl Future<Output = io::Result<Vec<OwnedFd>>> + Send + use<> {
         let (lend, mut lent) = mpsc::channel(1);
         for worker in &self.orders {
             let _ = worker.send(Order::Lend(lend.clone()));
@@ -110,9 +110,9 @@ impl Workers {
             drop(lend);
             let mut all = Vec::new();
             while let Some(socket) = lent.recv().await {
-                all.push(socket);
+                all.push(socket?);
             }
-            all
+            Ok(all)
         }
     }
 
@@ -154,6 +154,8 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
     tokio::task::spawn_local(relay.lane().run(live, ways, Rc::clone(&udp)));
     while let Some(order) = orders.recv().await {
         match order {
+            // Another agent has the place: nobody would be served here.
+            Order::Listen(..) | Order::Receive(..) if *worker.retired.borrow() => {}
             Order::Listen(bind, socket) => match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => {
                     // What was before it was closed does not count; who waited there is told in time all the same.
@@ -185,10 +187,9 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
             }
             Order::Lend(lend) => {
                 for open in open.values().flatten() {
-                    match open.socket.as_fd().try_clone_to_owned() {
-                        // Who has asked may have gone.
-                        Ok(socket) => drop(lend.send(socket).await),
-                        Err(error) => tracing::error!(%error, "a socket cannot be handed over"),
+                    // Who has asked may have gone.
+                    if lend.send(open.socket.as_fd().try_clone_to_owned()).await.is_err() {
+                        break;
                     }
                 }
             }

@@ -24,7 +24,7 @@ use crate::door::part;
 use crate::plane::proxy::header::Transport;
 use crate::plane::proxy::header::relay_header::{self, Purpose, Wanted};
 use crate::plane::proxy::live::{Counted, Live};
-use crate::plane::proxy::socket::{cut_off, is_exhaustion};
+use crate::plane::proxy::socket::{CutOff, is_exhaustion};
 use crate::plane::proxy::transparent::Ways;
 use crate::plane::proxy::udp;
 
@@ -180,10 +180,10 @@ async fn connect(shared: &Shared, ways: &Ways, wanted: &Wanted) -> Result<TcpStr
 
 async fn serve(shared: &Shared, mut node: TlsStream<Wire>, task: TcpStream, counted: Option<Counted>) {
     let _present = shared.figures.carrying();
+    let task_cut = CutOff::of(&task);
     if let Err(error) = say(shared, &mut node, Answer::Connected).await {
         tracing::debug!("a node has gone before its task was there: {error}");
         node.get_ref().0.cut_off();
-        cut_off(&task);
         shared.figures.cut();
         return;
     }
@@ -197,12 +197,11 @@ async fn serve(shared: &Shared, mut node: TlsStream<Wire>, task: TcpStream, coun
     let moved = Moved::default();
     let why = tokio::select! {
         outcome = carry(&mut node, &task, &moved) => match outcome {
-            Ok(()) => return,
+            Ok(()) => return task_cut.spare(),
             Err(broken) => broken.to_string(),
         },
         cause = ended => {
             node.get_ref().0.cut_off();
-            cut_off(&task);
             cause.label().to_owned()
         }
     };

@@ -15,7 +15,7 @@ use crate::plane::proxy::Cause;
 use crate::plane::proxy::fronts::{Bind, Front};
 use crate::plane::proxy::live::Counted;
 use crate::plane::proxy::relay::{self, Relayed};
-use crate::plane::proxy::socket::{cut_off, is_exhaustion};
+use crate::plane::proxy::socket::{CutOff, cut_off, is_exhaustion};
 use crate::plane::proxy::workers::Worker;
 
 /// Accepts for one frontend on one worker, until it is aborted, or another agent has the socket: then whoever waits at the gate is
@@ -35,9 +35,9 @@ pub async fn serve(listener: Rc<TcpListener>, bind: Bind, worker: Rc<Worker>) {
             Ok((client, from)) => {
                 let place = gate.place().await;
                 let counters = &worker.table.counters;
-                counters.opened.fetch_add(1, Ordering::Relaxed);
                 let front = worker.table.fronts.load().get(&bind).cloned();
                 let Some(front) = front else {
+                    counters.opened.fetch_add(1, Ordering::Relaxed);
                     counters.end(refuse(&client, Cause::NoMember));
                     continue;
                 };
@@ -46,6 +46,8 @@ pub async fn serve(listener: Rc<TcpListener>, bind: Bind, worker: Rc<Worker>) {
                     from,
                     socket: gate.socket(front.family()).await,
                 };
+                // From here on it ends by itself, and is counted when it does.
+                counters.opened.fetch_add(1, Ordering::Relaxed);
                 let worker = Rc::clone(&worker);
                 tokio::task::spawn_local(async move {
                     let cause = connection(&worker, front, client, arrival).await;
@@ -71,28 +73,33 @@ struct Arrival {
 /// One client, from the first to the last byte. Gives why it ended.
 async fn connection(worker: &Worker, front: Arc<Front>, client: TcpStream, arrival: Arrival) -> Cause {
     let from = arrival.from;
+    let client_cut = CutOff::of(&client);
     // On the heap, and only as long as it takes: a connection that idles shall be small.
     let begun = Box::pin(begin(worker, &front, &client, arrival)).await;
     let Dialled { task, counted } = match begun {
         Ok(begun) => begun,
-        Err(cause) => return refuse(&client, cause),
+        Err(cause) => return cause,
     };
     let moved = Moved::default();
     let (cause, [to_task, to_client]) = match task {
         Task::Here(task) => {
+            let task_cut = CutOff::of(&task);
             let sum = || moved.to_task.get() + moved.to_client.get();
             let cause = tokio::select! {
                 outcome = carry(&client, &task, &moved) => told(outcome, &front, from),
-                cause = end(&counted, &front, sum) => {
-                    cut_off(&task);
-                    refuse(&client, cause)
-                }
+                cause = end(&counted, &front, sum) => cause,
             };
+            if cause == Cause::Done {
+                task_cut.spare();
+            }
             (cause, [moved.to_task.get(), moved.to_client.get()])
         }
         // Larger by its TLS: on the heap, that others need not be.
         Task::There(task) => Box::pin(relayed(task, &front, &client, &counted)).await,
     };
+    if cause == Cause::Done {
+        client_cut.spare();
+    }
     let counters = &worker.table.counters;
     counters.to_tasks.fetch_add(to_task, Ordering::Relaxed);
     counters.to_clients.fetch_add(to_client, Ordering::Relaxed);
@@ -185,7 +192,7 @@ async fn relayed(
             Err(relay::Broken::Near(_)) => Cause::ClientReset,
             Err(relay::Broken::Node(_)) => Cause::TaskReset,
         },
-        cause = end(counted, front, || bytes().iter().sum()) => refuse(client, cause),
+        cause = end(counted, front, || bytes().iter().sum()) => cause,
     };
     (cause, bytes())
 }

@@ -17,7 +17,7 @@ use tokio::io::Interest;
 use tokio::net::TcpStream;
 
 use super::pipe::Pipe;
-use crate::plane::proxy::socket::{attempt, cut_off};
+use crate::plane::proxy::socket::attempt;
 
 /// The buffer of a worker.
 const BUFFER: usize = 64 << 10;
@@ -44,13 +44,13 @@ pub enum Broken {
     Here(io::Error),
 }
 
-/// Carries until each side has said all, or one is broken: then both are reset when they are dropped, so that nobody takes half an
-/// answer for a whole one.
+/// Carries until each side has said all, or one is broken: then both are to be reset, so that nobody takes half an answer for a
+/// whole one.
 ///
 /// A side that says no more (FIN) goes on listening; its end is passed on once everything before it has been.
 pub async fn carry(client: &TcpStream, task: &TcpStream, moved: &Moved) -> Result<(), Broken> {
     let (mut up, mut down) = (Way::new(&moved.to_task), Way::new(&moved.to_client));
-    let outcome = poll_fn(|cx| {
+    poll_fn(|cx| {
         let up = up
             .poll(cx, client, task)
             .map_err(|fault| fault.told(Broken::Client, Broken::Task))?;
@@ -63,13 +63,7 @@ pub async fn carry(client: &TcpStream, task: &TcpStream, moved: &Moved) -> Resul
             Poll::Pending
         }
     })
-    .await;
-    if outcome.is_err() {
-        for side in [client, task] {
-            cut_off(side);
-        }
-    }
-    outcome
+    .await
 }
 
 /// One of the two ways.

@@ -14,14 +14,22 @@ use crate::plane::proxy::fronts::Bind;
 /// How long a frontend's clients wait from the first on who found nobody. From then on, until somebody is served again, they are
 /// told at once.
 const HOLD: Duration = Duration::from_secs(10);
+/// What was so long ago says nothing about now.
+const FORGET: Duration = Duration::from_secs(60);
 /// Clients of a worker that wait at a time; each takes a descriptor that others might need.
 const CLIENTS: usize = 1024;
 
 /// Of one worker.
 pub struct Hold {
     places: Arc<Semaphore>,
-    /// Frontends where nobody takes clients, and since when.
-    since: RefCell<HashMap<Bind, Instant>>,
+    /// Frontends where nobody takes clients.
+    missing: RefCell<HashMap<Bind, Missing>>,
+}
+
+/// When a client found nobody, for the first time and for the last.
+struct Missing {
+    since: Instant,
+    last: Instant,
 }
 
 /// A client's among those that wait.
@@ -31,7 +39,7 @@ impl Default for Hold {
     fn default() -> Self {
         Self {
             places: Arc::new(Semaphore::new(CLIENTS)),
-            since: RefCell::default(),
+            missing: RefCell::default(),
         }
     }
 }
@@ -39,17 +47,27 @@ impl Default for Hold {
 impl Hold {
     /// Somebody takes clients, or the frontend is a new one.
     pub fn over(&self, bind: Bind) {
-        self.since.borrow_mut().remove(&bind);
+        self.missing.borrow_mut().remove(&bind);
     }
 
     /// Whether a client who found nobody shall ask again; it keeps its place until then.
     pub fn may_wait(&self, bind: Bind, place: &mut Option<Place>) -> bool {
         let now = Instant::now();
-        let since = *self.since.borrow_mut().entry(bind).or_insert(now);
+        let anew = Missing {
+            since: now,
+            last: now,
+        };
+        let mut missing = self.missing.borrow_mut();
+        let missing = missing.entry(bind).or_insert(anew);
+        if now >= missing.last + FORGET {
+            // Nobody has asked meanwhile: it is not known whether there was somebody.
+            missing.since = now;
+        }
+        missing.last = now;
         if place.is_none() {
             *place = Arc::clone(&self.places).try_acquire_owned().ok();
         }
-        place.is_some() && now < since + HOLD
+        place.is_some() && now < missing.since + HOLD
     }
 }
 
@@ -74,6 +92,10 @@ mod tests {
         tokio::time::advance(Duration::from_millis(1)).await;
         assert!(!hold.may_wait(bind(80), &mut None));
         assert!(hold.may_wait(bind(443), &mut None), "another one");
+        tokio::time::advance(FORGET).await;
+        assert!(hold.may_wait(bind(80), &mut None), "long ago");
+        tokio::time::advance(HOLD).await;
+        assert!(!hold.may_wait(bind(80), &mut None));
         hold.over(bind(80));
         assert!(hold.may_wait(bind(80), &mut None));
     }

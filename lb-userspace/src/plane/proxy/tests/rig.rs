@@ -114,7 +114,7 @@ impl Rig {
     /// done while nobody accepts.
     pub fn replace(&mut self, workers: u32, meanwhile: impl FnOnce(&Self)) -> ProxyPlane {
         let mut given = Sockets::default();
-        for socket in self.runtime.block_on(self.plane.lend()) {
+        for socket in self.runtime.block_on(self.plane.lend()).unwrap() {
             given.add(socket).unwrap();
         }
         self.runtime.block_on(self.plane.retire());

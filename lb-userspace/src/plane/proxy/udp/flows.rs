@@ -276,6 +276,7 @@ impl FlowId {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plane::proxy::transparent::Ways;
     use crate::plane::proxy::udp::census::Census;
 
     fn key(port: u16) -> Key {
@@ -290,7 +291,7 @@ mod tests {
         Flow::new(
             key(port),
             (7, 1),
-            Towards::task(([127, 0, 0, 1], 9).into()).unwrap(),
+            Towards::task(&Ways::default(), ([127, 0, 0, 1], 9).into(), key(port).client).unwrap(),
             None,
             seat,
             Instant::now(),

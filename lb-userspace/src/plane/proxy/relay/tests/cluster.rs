@@ -6,14 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lb_common::placement::{Candidate, State};
-use socket2::TcpKeepalive;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::LocalSet;
 
 use crate::door::{Door, Offer};
 use crate::model::{Affinity, Family, Member, Node, Pool, Snapshot, View};
 use crate::plane::proxy::relay::{Failure, Relay, RelayReport, Relayed, Setup};
-use crate::plane::proxy::transparent::Ways;
 use crate::plane::proxy::udp;
 
 pub const SECRET: [u8; 32] = [7; 32];
