@@ -105,8 +105,12 @@ async fn agent(
     let path = config.paths.socket();
     // Before anything that only one agent can have.
     let mut taken = replace::take(&config).await?;
+    let mut kept = stored.identities();
     taken.sockets.fill(stored);
-    let kept = taken.sockets.identities();
+    // Of these it may have none, or what an agent before this one has closed since.
+    for bind in taken.sockets.binds() {
+        kept.entry(bind).or_default();
+    }
     let socket = Socket::bind(&path).map_err(|error| {
         Problem::new(format!("cannot open the control socket {}", path.display()))
             .because(error)

@@ -41,6 +41,8 @@ pub async fn keep(mut kept: Kept, proxy: ProxyPlane, door: Door) {
         return;
     };
     let (mut sockets, mut standing) = (proxy.sockets(), door.standing());
+    // Some may be open by now.
+    sockets.mark_changed();
     loop {
         let changed = tokio::select! {
             changed = sockets.changed() => changed,

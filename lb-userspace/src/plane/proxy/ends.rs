@@ -3,12 +3,14 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use crate::model::Protocol;
+
 /// Sockets of this network namespace.
-const TABLES: [&str; 4] = [
-    "/proc/self/net/tcp",
-    "/proc/self/net/tcp6",
-    "/proc/self/net/udp",
-    "/proc/self/net/udp6",
+const TABLES: [(Protocol, &str); 4] = [
+    (Protocol::Tcp, "/proc/self/net/tcp"),
+    (Protocol::Tcp, "/proc/self/net/tcp6"),
+    (Protocol::Udp, "/proc/self/net/udp"),
+    (Protocol::Udp, "/proc/self/net/udp6"),
 ];
 /// States of sockets that are no connection (`07` is a socket for datagrams that leads to nobody), and of those that are none any more (`include/net/tcp_states.h`).
 const LISTEN: &str = "0A";
@@ -23,17 +25,19 @@ struct Ends {
 
 /// Local addresses of all connections. A table that cannot be read counts as empty.
 pub fn local() -> BTreeSet<IpAddr> {
-    all().map(|ends| ends.local.ip()).collect()
+    all().map(|(_, ends)| ends.local.ip()).collect()
 }
 
 /// Whom they lead to. As with [`local`].
-pub fn remote() -> BTreeSet<SocketAddr> {
-    all().map(|ends| ends.remote).collect()
+pub fn remote() -> BTreeSet<(Protocol, SocketAddr)> {
+    all().map(|(protocol, ends)| (protocol, ends.remote)).collect()
 }
 
-fn all() -> impl Iterator<Item = Ends> {
-    let read = |path| std::fs::read_to_string(path).unwrap_or_default();
-    TABLES.iter().flat_map(move |path| parse(&read(path)))
+fn all() -> impl Iterator<Item = (Protocol, Ends)> {
+    TABLES.into_iter().flat_map(|(protocol, path)| {
+        let table = std::fs::read_to_string(path).unwrap_or_default();
+        parse(&table).into_iter().map(move |ends| (protocol, ends))
+    })
 }
 
 /// Lines of the form "0: 0100007F:1F90 0200007F:C350 01 …": local and remote end and state, in hexadecimal.
@@ -93,7 +97,7 @@ mod tests {
             let there = listener.local_addr().unwrap();
             let _client = TcpStream::connect(there).unwrap();
             assert!(local().contains(&own), "{own}");
-            assert!(remote().contains(&there), "{there}");
+            assert!(remote().contains(&(Protocol::Tcp, there)), "{there}");
         }
     }
 

@@ -101,7 +101,7 @@ impl Rules {
         };
         for task in unwanted {
             // What it still says to clients would go past their connections.
-            if connected.contains(&task.address) {
+            if connected.contains(&(task.protocol, task.address)) {
                 continue;
             }
             // One that somebody else has removed is gone all the same.
