@@ -105,12 +105,8 @@ async fn agent(
     let path = config.paths.socket();
     // Before anything that only one agent can have.
     let mut taken = replace::take(&config).await?;
-    let mut kept = stored.identities();
+    let kept = stored::kept(&stored, &taken.sockets);
     taken.sockets.fill(stored);
-    // Of these it may have none, or what an agent before this one has closed since.
-    for bind in taken.sockets.binds() {
-        kept.entry(bind).or_default();
-    }
     let socket = Socket::bind(&path).map_err(|error| {
         Problem::new(format!("cannot open the control socket {}", path.display()))
             .because(error)

@@ -155,7 +155,9 @@ mod tests {
     use std::sync::mpsc;
     use std::time::Instant;
 
+    use nix::sys::signal::{Signal, raise};
     use tokio::runtime::Builder;
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -228,6 +230,42 @@ mod tests {
         assert!(ended.is_ok());
         assert_eq!(end(work, SOON).map(|cut_off| cut_off.tasks >= 2), Some(true));
         enough.store(true, Ordering::Relaxed);
+    }
+
+    /// An agent that another one replaces ends by itself, and what is left of it goes on: the same signals end that.
+    #[test]
+    fn a_signal_counts_whenever_it_comes() {
+        let watch = Builder::new_current_thread().enable_all().build().unwrap();
+        watch.block_on(async {
+            let mut signals = Signals::listen().unwrap();
+            let (stop, stopping) = channel();
+            let (let_go, ends) = oneshot::channel();
+            // It ends when its successor says so, told or not.
+            let agent = tokio::spawn(async move {
+                stopping.await;
+                let _ = ends.await;
+                Ok(Some("connections"))
+            });
+            let attending = attend(agent, stop, signals.end(|| {}));
+            raise(Signal::SIGTERM).unwrap();
+            let telling = async {
+                sleep(SOON).await;
+                let_go.send(()).unwrap();
+            };
+            let (ended, ()) = tokio::join!(attending, telling);
+            let ended = ended.unwrap();
+            assert_eq!((ended.left, ended.told), (Some("connections"), true));
+
+            let (stop, _stopping) = channel();
+            let agent = tokio::spawn(async { Ok(Some("connections")) });
+            let ended = attend(agent, stop, signals.end(|| {})).await.unwrap();
+            assert_eq!((ended.left, ended.told), (Some("connections"), false));
+            // Nobody waits for it right now.
+            raise(Signal::SIGTERM).unwrap();
+            sleep(SOON).await;
+            let heard = timeout(50 * SOON, signals.end(|| {})).await.unwrap();
+            assert_eq!(heard, "SIGTERM");
+        });
     }
 
     #[test]

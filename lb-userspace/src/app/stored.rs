@@ -4,14 +4,19 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{self, IoSlice};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::time::Duration;
+
+use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
+use tokio::time::sleep;
 
 use crate::door::Door;
 use crate::plane::ProxyPlane;
 use crate::plane::proxy::{Bind, Sockets};
-use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 
 /// Descriptors with one message.
 const TOGETHER: usize = 200;
+/// Before it is tried again what systemd is to keep.
+const AGAIN: Duration = Duration::from_secs(1);
 
 /// What systemd has given this process. To be called once, before there are threads.
 pub fn given() -> Sockets {
@@ -34,6 +39,13 @@ pub fn given() -> Sockets {
 /// Which sockets there are, by where clients find them: at one place others may follow.
 type Kept = BTreeMap<Bind, BTreeSet<u64>>;
 
+/// What systemd has: what it has given, and where sockets were taken over from another agent, these or others.
+pub fn kept(given: &Sockets, taken: &Sockets) -> Kept {
+    let mut kept: Kept = taken.binds().map(|bind| (bind, BTreeSet::new())).collect();
+    kept.extend(given.identities());
+    kept
+}
+
 /// Has systemd keep what clients find, whenever that changes; `kept` is what it has. Nothing where systemd has not started
 /// this agent.
 pub async fn keep(mut kept: Kept, proxy: ProxyPlane, door: Door) {
@@ -51,25 +63,30 @@ pub async fn keep(mut kept: Kept, proxy: ProxyPlane, door: Door) {
         if changed.is_err() {
             return;
         }
-        let lent = match proxy.lend().await {
-            Ok(lent) => lent,
-            Err(error) => {
-                tracing::warn!(%error, "systemd is not told of all sockets now");
-                continue;
+        let lent = loop {
+            match proxy.lend().await {
+                Ok(lent) => break lent,
+                Err(error) => tracing::warn!(%error, "systemd is not told of all sockets now"),
             }
+            // There may be descriptors then.
+            sleep(AGAIN).await;
         };
-        let mut open: BTreeMap<Bind, Vec<OwnedFd>> = BTreeMap::new();
-        for socket in lent.into_iter().chain(door.lend()) {
-            if let Ok(bind) = Sockets::bind(&socket) {
-                open.entry(bind).or_default().push(socket);
-            }
-        }
-        let told = manager.follow(&mut kept, &open);
+        let told = manager.follow(&mut kept, &by_place(lent.into_iter().chain(door.lend())));
         if let Err(error) = told {
             tracing::warn!(%error, "systemd does not keep this agent's sockets; clients are refused while there is none");
             return;
         }
     }
+}
+
+fn by_place(sockets: impl Iterator<Item = OwnedFd>) -> BTreeMap<Bind, Vec<OwnedFd>> {
+    let mut places: BTreeMap<Bind, Vec<OwnedFd>> = BTreeMap::new();
+    for socket in sockets {
+        if let Ok(bind) = Sockets::bind(&socket) {
+            places.entry(bind).or_default().push(socket);
+        }
+    }
+    places
 }
 
 /// systemd's ear.
@@ -181,5 +198,25 @@ mod tests {
         manager.follow(&mut kept, &BTreeMap::new()).unwrap();
         assert_eq!(heard(&systemd), Some(format!("FDSTOREREMOVE=1\nFDNAME={name}\n")));
         assert!(kept.is_empty());
+    }
+
+    /// It may have been ended before it had told systemd of them all.
+    #[test]
+    fn what_another_agent_has_told_of_is_told_anew() {
+        let (systemd, own) = UnixDatagram::pair().unwrap();
+        let [given, taken] = [(); 2].map(|()| TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap());
+        let sockets = |listener: &TcpListener| {
+            let mut sockets = Sockets::default();
+            sockets.add(listener.try_clone().unwrap().into()).unwrap();
+            sockets
+        };
+        let mut kept = kept(&sockets(&given), &sockets(&taken));
+        let name = format!("127.0.0.1;{}/tcp", taken.local_addr().unwrap().port());
+        let open = by_place([given.into(), taken.into()].into_iter());
+        Manager(own).follow(&mut kept, &open).unwrap();
+        assert_eq!(heard(&systemd), Some(format!("FDSTOREREMOVE=1\nFDNAME={name}\n")));
+        let stored = format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0\n");
+        assert_eq!(heard(&systemd), Some(stored));
+        assert_eq!(heard(&systemd), None);
     }
 }

@@ -25,7 +25,7 @@ pub struct Lent {
 #[derive(Debug)]
 pub struct Given {
     pub(super) successor: OwnedFd,
-    process: u32,
+    pub(super) process: u32,
     /// For a successor's successor, until the first one serves.
     pub(super) listener: Dormant,
     pub(super) lent: Lent,

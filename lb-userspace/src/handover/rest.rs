@@ -52,11 +52,17 @@ impl Successor {
         }
     }
 
-    async fn tell(&self, word: &Word) {
+    /// False: it does not listen.
+    async fn tell(&self, word: &Word) -> bool {
         if let Self::Starting(channel) | Self::Serving(channel) = self {
-            // One that has died is noticed by hearing it; one that does not listen keeps nobody waiting.
-            let _ = timeout(TELLING, channel.tell(word)).await;
+            return tell(channel, word).await;
         }
+        false
+    }
+
+    /// Sockets are kept for it.
+    const fn is_awaited(&self) -> bool {
+        matches!(self, Self::Starting(_) | Self::Missing(_))
     }
 
     fn serves(self) -> Self {
@@ -99,61 +105,110 @@ impl Rest {
             given,
             patience,
         } = self;
-        let mut lent = given.lent;
-        let mut listener = Some(given.listener.wake()?);
-        let mut successor = Successor::Starting(Channel::new(given.successor)?);
-        successor.tell(&Word::Over).await;
-        let left = plane.connections();
-        tracing::info!(left, ?patience, "replaced; established connections go on");
-        let (began, mut ticks) = (Instant::now(), interval(COUNT));
+        let mut left = Left {
+            lent: given.lent,
+            listener: Some(given.listener.wake()?),
+            successor: Successor::Starting(Channel::new(given.successor)?),
+            plane,
+        };
+        left.successor.tell(&Word::Over).await;
+        let connections = left.plane.connections();
+        tracing::info!(connections, ?patience, "replaced; established connections go on");
         let over = sleep(patience);
-        tokio::pin!(over, signal);
+        // Whatever waits for the successor ends with it.
+        let ended = tokio::select! {
+            () = left.carry() => true,
+            () = over => false,
+            _ = signal => false,
+        };
+        if ended {
+            tracing::info!("all connections have ended");
+            return Ok(());
+        }
+        let (all, connections) = (left.plane.connections(), left.plane.clients());
+        tracing::warn!(all, "the time of established connections is over: they are reset");
+        left.successor.tell(&Word::Cut { connections }).await;
+        Ok(())
+    }
+}
+
+/// What it carries with.
+struct Left {
+    plane: ProxyPlane,
+    /// Until the successor serves.
+    lent: Lent,
+    listener: Option<Listener>,
+    successor: Successor,
+}
+
+impl Left {
+    /// Until nothing is left. Can be dropped at any time.
+    async fn carry(&mut self) {
+        let (began, mut ticks) = (Instant::now(), interval(COUNT));
         loop {
             tokio::select! {
-                heard = successor.hear() => {
-                    match heard {
-                        Ok(Some(Word::Serving)) => successor = successor.serves(),
-                        Ok(Some(Word::End { gone, drained })) => plane.end(&gone, &drained),
-                        Ok(Some(word)) => tracing::warn!(?word, "the successor says what it should not"),
-                        Ok(None) | Err(_) => successor = successor.lost(),
-                    }
-                    if let Successor::Serving(_) | Successor::Gone = successor {
-                        // They are the successor's alone, or nobody's.
-                        (lent, listener) = (Lent::default(), None);
-                    }
-                }
-                channel = another(listener.as_ref()), if matches!(successor, Successor::Missing(_)) => {
-                    match offer(&channel, &lent).await {
+                heard = self.successor.hear() => self.hear(heard),
+                channel = another(self.listener.as_ref()), if matches!(self.successor, Successor::Missing(_)) => {
+                    match offer(&channel, &self.lent).await {
                         Ok(()) => {
-                            successor = Successor::Starting(channel);
-                            successor.tell(&Word::Over).await;
+                            // First: it is not told of anything else before.
+                            tell(&channel, &Word::Over).await;
+                            self.successor = Successor::Starting(channel);
                         }
                         Err(error) => tracing::warn!(%error, "another agent has not taken over"),
                     }
                 }
                 _ = ticks.tick() => {
-                    plane.look();
-                    if matches!(successor, Successor::Serving(_)) {
-                        count(&plane, &successor).await;
+                    self.plane.look();
+                    if matches!(self.successor, Successor::Serving(_)) {
+                        self.count().await;
                     }
-                    let waited_for = matches!(successor, Successor::Starting(_) | Successor::Missing(_));
-                    if !waited_for && began.elapsed() >= ASKED && plane.connections() == 0 {
-                        tracing::info!("all connections have ended");
-                        return Ok(());
+                    if !self.successor.is_awaited() && began.elapsed() >= ASKED && self.plane.connections() == 0 {
+                        return;
                     }
                 }
-                () = &mut over => break,
-                _ = &mut signal => break,
             }
         }
-        let connections = plane.connections();
-        tracing::warn!(
-            connections,
-            "the time of established connections is over: they are reset"
-        );
-        successor.tell(&Word::Cut { connections }).await;
-        Ok(())
     }
+
+    fn hear(&mut self, heard: io::Result<Option<Word>>) {
+        match heard {
+            Ok(Some(Word::Serving)) => self.change(Successor::serves),
+            Ok(Some(Word::End { gone, drained })) => self.plane.end(&gone, &drained),
+            Ok(Some(word)) => tracing::warn!(?word, "the successor says what it should not"),
+            Ok(None) | Err(_) => self.change(Successor::lost),
+        }
+        if !self.successor.is_awaited() {
+            // They are the successor's alone, or nobody's.
+            (self.lent, self.listener) = (Lent::default(), None);
+        }
+    }
+
+    fn change(&mut self, change: impl FnOnce(Successor) -> Successor) {
+        self.successor = change(std::mem::replace(&mut self.successor, Successor::Gone));
+    }
+
+    /// Tells how many connections each member has, as far as the successor listens.
+    async fn count(&self) {
+        let members = self.plane.counts();
+        let words = members.chunks(MEMBERS).count().max(1);
+        let mut parts = members.chunks(MEMBERS);
+        for number in 0..words {
+            let word = Word::Flows {
+                first: number == 0,
+                last: number + 1 == words,
+                members: parts.next().unwrap_or_default().into(),
+            };
+            if !self.successor.tell(&word).await {
+                return;
+            }
+        }
+    }
+}
+
+/// One that has died is noticed by hearing it; one that does not listen keeps nobody waiting.
+async fn tell(channel: &Channel, word: &Word) -> bool {
+    matches!(timeout(TELLING, channel.tell(word)).await, Ok(Ok(())))
 }
 
 /// The next one who asks.
@@ -164,19 +219,4 @@ async fn another(listener: Option<&Listener>) -> Channel {
         return channel;
     }
     pending().await
-}
-
-/// Tells how many connections each member has.
-async fn count(plane: &ProxyPlane, successor: &Successor) {
-    let members = plane.counts();
-    let words = members.chunks(MEMBERS).count().max(1);
-    let mut parts = members.chunks(MEMBERS);
-    for number in 0..words {
-        let word = Word::Flows {
-            first: number == 0,
-            last: number + 1 == words,
-            members: parts.next().unwrap_or_default().into(),
-        };
-        successor.tell(&word).await;
-    }
 }

@@ -1,5 +1,7 @@
 //! Both sides of it, over real sockets in a directory of their own.
 
+mod rest;
+
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::PathBuf;

@@ -32,7 +32,7 @@ pub enum Word {
     },
     /// Of these, members whose connections are to end: they are gone, or have drained for long enough.
     End { gone: Vec<u64>, drained: Vec<u64> },
-    /// The last one: so many connections were reset at the end of their time.
+    /// The last one: so many TCP connections of clients were reset at the end of their time.
     Cut { connections: u64 },
 }
 

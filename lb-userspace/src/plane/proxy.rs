@@ -303,7 +303,12 @@ impl ProxyPlane {
     /// Those under way, of TCP and UDP, for clients and for other nodes.
     pub fn connections(&self) -> u64 {
         let table = &self.shared.table;
-        table.counters.open() + self.shared.relay.report().carried + table.udp.flows() as u64
+        self.clients() + self.shared.relay.report().carried + table.udp.flows() as u64
+    }
+
+    /// Those of them that are TCP connections of this node's clients.
+    pub fn clients(&self) -> u64 {
+        self.shared.table.counters.open()
     }
 
     /// By member, and whether that is on this node.
@@ -334,7 +339,7 @@ impl ProxyPlane {
         self.shared.before.one()
     }
 
-    /// So many of these were reset as their time was over.
+    /// So many of their clients' TCP connections were reset as their time was over.
     pub fn note_cut(&self, connections: u64) {
         self.shared.table.counters.note_cut(connections);
     }
@@ -383,4 +388,4 @@ impl State {
 }
 
 #[cfg(test)]
-mod tests;
+pub mod tests;

@@ -6,4 +6,4 @@ mod failures;
 mod heirs;
 mod limits;
 mod members;
-mod rig;
+pub mod rig;

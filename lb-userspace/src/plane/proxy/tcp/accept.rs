@@ -15,7 +15,7 @@ use crate::plane::proxy::Cause;
 use crate::plane::proxy::fronts::{Bind, Front};
 use crate::plane::proxy::live::Counted;
 use crate::plane::proxy::relay::{self, Relayed};
-use crate::plane::proxy::socket::{CutOff, cut_off, is_exhaustion};
+use crate::plane::proxy::socket::{CutOff, is_exhaustion};
 use crate::plane::proxy::workers::Worker;
 
 /// Accepts for one frontend on one worker, until it is aborted, or another agent has the socket: then whoever waits at the gate is
@@ -33,12 +33,14 @@ pub async fn serve(listener: Rc<TcpListener>, bind: Bind, worker: Rc<Worker>) {
         };
         match accepted {
             Ok((client, from)) => {
+                // Until there is room for it, this may be aborted.
+                let cut = CutOff::of(&client);
                 let place = gate.place().await;
                 let counters = &worker.table.counters;
                 let front = worker.table.fronts.load().get(&bind).cloned();
                 let Some(front) = front else {
                     counters.opened.fetch_add(1, Ordering::Relaxed);
-                    counters.end(refuse(&client, Cause::NoMember));
+                    counters.end(Cause::NoMember);
                     continue;
                 };
                 let arrival = Arrival {
@@ -46,6 +48,7 @@ pub async fn serve(listener: Rc<TcpListener>, bind: Bind, worker: Rc<Worker>) {
                     from,
                     socket: gate.socket(front.family()).await,
                 };
+                cut.spare();
                 // From here on it ends by itself, and is counted when it does.
                 counters.opened.fetch_add(1, Ordering::Relaxed);
                 let worker = Rc::clone(&worker);
@@ -195,10 +198,4 @@ async fn relayed(
         cause = end(counted, front, || bytes().iter().sum()) => cause,
     };
     (cause, bytes())
-}
-
-/// The client shall not take it for an end.
-fn refuse(client: &TcpStream, cause: Cause) -> Cause {
-    cut_off(client);
-    cause
 }

@@ -1,5 +1,6 @@
 //! A plane of its own for each test, and the two sides that it is between.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
@@ -113,11 +114,8 @@ impl Rig {
     /// Another plane with so many workers gets the sockets, and this one's clients from now on; gives this one. `meanwhile` is
     /// done while nobody accepts.
     pub fn replace(&mut self, workers: u32, meanwhile: impl FnOnce(&Self)) -> ProxyPlane {
-        let mut given = Sockets::default();
-        for socket in self.runtime.block_on(self.plane.lend()).unwrap() {
-            given.add(socket).unwrap();
-        }
-        self.runtime.block_on(self.plane.retire());
+        let given = self.sockets();
+        self.retire();
         meanwhile(self);
         self.config.proxy.workers = workers;
         let inside = self.runtime.enter();
@@ -126,6 +124,23 @@ impl Rig {
         let before = std::mem::replace(&mut self.plane, heir);
         self.apply();
         before
+    }
+
+    fn sockets(&self) -> Sockets {
+        let mut sockets = Sockets::default();
+        for socket in self.runtime.block_on(self.plane.lend()).unwrap() {
+            sockets.add(socket).unwrap();
+        }
+        sockets
+    }
+
+    /// Which sockets it has, by their places.
+    pub fn lent(&self) -> BTreeMap<Bind, BTreeSet<u64>> {
+        self.sockets().identities()
+    }
+
+    pub fn retire(&self) {
+        self.runtime.block_on(self.plane.retire());
     }
 
     pub fn apply(&self) {
