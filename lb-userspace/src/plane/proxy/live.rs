@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 
 use super::Cause;
 use crate::model::{self, Service, Snapshot, Standing};
@@ -15,11 +15,12 @@ use crate::plane::FlowReport;
 #[derive(Debug, Default)]
 pub struct Live {
     books: Mutex<Books>,
+    /// The generation of the snapshot whose members are known.
+    followed: watch::Sender<u64>,
 }
 
 #[derive(Debug, Default)]
 struct Books {
-    generation: u64,
     /// Those of the snapshot, by tag.
     members: HashMap<u64, Known>,
 }
@@ -80,6 +81,15 @@ impl Live {
         Some(Counted { member })
     }
 
+    /// As [`count`](Self::count), once the snapshot of that generation is followed, or a later one.
+    pub async fn count_at(&self, tag: u64, generation: u64) -> Option<Counted> {
+        let mut followed = self.followed.subscribe();
+        // It is there as long as this is.
+        let _ = followed.wait_for(|followed| *followed >= generation).await;
+        drop(followed);
+        self.count(tag)
+    }
+
     /// Connections that a member has now through this node, and where it is this node's, through others.
     pub fn load(&self, tag: u64) -> u64 {
         let books = self.lock();
@@ -90,7 +100,6 @@ impl Live {
     /// Knows those of the snapshot's members from now on that may have connections, and ends the connections of those that it no longer has.
     pub fn follow(&self, snapshot: &Snapshot, node: &str, may: impl Fn(&model::Member) -> bool) {
         let mut books = self.lock();
-        books.generation = snapshot.generation;
         let mut before = std::mem::take(&mut books.members);
         for pool in &snapshot.pools {
             let service = snapshot.services.get(&pool.service);
@@ -110,6 +119,7 @@ impl Live {
             }
         }
         drop(books);
+        self.followed.send_replace(snapshot.generation);
         for live in before.into_values() {
             live.member.end(Cause::MemberGone);
         }
@@ -152,12 +162,13 @@ impl Live {
 
     /// Connections to members on this node.
     pub fn report(&self) -> FlowReport {
+        let generation = *self.followed.borrow();
         let books = self.lock();
         let here = books.members.iter().filter(|(_, live)| live.here);
         let counts = here.map(|(tag, live)| (*tag, live.member.count.load(Ordering::Relaxed)));
         let members: BTreeMap<u64, u64> = counts.filter(|(_, count)| *count > 0).collect();
         FlowReport {
-            generation: (books.generation > 0).then_some(books.generation),
+            generation: (generation > 0).then_some(generation),
             established: members.values().sum(),
             closing: 0,
             members,

@@ -24,10 +24,12 @@ pub enum Answer {
     Misplaced = 8,
     #[error("that node does not understand what it is asked")]
     Malformed = 9,
+    #[error("that node carries as many flows of this client as it may have")]
+    Crowded = 10,
 }
 
 impl Answer {
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Connected,
         Self::Gone,
         Self::Draining,
@@ -38,6 +40,7 @@ impl Answer {
         Self::Stranger,
         Self::Misplaced,
         Self::Malformed,
+        Self::Crowded,
     ];
 
     /// Nothing: another version's.
@@ -62,6 +65,7 @@ impl Answer {
             Self::Stranger => "stranger",
             Self::Misplaced => "misplaced",
             Self::Malformed => "malformed",
+            Self::Crowded => "crowded",
         }
     }
 }

@@ -68,6 +68,11 @@ impl Book {
         }
     }
 
+    /// Of its snapshot.
+    pub fn generation(&self) -> u64 {
+        self.snapshot.generation
+    }
+
     /// Where connections to a member lead, if they are to lead there.
     pub fn find(&self, member: u64) -> Result<SocketAddr, Answer> {
         match self.members.get(&member) {
@@ -80,6 +85,11 @@ impl Book {
     /// A member of this node, for datagrams.
     pub fn member(&self, tag: u64) -> Option<Found> {
         self.members.get(&tag).copied()
+    }
+
+    /// Whether that is a node's name and address.
+    pub fn has_node(&self, name: &str, address: IpAddr) -> bool {
+        self.names_at(address).iter().any(|there| **there == *name)
     }
 
     /// Whether another node is there.

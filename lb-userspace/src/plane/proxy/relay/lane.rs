@@ -21,6 +21,7 @@ use super::refusal::Refusal;
 use super::trunk;
 use super::wire::Wire;
 use crate::door::part;
+use crate::plane::proxy::Cause;
 use crate::plane::proxy::header::Transport;
 use crate::plane::proxy::header::relay_header::{self, Purpose, Wanted};
 use crate::plane::proxy::live::{Counted, Live};
@@ -87,12 +88,12 @@ async fn attend(
     let wanted = match asked {
         Ok(Asked::Nothing) => return Ok(()),
         // Only now: it may have become known while it waited, or be gone from the cluster.
-        Ok(asked) => recognize(shared, &node, from).map(|_node| asked),
+        Ok(asked) => recognize(shared, &node, from).map(|name| (asked, name)),
         Err(refusal) => Err(refusal),
     };
     let wanted = match wanted {
-        Ok(Asked::For(wanted)) => wanted,
-        Ok(_) => return trunk::serve(shared, node, from, live, udp).await,
+        Ok((Asked::For(wanted), _)) => wanted,
+        Ok((_, name)) => return trunk::serve(shared, node, (name, from), live, udp).await,
         Err(refusal) => {
             tell(shared, node, answer_of(&refusal)).await;
             return Err(refusal);
@@ -105,7 +106,10 @@ async fn attend(
         () = gone => return Ok(()),
     };
     match connected {
-        Ok(task) => serve(shared, node, task, live.count(wanted.member)).await,
+        Ok((task, generation)) => {
+            let counted = count(&live, wanted.member, generation);
+            serve(shared, node, task, counted).await;
+        }
         Err(answer) => {
             tracing::debug!(%from, client = %wanted.client, front = %wanted.front, "not relayed: {answer}");
             tell(shared, node, answer).await;
@@ -169,16 +173,36 @@ async fn listen(node: &mut TlsStream<Wire>) -> Result<Asked, Refusal> {
     timeout(ASKING, asking).await.unwrap_or(Ok(Asked::Nothing))
 }
 
-async fn connect(shared: &Shared, ways: &Ways, wanted: &Wanted) -> Result<TcpStream, Answer> {
-    let address = shared.library.book().find(wanted.member)?;
+/// A connection to the task, and the generation of the snapshot that has it.
+async fn connect(shared: &Shared, ways: &Ways, wanted: &Wanted) -> Result<(TcpStream, u64), Answer> {
+    let book = shared.library.book();
+    let address = book.find(wanted.member)?;
+    let generation = book.generation();
+    drop(book);
     match timeout(TASK, ways.connect(address, wanted.client, None)).await {
-        Ok(Ok(task)) => Ok(task),
+        Ok(Ok(task)) => Ok((task, generation)),
         Ok(Err(error)) => Err(answer_to(&error)),
         Err(_) => Err(Answer::Silent),
     }
 }
 
-async fn serve(shared: &Shared, mut node: TlsStream<Wire>, task: TcpStream, counted: Option<Counted>) {
+/// Counts a connection as soon as the plane has the snapshot of that generation; none: the member is gone again.
+fn count(live: &Live, member: u64, generation: u64) -> impl Future<Output = Option<Counted>> {
+    let known = live.count(member);
+    async move {
+        match known {
+            None => live.count_at(member, generation).await,
+            known => known,
+        }
+    }
+}
+
+async fn serve(
+    shared: &Shared,
+    mut node: TlsStream<Wire>,
+    task: TcpStream,
+    counted: impl Future<Output = Option<Counted>>,
+) {
     let _present = shared.figures.carrying();
     let task_cut = CutOff::of(&task);
     if let Err(error) = say(shared, &mut node, Answer::Connected).await {
@@ -188,10 +212,9 @@ async fn serve(shared: &Shared, mut node: TlsStream<Wire>, task: TcpStream, coun
         return;
     }
     let ended = async {
-        match &counted {
+        match counted.await {
             Some(counted) => counted.ended().await,
-            // It was not known when it was asked for, or is not any more: its end tells itself.
-            None => std::future::pending().await,
+            None => Cause::MemberGone,
         }
     };
     let moved = Moved::default();

@@ -2,7 +2,7 @@
 
 use std::any::Any;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -50,7 +50,7 @@ impl Call for Dialer {
 pub async fn serve(
     shared: &Arc<Shared>,
     mut node: server::TlsStream<Wire>,
-    from: SocketAddr,
+    (name, from): (Arc<str>, SocketAddr),
     live: Arc<Live>,
     worker: Rc<udp::Worker>,
 ) -> Result<(), Refusal> {
@@ -65,12 +65,18 @@ pub async fn serve(
     let members = Here {
         shared: Arc::clone(shared),
         live,
+        name,
+        at: from.ip(),
     };
     match udp::trunk::serve(node, members, worker).await {
         Ok(()) => Ok(()),
         Err(Ended::Unread(unread)) => {
             wire.cut_off();
             Err(Refusal::Malformed(unread.to_string()))
+        }
+        Err(Ended::Unknown) => {
+            wire.cut_off();
+            Err(Refusal::Unknown)
         }
         Err(Ended::Broken(error)) => {
             tracing::debug!(%from, %error, "a node's connection for datagrams broke");
@@ -79,13 +85,19 @@ pub async fn serve(
     }
 }
 
-/// This node's tasks.
+/// This node's tasks, for another node.
 struct Here {
     shared: Arc<Shared>,
     live: Arc<Live>,
+    name: Arc<str>,
+    at: IpAddr,
 }
 
 impl Members for Here {
+    fn are_for_a_node(&self) -> bool {
+        self.shared.library.book().has_node(&self.name, self.at)
+    }
+
     fn find(&self, tag: u64) -> Option<Found> {
         self.shared.library.book().member(tag)
     }

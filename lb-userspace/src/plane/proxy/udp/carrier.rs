@@ -111,8 +111,10 @@ pub struct Carrier<F> {
 impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
     /// Ends flows that were silent for too long, and those whose member is gone.
     fn sweep(&mut self, now: Instant) {
-        /// A refusal of a datagram comes sooner.
+        /// A task's refusal of a datagram comes sooner.
         const REFUSAL: Duration = Duration::from_secs(1);
+        /// It is known sooner that a node cannot be reached.
+        const UNREACHED: Duration = Duration::from_secs(3);
         let front = (self.front)();
         let shared = &self.worker.shared;
         let idle = front.as_ref().and_then(Choose::idle);
@@ -123,7 +125,11 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
         };
         let counters = &self.counters;
         self.flows.sweep(|flow: &mut Flow| {
-            if now.saturating_duration_since(flow.seen) >= REFUSAL {
+            let refusal = match flow.towards {
+                Towards::Task(_) => REFUSAL,
+                Towards::Line(_) => UNREACHED,
+            };
+            if now.saturating_duration_since(flow.seen) >= refusal {
                 flow.forget_only();
             }
             if let Some(front) = front

@@ -93,6 +93,14 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
                     let front = (self.front)();
                     self.refused(*id, front.as_ref(), now);
                 }
+                Letter::Crowded => {
+                    if let Some(flow) = self.flows.remove(*id) {
+                        tick(&self.counters.refused);
+                        // The latest, if it was one: more may have gone after it.
+                        let lost = Amount::of(flow.length.into(), None);
+                        self.counters.lose(Loss::Source, lost);
+                    }
+                }
                 Letter::Closed => {
                     if self.flows.remove(*id).is_some() {
                         tick(&self.counters.idle);

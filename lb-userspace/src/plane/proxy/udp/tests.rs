@@ -5,7 +5,9 @@ mod between;
 mod bounds;
 mod echo;
 mod far;
+mod frames;
 mod moves;
+mod unreached;
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

@@ -43,8 +43,11 @@ pub trait Call {
 
 pub type Calling = Pin<Box<dyn Future<Output = io::Result<Box<dyn Link>>>>>;
 
-/// Which tasks other nodes may have flows to.
+/// Which tasks another node may have flows to.
 pub trait Members {
+    /// Whether that node is one of the cluster still: one that has left has no flows here.
+    fn are_for_a_node(&self) -> bool;
+
     /// None: this node does not run it.
     fn find(&self, tag: u64) -> Option<Found>;
 

@@ -3,12 +3,13 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use lb_common::placement::State;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::cluster::{Listening, Owner, SECRET, SOON, TAG, dial};
+use super::cluster::{Listening, Owner, SECRET, SOON, TAG, Task, dial, member as member_of, snapshot};
 use crate::plane::proxy::relay::Relayed;
 
 /// A client's connection as it leaves node1, and as its task on node2 has it.
@@ -163,4 +164,42 @@ async fn who_listens_no_more_can_be_told_of_a_reset() {
     SockRef::from(&task).set_linger(Some(Duration::ZERO)).unwrap();
     drop(task);
     timeout(SOON, broken).await.unwrap();
+}
+
+/// This node is asked for a member that the plane will know in a moment.
+#[tokio::test]
+async fn a_connection_that_comes_early_is_counted_and_ends_with_its_member() {
+    let (owner, mut relayed, task) = connected().await;
+    let member = Task {
+        tag: TAG,
+        node: "node2",
+        port: task.local_addr().unwrap().port(),
+        state: State::Active,
+    };
+    let mut known = snapshot(vec![member_of(&[member])]);
+    owner.live.follow(&known, "node2", |_| true);
+    let counted = timeout(SOON, async {
+        while owner.live.load(TAG) == 0 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    });
+    counted.await.unwrap();
+    known.pools.clear();
+    known.generation += 1;
+    owner.live.follow(&known, "node2", |_| true);
+    let error = relayed.read(&mut [0; 1]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    is_over(&owner, 1).await;
+}
+
+/// The same, and it never comes to know it.
+#[tokio::test]
+async fn a_connection_whose_member_is_gone_before_it_was_known_ends() {
+    let (owner, mut relayed, _task) = connected().await;
+    let mut without = snapshot(Vec::new());
+    without.generation += 1;
+    owner.live.follow(&without, "node2", |_| true);
+    let error = relayed.read(&mut [0; 1]).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ConnectionReset);
+    is_over(&owner, 1).await;
 }

@@ -11,6 +11,7 @@ use tokio::task::LocalSet;
 
 use crate::door::{Door, Offer};
 use crate::model::{Affinity, Family, Member, Node, Pool, Snapshot, View};
+use crate::plane::proxy::live::Live;
 use crate::plane::proxy::relay::{Failure, Relay, RelayReport, Relayed, Setup};
 use crate::plane::proxy::udp;
 
@@ -89,6 +90,8 @@ pub fn node(name: &str, last: u8) -> Node {
 /// The node that runs the task.
 pub struct Owner {
     pub relay: Relay,
+    /// Knows nothing yet.
+    pub live: Arc<Live>,
     pub port: u16,
     _offer: Offer,
 }
@@ -108,12 +111,14 @@ impl Owner {
     pub async fn with(tasks: &[Task]) -> Self {
         let view = View::fixed(snapshot(vec![member(tasks)]));
         let relay = relay("node2", SECRET, 0, view);
-        run(&relay);
+        let live = Arc::<Live>::default();
+        run(&relay, Arc::clone(&live));
         let door = Door::new((Ipv4Addr::new(127, 0, 0, 2), 0).into());
         let offer = door.offer(relay.room());
         Self {
             port: door.address().await.unwrap().port(),
             relay,
+            live,
             _offer: offer,
         }
     }
@@ -158,7 +163,7 @@ fn relay(node: &str, authority: [u8; 32], port: u16, view: View) -> Relay {
 }
 
 /// On a thread of its own, as a worker does.
-fn run(relay: &Relay) {
+fn run(relay: &Relay, live: Arc<Live>) {
     let (relay, lane) = (relay.clone(), relay.lane());
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -170,7 +175,7 @@ fn run(relay: &Relay) {
             Rc::new(relay.dialer()),
         );
         let ways = Arc::default();
-        LocalSet::new().block_on(&runtime, lane.run(Arc::default(), ways, udp));
+        LocalSet::new().block_on(&runtime, lane.run(live, ways, udp));
     });
 }
 

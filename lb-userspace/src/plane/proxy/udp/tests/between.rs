@@ -1,18 +1,14 @@
 //! What is only so where a task is another node's.
 
-use std::time::Instant;
-
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::far::{Far, far};
+use super::frames::wanted;
 use super::*;
-use crate::plane::proxy::header::Transport;
 use crate::plane::proxy::header::relay_header::Wanted;
-use crate::plane::proxy::relay::Answer;
-use crate::plane::proxy::udp::trunk::Ended;
-use crate::plane::proxy::udp::trunk::frame::{self, Frame, Unread};
+use crate::plane::proxy::udp::trunk::frame::{self, Frame};
 
-fn patient() -> Bounds {
+pub fn patient() -> Bounds {
     Bounds {
         idle: Duration::from_secs(60),
         hurried: Duration::from_secs(60),
@@ -21,7 +17,7 @@ fn patient() -> Bounds {
 }
 
 /// Two tasks of another node.
-async fn two() -> (Bed, [Task; 2]) {
+pub async fn two() -> (Bed, [Task; 2]) {
     let tasks = [Task::v4("a").await, Task::v4("b").await];
     let members = Members::of(tasks.each_ref().map(|task| task.address));
     (Bed::with("127.0.0.1:0", members, patient()), tasks)
@@ -170,31 +166,22 @@ fn flows_of_a_task_that_has_gone_from_its_node_end_there() {
 }
 
 #[test]
-fn a_node_that_is_not_reached_is_left_for_a_while() {
+fn a_connection_that_ends_without_flows_is_not_broken() {
     far(async {
-        let (bed, _tasks) = two().await;
-        bed.far.is_reachable.set(false);
-        let client = bed.client().await;
-        let began = Instant::now();
-        // Both members are there: the client is told, and told again without a try.
-        for _ in 0..3 {
-            client.send(b"hello").await.unwrap();
-            if bed.shared.can_tell(false) {
-                assert!(receive(&client).await.is_err());
-            }
-        }
-        bed.until("all are lost", |bed| bed.counters.lost(Loss::Refused) == 3)
-            .await;
-        let most = 1 + began.elapsed().as_millis() / 100;
-        let tries = count(&bed.shared.trunks.unreached);
-        assert!((1..=u64::try_from(most).unwrap()).contains(&tries), "{tries}");
-        bed.far.is_reachable.set(true);
-        let served = async {
-            while client.send(b"hello").await.is_err() || receive(&client).await.is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
+        let quick = Bounds {
+            idle: Duration::from_millis(100),
+            ..patient()
         };
-        timeout(PATIENCE, served).await.unwrap();
+        let task = Task::v4("a").await;
+        let far = Far::new(patient());
+        let bed = Bed::beside("127.0.0.1:0", Members::of([task.address]), quick, far);
+        assert_eq!(ask(&bed.client().await, "1").await, "a:1");
+        bed.until("the flow ends", |bed| bed.far.shared.flows() == 0)
+            .await;
+        bed.far.cut();
+        bed.until("it is noticed", |bed| count(&bed.shared.trunks.open) == 0)
+            .await;
+        assert_eq!(count(&bed.shared.trunks.broken), 0);
     });
 }
 
@@ -218,94 +205,16 @@ fn what_a_connection_does_not_take_is_lost_and_not_kept() {
     });
 }
 
-fn wanted(member: u64) -> Wanted {
-    Wanted {
-        member,
-        transport: Transport::Datagram,
-        client: "192.0.2.1:4711".parse().unwrap(),
-        front: "192.0.2.80:53".parse().unwrap(),
-    }
-}
-
-fn opening(number: u32, member: u64, out: &mut Vec<u8>) {
-    frame::write_open(number, &wanted(member), false, out);
-}
-
-fn datagram(number: u32, content: &[u8], out: &mut Vec<u8>) {
-    frame::write_datagrams(number, None, content.len(), [content].into_iter(), out);
-}
-
-#[test]
-fn what_is_no_frame_ends_the_connection_and_all_flows_of_it() {
-    far(async {
-        let node = Far::new(patient());
-        let task = Task::v4("a").await;
-        node.has(1, task.address);
-        let (mut twice, mut wrong_way, mut noise) = (Vec::new(), Vec::new(), Vec::new());
-        opening(1, 1, &mut twice);
-        frame::write_refused(1, Answer::Gone, &mut wrong_way);
-        noise.extend(b"GET / HTTP/1.1\r\n\r\n");
-        for (bytes, why) in [
-            (twice, Unread::Twice),
-            (wrong_way, Unread::Direction),
-            (noise, Unread::Kind(b'G')),
-        ] {
-            let (mut here, there) = tokio::io::duplex(1 << 16);
-            let serving = node.take(there);
-            let mut first = Vec::new();
-            opening(1, 1, &mut first);
-            datagram(1, b"hello", &mut first);
-            here.write_all(&first).await.unwrap();
-            let mut answer = [0; frame::HEAD + 7];
-            here.read_exact(&mut answer).await.unwrap();
-            let answered = (1, Frame::Datagram(b"a:hello"), answer.len());
-            assert_eq!(frame::read(&answer), Ok(Some(answered)));
-            assert_eq!(node.flows.get(), 1);
-            here.write_all(&bytes).await.unwrap();
-            let ended = timeout(PATIENCE, serving).await.unwrap().unwrap();
-            assert!(
-                matches!(ended, Err(Ended::Unread(unread)) if unread == why),
-                "{ended:?}"
-            );
-            assert_eq!((node.flows.get(), node.shared.flows()), (0, 0));
-        }
-    });
-}
-
-#[test]
-fn what_comes_for_a_flow_that_has_ended_is_counted_and_no_more() {
-    far(async {
-        let node = Far::new(patient());
-        let task = Task::v4("a").await;
-        node.has(1, task.address);
-        let (mut here, there) = tokio::io::duplex(1 << 16);
-        let serving = node.take(there);
-        let mut bytes = Vec::new();
-        datagram(7, b"too late", &mut bytes);
-        frame::write_close(7, &mut bytes);
-        opening(8, 2, &mut bytes);
-        datagram(8, b"nobody", &mut bytes);
-        here.write_all(&bytes).await.unwrap();
-        let mut answer = [0; frame::HEAD + 1];
-        here.read_exact(&mut answer).await.unwrap();
-        let refused = (8, Frame::Refused(Answer::Gone), answer.len());
-        assert_eq!(frame::read(&answer), Ok(Some(refused)));
-        assert_eq!(node.shared.for_nodes.lost(Loss::Closed), 2);
-        drop(here);
-        assert!(timeout(PATIENCE, serving).await.unwrap().unwrap().is_ok());
-    });
-}
-
 #[test]
 fn flows_of_other_nodes_keep_the_bounds_of_this_one() {
     far(async {
         let bounds = Bounds {
-            flows: 4,
+            flows: 5,
             per_source: 3,
             ..patient()
         };
-        let task = Task::v4("a").await;
-        let members = Members::of([task.address]);
+        let tasks = [Task::v4("a").await, Task::v4("b").await];
+        let members = Members::of(tasks.each_ref().map(|task| task.address));
         let bed = Bed::beside("127.0.0.1:0", members, patient(), Far::new(bounds));
         let mut clients = Vec::new();
         for _ in 0..3 {
@@ -321,6 +230,14 @@ fn flows_of_other_nodes_keep_the_bounds_of_this_one() {
         bed.until("it is refused", |bed| count(&bed.counters.refused) == 1)
             .await;
         assert_eq!(bed.far.shared.flows(), 3);
+        // That is nobody's fault but its own: nothing was tried elsewhere, and others get the same member.
+        assert_eq!(
+            (count(&bed.counters.retried), bed.counters.lost(Loss::Source)),
+            (0, 1)
+        );
+        let other = bed.client_at("127.0.0.2", "127.0.0.1").await;
+        assert_eq!(ask(&other, "hello").await, "a:hello");
+        drop(other);
         // Another's displace those of the same connection that were never answered, and their node hears of it.
         let (mut here, there) = tokio::io::duplex(1 << 16);
         let _serving = bed.far.take(there);
@@ -338,7 +255,7 @@ fn flows_of_other_nodes_keep_the_bounds_of_this_one() {
         assert_eq!(frame::read(&answer), Ok(Some((1, Frame::Close, answer.len()))));
         assert_eq!(
             (bed.far.shared.flows(), count(&bed.far.shared.for_nodes.evicted)),
-            (4, 1)
+            (5, 1)
         );
     });
 }

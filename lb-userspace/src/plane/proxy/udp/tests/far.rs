@@ -50,6 +50,8 @@ pub struct Far {
     pub tasks: Rc<RefCell<HashMap<u64, Found>>>,
     pub flows: Rc<Cell<usize>>,
     pub is_reachable: Cell<bool>,
+    /// The node whose flows these are is one of the cluster.
+    pub is_known: Rc<Cell<bool>>,
     pub calls: Cell<usize>,
     /// Connections are made, and nobody takes anything out of them.
     pub is_deaf: Cell<bool>,
@@ -65,6 +67,7 @@ impl Far {
             tasks: Rc::default(),
             flows: Rc::default(),
             is_reachable: Cell::new(true),
+            is_known: Rc::new(Cell::new(true)),
             calls: Cell::default(),
             is_deaf: Cell::default(),
             serving: RefCell::default(),
@@ -86,8 +89,12 @@ impl Far {
     pub fn take(&self, link: impl Link + 'static) -> tokio::task::JoinHandle<Result<(), Ended>> {
         let worker = Worker::new(&self.shared, Rc::new(Nowhere));
         self.workers.borrow_mut().push(Rc::clone(&worker));
-        let (tasks, flows) = (Rc::clone(&self.tasks), Rc::clone(&self.flows));
-        spawn_local(serve(link, Here { tasks, flows }, worker))
+        let here = Here {
+            tasks: Rc::clone(&self.tasks),
+            flows: Rc::clone(&self.flows),
+            is_known: Rc::clone(&self.is_known),
+        };
+        spawn_local(serve(link, here, worker))
     }
 
     /// Another agent takes what comes from now on.
@@ -133,9 +140,14 @@ impl Call for Nowhere {
 struct Here {
     tasks: Rc<RefCell<HashMap<u64, Found>>>,
     flows: Rc<Cell<usize>>,
+    is_known: Rc<Cell<bool>>,
 }
 
 impl Tasks for Here {
+    fn are_for_a_node(&self) -> bool {
+        self.is_known.get()
+    }
+
     fn find(&self, tag: u64) -> Option<Found> {
         self.tasks.borrow().get(&tag).copied()
     }

@@ -29,6 +29,8 @@ pub enum Letter {
     Answers { range: Range<usize>, size: Option<u16> },
     /// The member's node has refused the flow, or cannot be reached.
     Refused,
+    /// The member's node carries enough flows of this client: no other member would do better there.
+    Crowded,
     /// The member's node has ended the flow.
     Closed,
 }

@@ -37,6 +37,8 @@ pub enum Ended {
     Unread(#[from] Unread),
     #[error("{0}")]
     Broken(#[from] io::Error),
+    #[error("it is no node of the cluster any more")]
+    Unknown,
 }
 
 /// Carries another node's flows until it says no more, or is not understood. To be run on the worker's own thread.
@@ -84,7 +86,10 @@ pub async fn serve<S: Link, M: Members>(link: S, members: M, worker: Rc<Worker>)
                 let more = owner.outward(ready.get_inner());
                 settle(&mut ready, more)
             }
-            _ = sweep.tick(), if owner.has_left || !owner.flows.is_empty() => {
+            _ = sweep.tick() => {
+                if !owner.members.are_for_a_node() {
+                    return Err(Ended::Unknown);
+                }
                 owner.sweep(Instant::now());
                 false
             }
@@ -206,6 +211,9 @@ impl<M: Members> Owner<'_, M> {
     }
 
     fn begin(&mut self, number: u32, wanted: &Wanted, resumed: bool, now: Instant) -> Result<(), Answer> {
+        if !self.members.are_for_a_node() {
+            return Err(Answer::Stranger);
+        }
         let tag = wanted.member;
         let found = self.members.find(tag).ok_or(Answer::Gone)?;
         if found.avoided && !resumed {
@@ -216,7 +224,10 @@ impl<M: Members> Owner<'_, M> {
             Err(Full::InAll) if self.evict() => self.shared.census.admit(wanted.client.ip()),
             other => other,
         };
-        let seat = seat.map_err(|_| Answer::Exhausted)?;
+        let seat = seat.map_err(|full| match full {
+            Full::InAll => Answer::Exhausted,
+            Full::OfSource => Answer::Crowded,
+        })?;
         let ways = Arc::clone(&self.shared.ways);
         let open = || Towards::task(&ways, found.address, wanted.client);
         let towards = match open() {

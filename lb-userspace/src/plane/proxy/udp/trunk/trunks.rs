@@ -16,6 +16,7 @@ use super::queue::Queue;
 use super::{Call, Letter, Line, Mailbox};
 use crate::model::Node;
 use crate::plane::proxy::header::relay_header::Wanted;
+use crate::plane::proxy::relay::Answer;
 use crate::plane::proxy::udp::Shared;
 use crate::plane::proxy::udp::counters::{Amount, Loss};
 use crate::plane::proxy::udp::flows::FlowId;
@@ -126,7 +127,9 @@ impl Trunk {
                     && self.is_current(&connection)
                 {
                     tracing::debug!(node = %self.node.name, "a connection for datagrams broke: {why}");
-                    figures.broken.fetch_add(1, Relaxed);
+                    if !connection.flows.borrow().is_empty() {
+                        figures.broken.fetch_add(1, Relaxed);
+                    }
                     // Flows are opened again over the next one, with what they have to say next.
                     let is_young = since.elapsed() < LONGEST_PAUSE;
                     self.part(&connection, if is_young { pause } else { Duration::ZERO });
@@ -190,7 +193,11 @@ impl Trunk {
                 Frame::Datagrams { size, content } => (content, Some(size)),
                 Frame::Refused(answer) => {
                     tracing::debug!(node = %self.node.name, "a flow is refused: {answer}");
-                    self.last(connection, number, Letter::Refused);
+                    let letter = match answer {
+                        Answer::Crowded => Letter::Crowded,
+                        _ => Letter::Refused,
+                    };
+                    self.last(connection, number, letter);
                     continue;
                 }
                 Frame::Close => {
