@@ -8,8 +8,8 @@ use lb_common::trace::Step;
 
 use super::case::Choice;
 use super::globals::{seed, self_node};
-use super::note;
-use super::tables::{HEAD, MEMBER, NODE, POOL, Tables};
+use super::tables::{HEAD, MEMBER, NODE, POOL, Tables, settings};
+use super::{clock, note};
 
 /// The pool and the flow's slot in it. `None` for a pool that has just been taken away: its entry is empty, and its first
 /// slot would be another pool's.
@@ -63,6 +63,13 @@ pub fn head(pool: &Pool, first: u32, slot: u32) -> Option<Row> {
         hinted: block.hinted >> row & 1 != 0,
         by_proxy: offset & BY_PROXY != 0,
     })
+}
+
+/// Whether there is a proxy that takes what is new. Without the agent nobody listens: then the member that the slot names beside
+/// it serves, where there is one.
+#[inline(always)]
+fn is_up(row: &Row) -> bool {
+    row.member == u32::MAX || !settings().are_stale(clock::now())
 }
 
 /// Whether the node of a member is suspected.
@@ -126,7 +133,7 @@ pub fn choose<V: Tables, const DRY: bool>(
         row.member = fresh.member;
         row.by_proxy = fresh.by_proxy;
     }
-    if row.by_proxy {
+    if row.by_proxy && is_up(&row) {
         choice.flags |= pool_flag::PROXIED;
     } else {
         let of_pool = row.member - pool.members;

@@ -15,6 +15,7 @@ use super::create;
 use super::globals::self_node;
 use super::note;
 use super::recover::recover;
+use super::scope;
 use super::skb::Skb;
 use super::socket;
 use super::tables::{local, settings};
@@ -36,6 +37,30 @@ pub fn own<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> V
         Kind::Udp => own_udp::<V, DRY>(skb, case),
         Kind::IcmpError => own_icmp::<V, DRY>(case),
     }
+}
+
+/// Whether a task here has the connection that a SYN names (rule 1): then the choice is changed to it.
+#[inline(never)]
+pub fn takes<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> bool {
+    scope::enter::<V>(case);
+    let known = match established::<V>(&case.packet) {
+        Some(known) => Some(known),
+        None => half_open::<V>(&case.packet),
+    };
+    let Some((flow, local)) = known else {
+        return false;
+    };
+    case.back = rev_key::<V>(flow, local, &case.packet);
+    let live = if local.namespace == namespace::UNKNOWN {
+        !flow_state::is_closing(flow.state)
+    } else {
+        let state = socket::<V>(skb, &case.back, local.namespace);
+        !matches!(state, 0 | socket::LISTEN | socket::TIME_WAIT)
+    };
+    if live {
+        (case.choice.tag, case.choice.node) = (flow.tag, self_node());
+    }
+    live
 }
 
 #[inline(always)]

@@ -1,13 +1,13 @@
 //! What the sockets of the node itself come before: connections that they have, and what is new where this node's proxy serves.
 
 use lb_common::Verdict;
-use lb_common::key::{RevKey, TCP};
+use lb_common::key::{RevKey, TCP, UDP};
 use lb_common::table::{namespace, pool_flag};
 use lb_common::trace::Step;
 
 use super::case::Case;
 use super::skb::Skb;
-use super::{Path, note, scope, socket};
+use super::{Path, note, owner, scope, socket};
 use crate::frame::Frame;
 use crate::parse::{Kind, L4_MASK};
 use crate::wire::{Tcp, tcp};
@@ -27,10 +27,11 @@ pub fn before<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -
         return None;
     }
     let proxied = match case.packet.kind {
-        Kind::Tcp => case.packet.is_new(),
-        // Datagrams have no beginning: whoever has the flow here goes on with it.
-        Kind::Udp => !is_held::<V>(case),
-        Kind::IcmpError => false,
+        // One that is repeated, or forged, on a connection of a task here: its kernel answers it. A listener would begin
+        // another connection with it, and take the segments of the first for segments of that.
+        Kind::Tcp => case.packet.is_new() && !owner::takes::<V>(skb, case),
+        // Datagrams have no beginning: whoever has the flow here goes on with it, and with the errors about it.
+        _ => case.packet.key.transport() == UDP as u32 && !is_held::<V>(case),
     };
     // Where no packet program can know more of it the kernel answers.
     if !proxied && case.choice.tag != 0 {

@@ -87,6 +87,7 @@ impl Planes {
         match &self.ebpf {
             Ok(ebpf) => {
                 ebpf.set_taken(self.proxy.missing());
+                ebpf.set_open(self.proxy.open());
                 ebpf.apply(snapshot)
             }
             Err(_) => {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use super::collision::{Claims, Survey};
 use super::{Difference, EbpfError, PlaneReport, Question, TraceReport};
 use crate::config::{Config, Dns};
-use crate::model::{Shape, Snapshot};
+use crate::model::{Family, Shape, Snapshot};
 
 /// What this machine has of the networks of VIPs does not matter where there is no plane.
 pub async fn survey(_: &Claims<'_>) -> Result<Survey, EbpfError> {
@@ -39,6 +39,10 @@ impl EbpfPlane {
     }
 
     pub fn set_taken(&self, _: BTreeSet<(IpAddr, u16, u8)>) {
+        match *self {}
+    }
+
+    pub fn set_open(&self, _: BTreeSet<(Family, u16)>) {
         match *self {}
     }
 

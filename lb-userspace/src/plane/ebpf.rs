@@ -58,7 +58,7 @@ use self::supervise::Duty;
 use super::collision::{Claims, Survey};
 use super::{Difference, EbpfError, PlaneReport, Problem, Question, TraceReport};
 use crate::config::{Config, Dns};
-use crate::model::{Shape, Snapshot};
+use crate::model::{Family, Shape, Snapshot};
 
 /// The plane of one agent. Clones are the same plane; with the last one the agent's part ends, and packets flow on.
 #[derive(Clone)]
@@ -154,6 +154,12 @@ impl EbpfPlane {
     /// number of the protocol. What the next snapshot leaves to the proxy is less for it.
     pub fn set_taken(&self, taken: BTreeSet<(IpAddr, u16, u8)>) {
         self.shared.state().set_taken(taken);
+    }
+
+    /// Ports at which this node's proxy listens for connections of a family, and may have some: a pool that is made at one of them, as its
+    /// family has its first task, leaves them alone.
+    pub fn set_open(&self, ports: BTreeSet<(Family, u16)>) {
+        self.shared.state().tables.set_open(ports);
     }
 
     /// Makes the kernel show the snapshot. Blocks: for microseconds to milliseconds as a rule, for as long as the kernel

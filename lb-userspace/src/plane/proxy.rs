@@ -55,7 +55,7 @@ use self::workers::Workers;
 use super::choice::Here;
 use super::{FlowReport, PlaneReport, Problem};
 use crate::config::Config;
-use crate::model::Snapshot;
+use crate::model::{Family, Snapshot};
 
 pub use counters::Cause;
 pub use fronts::Bind;
@@ -212,8 +212,8 @@ impl ProxyPlane {
         let follow = state.transparent.follow(snapshot, &table.node);
         self.shared.runtime.block_on(follow);
         // Other nodes want tasks of this one whatever serves here.
-        let forgetting = state.neighbours.follow(snapshot, &table.node);
-        self.shared.runtime.block_on(forgetting);
+        let follow = state.neighbours.follow(snapshot, &table.node);
+        self.shared.runtime.block_on(follow);
         // Members are known before a client is led to them.
         if is_alone {
             table.live.follow(snapshot, &table.node, |_| true);
@@ -238,6 +238,11 @@ impl ProxyPlane {
             .collect()
     }
 
+    /// Ports at which it listens for connections, by family.
+    pub fn open(&self) -> BTreeSet<(Family, u16)> {
+        self.shared.state().listeners.ports()
+    }
+
     /// Connections to this node's tasks that the proxy carries, for its own clients and for other nodes; with those that
     /// agents before this one carry still.
     pub fn flows(&self) -> FlowReport {
@@ -253,7 +258,7 @@ impl ProxyPlane {
         let listeners = state.listeners.problems(|bind| fronts.is_across(bind));
         let problems: Vec<Problem> = {
             let ways = state.vips.problems().chain(state.transparent.problems());
-            listeners.chain(ways).collect()
+            listeners.chain(ways).chain(state.neighbours.problems()).collect()
         };
         PlaneReport {
             generation: fronts.generation,
@@ -368,6 +373,9 @@ impl Shared {
         }
         if !state.transparent.are_settled() {
             self.runtime.block_on(state.transparent.mend());
+        }
+        if !state.neighbours.are_settled() {
+            self.runtime.block_on(state.neighbours.mend());
         }
         state.listen(&self.table.fronts.load(), &self.workers);
         state.listeners.retry(&self.workers);

@@ -3,10 +3,10 @@
 
 use std::net::SocketAddr;
 
-use lb_common::Verdict;
 use lb_common::key::{Front, TCP, UDP};
-use lb_common::table::{BY_PROXY, GIVEN, Hint, NOBODY_ELSE, Pool, pool_flag};
+use lb_common::table::{BY_PROXY, GIVEN, Hint, NOBODY_ELSE, Pool, Settings, pool_flag};
 use lb_common::trace::{Step, Trace};
+use lb_common::{Verdict, tick};
 use nix::libc;
 use socket2::{Domain, Socket, Type};
 
@@ -14,7 +14,9 @@ use crate::by_family;
 use crate::cluster::{self, BOTH, HERE, Narrow, Net, THERE, number, port};
 use crate::frame::{ACK, L3, Packet, RST, icmp_error, open, read};
 use crate::handshake::establish;
+use crate::relay;
 use crate::rig::{Ran, Rig, TC_UNSPEC, XDP_PASS};
+use crate::task::Task;
 
 /// The frontend is the proxy's, or the packet programs' again.
 fn give(rig: &mut Rig, net: Net, at: u16, given: bool) {
@@ -156,6 +158,93 @@ fn a_connection_of_the_proxy_goes_on_whichever_plane_has_the_frontend() {
             };
             rig.uplink(&new).sent(verdict);
         }
+    }
+}
+
+#[test]
+fn a_syn_on_a_connection_that_a_task_here_has_is_not_the_proxys() {
+    let Some(mut rig) = Rig::new() else { return };
+    let (_task, namespace) = Task::new();
+    for net in BOTH {
+        cluster::locals(&mut rig, net);
+        let (client, front) = (net.client(), net.front(port::HERE));
+        establish(&mut rig, net, client, front);
+        let syn = Packet::syn(client, front).frame();
+        // Whoever its slot leads to by now.
+        for head in [number::TASK, BY_PROXY | number::REMOTE, BY_PROXY | NOBODY_ELSE] {
+            rig.set_head(net.pool(port::HERE), head);
+            for given in [true, false] {
+                give(&mut rig, net, port::HERE, given);
+                let sent = rig.uplink(&syn).sent(Verdict::Delivered);
+                assert_eq!(read(&sent).to, net.task());
+            }
+        }
+        // The task's kernel has no such connection any more.
+        rig.change_local(cluster::TASK, |local| local.namespace = namespace);
+        left_to_the_stack(&rig.uplink(&syn), &syn, Verdict::Proxied);
+        rig.set_head(net.pool(port::HERE), number::TASK);
+    }
+}
+
+#[test]
+fn errors_about_datagrams_reach_who_sent_them() {
+    let Some(mut rig) = Rig::new() else { return };
+    for net in BOTH {
+        cluster::locals(&mut rig, net);
+        let (client, front) = (net.client(), net.front(port::HERE));
+        let error = icmp_error(net.router(), &Packet::udp(front, client).frame());
+        for given in [true, false] {
+            give(&mut rig, net, port::HERE, given);
+            rig.set_head(
+                net.pool(port::HERE),
+                if given {
+                    number::TASK
+                } else {
+                    BY_PROXY | number::REMOTE
+                },
+            );
+            left_to_the_stack(&rig.uplink(&error), &error, Verdict::Proxied);
+        }
+        rig.set_head(net.pool(port::HERE), number::TASK);
+        rig.uplink(&Packet::udp(client, front).frame())
+            .sent(Verdict::Delivered);
+        give(&mut rig, net, port::HERE, true);
+        rig.uplink(&error).sent(Verdict::Delivered);
+    }
+}
+
+#[test]
+fn without_an_agent_the_member_beside_the_proxys_serves() {
+    let Some(mut rig) = Rig::new() else { return };
+    for net in BOTH {
+        cluster::locals(&mut rig, net);
+        let silent_for = |rig: &mut Rig, seconds: u32| {
+            rig.change::<Settings>("SETTINGS", 0, |settings| {
+                settings.alive = relay::now() - tick::from_seconds(seconds)
+            });
+        };
+        let mut client = net.client();
+        for (seconds, head, proxied) in [
+            (1, number::TASK, true),
+            (10, number::TASK, false),
+            (10, NOBODY_ELSE, true),
+        ] {
+            client.set_port(client.port() + 1);
+            let syn = Packet::syn(client, net.front(port::HERE)).frame();
+            rig.set_head(net.pool(port::HERE), BY_PROXY | head);
+            silent_for(&mut rig, seconds);
+            if proxied {
+                left_to_the_stack(&rig.uplink(&syn), &syn, Verdict::Proxied);
+            } else {
+                rig.uplink(&syn).sent(Verdict::Delivered);
+            }
+        }
+        // A frontend that it serves alone may promise what nobody else does.
+        rig.set_head(net.pool(port::HERE), number::TASK);
+        give(&mut rig, net, port::HERE, true);
+        client.set_port(client.port() + 1);
+        let syn = Packet::syn(client, net.front(port::HERE)).frame();
+        left_to_the_stack(&rig.uplink(&syn), &syn, Verdict::Proxied);
     }
 }
 

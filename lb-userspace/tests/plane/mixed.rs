@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use lb_common::table::{BLOCK, BY_PROXY, HeadBlock, Member, NOBODY_ELSE, pool_flag};
-use lb_userspace::model::Snapshot;
+use lb_userspace::model::{Family, Snapshot};
 
 use crate::machine::{self, Machine};
 use crate::suspicion::{array, chains, file, tag};
@@ -97,6 +97,38 @@ fn where_packets_reach_no_task_every_slot_is_the_proxys_alone() {
             let snapshot = machine.snapshot(&file(&[("there", ""), ("beyond", "")]));
             plane.apply(&proxying(&snapshot, &["there", "beyond"])).unwrap();
             assert!(shown(&machine).0.iter().all(|row| *row == (true, None)));
+            assert_eq!(plane.check().unwrap(), []);
+        },
+    );
+}
+
+/// One task at two addresses, or at the first alone.
+fn families(addresses: &str) -> String {
+    format!(
+        "nodes: {{ here: 192.0.2.1, there: 192.0.2.2 }}\nservices:\n  web:\n    ports: [\"8080:80/tcp\"]\n    \
+         backends: [{{ node: here, address: [{addresses}], task: one }}]\n"
+    )
+}
+
+#[test]
+fn a_family_that_gains_its_first_task_leaves_the_proxy_its_connections() {
+    machine::run(
+        "a_family_that_gains_its_first_task_leaves_the_proxy_its_connections",
+        |machine| {
+            let plane = machine.start("");
+            let one = machine.snapshot(&families("172.18.0.2"));
+            plane.apply(&one).unwrap();
+            assert!(!asks_host_first(&machine));
+            // Where clients of the other family are served until now.
+            plane.set_open([(Family::V6, 8080)].into());
+            let both = machine.snapshot(&families("172.18.0.2, \"2001:db8:18::2\""));
+            plane.apply(&both).unwrap();
+            let pools = machine.pools();
+            assert_eq!(pools.len(), 2);
+            let (_, newest) = pools.iter().max_by_key(|(number, _)| *number).unwrap();
+            assert_ne!(newest.flags & pool_flag::HOST_SOCKETS, 0);
+            let (_, oldest) = pools.iter().min_by_key(|(number, _)| *number).unwrap();
+            assert_eq!(oldest.flags & pool_flag::HOST_SOCKETS, 0);
             assert_eq!(plane.check().unwrap(), []);
         },
     );

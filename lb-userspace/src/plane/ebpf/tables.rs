@@ -31,7 +31,7 @@ use lb_common::{V4, V6};
 use super::maps::Maps;
 use super::ranges::Ranges;
 use crate::config::Limits;
-use crate::model::{Pool, Service, Snapshot};
+use crate::model::{Family, Pool, Service, Snapshot};
 use crate::plane::choice::Here;
 
 pub use adopt::shapes;
@@ -89,6 +89,8 @@ pub struct Tables {
     addresses: BTreeSet<IpAddr>,
     /// Ports on which the node itself has connections, or may still have some of its proxy's.
     connected: BTreeSet<u16>,
+    /// Ports at which this node's proxy listens for connections.
+    open: BTreeSet<(Family, u16)>,
     /// Tags of the nodes that are suspected.
     suspected: BTreeSet<u16>,
     /// Tags of the other nodes without packet programs.

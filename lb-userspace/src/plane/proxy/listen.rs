@@ -1,6 +1,6 @@
 //! Listening sockets: which ones a snapshot wants, and how they are made, where another agent has not left them open.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -12,7 +12,7 @@ use super::fronts::Bind;
 use super::sockets::Sockets;
 use super::udp;
 use super::workers::Workers;
-use crate::model::Protocol;
+use crate::model::{Family, Protocol};
 use crate::plane::Problem;
 
 /// Those that are open, and those that could not be.
@@ -118,6 +118,13 @@ impl Listeners {
     /// Those that could not be opened.
     pub fn missing(&self) -> impl Iterator<Item = &Bind> {
         self.failed.keys()
+    }
+
+    /// Of those of TCP that are open.
+    pub fn ports(&self) -> BTreeSet<(Family, u16)> {
+        let tcp = self.open.iter().filter(|bind| bind.protocol == Protocol::Tcp);
+        tcp.map(|bind| (Family::of(bind.address.ip()), bind.address.port()))
+            .collect()
     }
 
     pub fn len(&self) -> usize {

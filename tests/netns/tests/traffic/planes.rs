@@ -8,7 +8,7 @@ use netns::client::idle::Idle;
 use netns::client::load::{Load, Plan};
 use netns::state::Service;
 use netns::testing::{self, Stage};
-use netns::{Cluster, services, wait};
+use netns::{Cluster, services, tool, wait};
 
 /// More than an agent takes to look for connections of its proxy.
 const LOOKED: Duration = Duration::from_secs(35);
@@ -155,6 +155,30 @@ fn in_a_mixed_cluster_every_node_reaches_every_task_while_they_come_and_go() {
     for load in loads {
         load.stop().unwrap().assert_flawless();
     }
+}
+
+/// As a bridge does whose ports come and go, unless somebody has set its address.
+#[test]
+fn in_a_mixed_cluster_tasks_answer_a_bridge_whose_address_changes() {
+    let Some(cluster) = testing::web("bridges", 3).mode("mixed").stage() else {
+        return;
+    };
+    let become_another = |last: u8| {
+        for node in cluster.nodes() {
+            let set = format!("link set docker0 address 02:00:00:00:01:{last:02x}");
+            tool::ip(Some(cluster.place(&node).name()), &[set]).unwrap();
+        }
+    };
+    // What it had until now is one of its ports', which takes what is sent there.
+    become_another(1);
+    for task in cluster.state.tasks.keys() {
+        tool::ip(Some(cluster.place(task).name()), &["neigh flush all".into()]).unwrap();
+    }
+    let mut silent = Idle::open(&cluster.client(), &cluster.ports(8080), 60).unwrap();
+    become_another(2);
+    // By then the agents themselves have asked where their tasks are, by no address that these answer to.
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!(silent.prove(), Ok(()));
 }
 
 fn plane_of(cluster: &Cluster, node: &str) -> Vec<String> {

@@ -95,6 +95,7 @@ impl Tables {
             settings: None,
             addresses: BTreeSet::new(),
             connected: BTreeSet::new(),
+            open: BTreeSet::new(),
             suspected: BTreeSet::new(),
             by_proxy: BTreeSet::new(),
             taken: BTreeSet::new(),

@@ -1,11 +1,13 @@
 //! What this node's proxy serves although there are packet programs: its frontends are in the tables as all are, so that
 //! connections from before go on, and what is new there goes up to its sockets.
 
+use std::collections::BTreeSet;
+
 use lb_common::placement;
 use lb_common::table::pool_flag;
 
 use super::{Book, Tables};
-use crate::model::{Change, Frontend, Member, Pool, Service};
+use crate::model::{Change, Family, Frontend, Member, Pool, Service};
 use crate::plane::choice::{Asked, Serving};
 
 impl Tables {
@@ -39,12 +41,20 @@ impl Tables {
         pool.members.get(head)
     }
 
+    /// Ports at which this node's proxy listens for connections; to be said before a snapshot.
+    pub fn set_open(&mut self, ports: BTreeSet<(Family, u16)>) {
+        self.open = ports;
+    }
+
     /// While the proxy serves any of a pool the node's own sockets are asked first, and after that until none of its
-    /// connections is left.
+    /// connections is left. A pool that is made where the proxy listens had none while its family had no task.
     pub(super) fn linger(&mut self, book: &Book, change: &Change) {
         let asked = book.entry.flags & pool_flag::HOST_SOCKETS != 0;
-        if asked && !self.is_proxied(&change.pool, change.service.as_deref()) {
+        let is_new = book.pool.is_none();
+        if (asked || is_new) && !self.is_proxied(&change.pool, change.service.as_deref()) {
             let ports = change.pool.frontends.iter().map(|front| front.port);
+            let was_served = |port: &u16| asked || self.open.contains(&(change.pool.family, *port));
+            let ports: Vec<u16> = ports.filter(was_served).collect();
             self.connected.extend(ports);
         }
     }
