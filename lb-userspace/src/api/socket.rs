@@ -4,12 +4,12 @@ use std::fs::{self, Permissions};
 use std::io::{Error, ErrorKind, Result};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use nix::unistd::{Group, chown};
 use tokio::net::UnixListener;
 
-use crate::hidden;
+use crate::hidden::{self, File};
 
 /// Members of this group may use the socket, where the group exists.
 const GROUP: &str = "portico";
@@ -18,17 +18,7 @@ const GROUP: &str = "portico";
 #[derive(Debug)]
 pub struct Socket {
     pub listener: UnixListener,
-    _file: SocketFile,
-}
-
-#[derive(Debug)]
-struct SocketFile(PathBuf);
-
-impl Drop for SocketFile {
-    fn drop(&mut self) {
-        // It may be gone already, with its directory.
-        let _ = fs::remove_file(&self.0);
-    }
+    file: File,
 }
 
 impl Socket {
@@ -37,13 +27,11 @@ impl Socket {
         if let Some(directory) = path.parent() {
             fs::create_dir_all(directory)?;
         }
-        match UnixStream::connect(path) {
-            Ok(_) => return Err(Error::new(ErrorKind::AddrInUse, "another agent answers there")),
-            Err(error) if error.kind() == ErrorKind::ConnectionRefused => fs::remove_file(path)?,
-            // Nothing there, or something that bind will name.
-            Err(_) => {}
+        // Nothing there, nobody behind it, or something that bind will name, are none.
+        if UnixStream::connect(path).is_ok() {
+            return Err(Error::new(ErrorKind::AddrInUse, "another agent answers there"));
         }
-        let listener = hidden::bind(path, |hidden| {
+        let (listener, file) = hidden::bind(path, |hidden| {
             let listener = UnixListener::bind(hidden)?;
             if let Ok(Some(group)) = Group::from_name(GROUP) {
                 chown(hidden, None, Some(group.gid))?;
@@ -51,15 +39,12 @@ impl Socket {
             fs::set_permissions(hidden, Permissions::from_mode(0o660))?;
             Ok(listener)
         })?;
-        Ok(Self {
-            listener,
-            _file: SocketFile(path.into()),
-        })
+        Ok(Self { listener, file })
     }
 
     /// The listener, and what removes the file when it is dropped.
     pub fn into_parts(self) -> (UnixListener, impl Sized) {
-        (self.listener, self._file)
+        (self.listener, self.file)
     }
 }
 
@@ -83,7 +68,15 @@ mod tests {
         let path = directory.path().join("portico.sock");
         // A listener that ended without cleaning up.
         drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
-        let _first = Socket::bind(&path).unwrap();
+        let first = Socket::bind(&path).unwrap();
         assert_eq!(Socket::bind(&path).unwrap_err().kind(), ErrorKind::AddrInUse);
+        // One that listens no more, and has not let its file go yet.
+        let (listener, file) = first.into_parts();
+        drop(listener);
+        let second = Socket::bind(&path).unwrap();
+        drop(file);
+        UnixStream::connect(&path).unwrap();
+        drop(second);
+        assert!(!path.exists());
     }
 }

@@ -22,10 +22,18 @@ const LOOK: Duration = Duration::from_millis(10);
 pub async fn take(config: &Config) -> Result<Taken, Problem> {
     let path = config.paths.handover();
     let taken = handover::take(&path).await.map_err(|error| {
+        let (traffic, fix) = if error.changes_nothing() {
+            ("it is served as before", "stop that agent, then start this one")
+        } else {
+            (
+                "connections go on, and clients of the proxy wait for the next agent, for a minute",
+                "start this one again",
+            )
+        };
         Problem::new(format!("cannot take over from the agent at {}", path.display()))
             .because(error)
-            .traffic("it is served as before")
-            .fix("stop that agent, then start this one")
+            .traffic(traffic)
+            .fix(fix)
     })?;
     Ok(taken.unwrap_or_default())
 }

@@ -3,8 +3,8 @@
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 
 use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, getsockopt, recvmsg, sendmsg, sockopt::PeerCredentials,
@@ -14,7 +14,7 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::words::Word;
-use crate::hidden;
+use crate::hidden::{self, File};
 
 /// Bytes of a word.
 pub const LONGEST: usize = 64 << 10;
@@ -134,28 +134,20 @@ pub struct Dormant {
     file: File,
 }
 
-#[derive(Debug)]
-struct File {
-    path: PathBuf,
-    inode: u64,
-}
-
 impl Listener {
     /// For root and this agent's own user. Takes the place of whatever is there.
     pub fn bind(path: &Path) -> io::Result<Self> {
-        let (socket, inode) = hidden::bind(path, |hidden| {
+        let (socket, file) = hidden::bind(path, |hidden| {
             let socket = Socket::new(Domain::UNIX, Type::SEQPACKET.cloexec(), None)?;
             socket.set_nonblocking(true)?;
             socket.bind(&SockAddr::unix(hidden)?)?;
             fs::set_permissions(hidden, Permissions::from_mode(0o600))?;
-            let inode = fs::metadata(hidden)?.ino();
             socket.listen(4)?;
-            Ok((socket, inode))
+            Ok(socket)
         })?;
-        let path = path.into();
         Ok(Self {
             socket: watched(socket.into())?,
-            file: File { path, inode },
+            file,
         })
     }
 
@@ -185,14 +177,6 @@ impl Dormant {
             socket: watched(self.socket)?,
             file: self.file,
         })
-    }
-}
-
-impl Drop for File {
-    fn drop(&mut self) {
-        if fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
-            let _ = fs::remove_file(&self.path);
-        }
     }
 }
 

@@ -36,7 +36,7 @@ impl Taken {
 #[derive(Debug)]
 pub struct Predecessor(Channel);
 
-/// Why nothing was taken over from an agent that is there. It goes on as before.
+/// Why nothing was taken over from an agent that is there.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
     #[error("it refuses: {0}")]
@@ -49,6 +49,22 @@ pub enum Failure {
     Strange(String),
     #[error("{0}")]
     Broken(#[from] io::Error),
+    #[error("it has given everything away, and did not end as it should: {0}")]
+    Unended(Box<Self>),
+}
+
+impl Failure {
+    /// Whether that agent goes on as if it had not been asked.
+    pub const fn changes_nothing(&self) -> bool {
+        !matches!(self, Self::Busy | Self::Unended(_))
+    }
+
+    fn late(self) -> Self {
+        match self {
+            Self::Busy => Self::Busy,
+            other => Self::Unended(Box::new(other)),
+        }
+    }
 }
 
 /// Takes over from the agent that waits at `path`. None: there is none. One that ends meanwhile leaves what it has sent.
@@ -81,7 +97,7 @@ pub async fn take(path: &Path) -> Result<Option<Taken>, Failure> {
 
 async fn take_by(channel: Channel) -> Result<Taken, Failure> {
     let mut taken = Taken::default();
-    if ask(&channel, &mut taken).await? && let_go(&channel).await? {
+    if ask(&channel, &mut taken).await? && let_go(&channel).await.map_err(Failure::late)? {
         taken.before.push(Predecessor(channel));
     }
     Ok(taken)

@@ -245,6 +245,20 @@ async fn what_is_not_understood_is_no_hand_over() {
     let why = "not now".to_owned();
     let refused = told(vec![(Word::Refused { why }, vec![])]).await.unwrap_err();
     assert_eq!(refused.to_string(), "it refuses: not now");
+    assert!(strange.changes_nothing() && refused.changes_nothing());
+
+    // One that has let everything go by then.
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("handover.sock");
+    let listener = Listener::bind(&path).unwrap();
+    let taking = tokio::spawn(async move { take(&path).await });
+    let channel = listener.accept().await.unwrap();
+    assert_eq!(word(&channel).await, Some(Word::TakeOver { version: VERSION }));
+    channel.tell(&Word::All { descriptors: 0 }).await.unwrap();
+    assert_eq!(word(&channel).await, Some(Word::Have));
+    channel.tell(&Word::Have).await.unwrap();
+    let late = taking.await.unwrap().unwrap_err();
+    assert!(!late.changes_nothing(), "{late}");
 }
 
 #[tokio::test]
