@@ -29,6 +29,7 @@ use crate::door::Door;
 use crate::handover::Rest;
 use crate::model::{Agreed, Identity, Past, Protocol, Writer};
 use crate::names::{NameServer, upstreams};
+use crate::peer::planes::Programs;
 use crate::peer::{self, drains};
 use crate::plane::ProxyPlane;
 use crate::plane::proxy::files;
@@ -125,10 +126,13 @@ async fn agent(
         Ok(plane) => (plane.found_active(), plane.found_shapes()),
         Err(_) => Default::default(),
     };
+    let mut by_proxy = peer::planes::load(&config.paths.runtime);
+    let was_proxy = by_proxy.remove(&*config.node);
     let past = Past {
         drains: drains::load(&config.paths.runtime),
         active,
         shapes,
+        by_proxy: by_proxy.clone(),
     };
     let agreed = Agreed {
         identity: identity.clone(),
@@ -152,11 +156,19 @@ async fn agent(
     })?;
     let planes = Arc::new(Planes::new(&config, ebpf, proxy.clone()));
     let (health, checking) = health::start(Arc::clone(&node), writer.clone());
+    let (applying, applied) = watch::channel(0);
+    let alone = planes.here().is_proxy_alone();
+    let knowing = peer::planes::keep(&config.paths.runtime, Arc::clone(&node), alone, writer.view());
     let heartbeats = peer::Setup {
         node,
         port: config.peer.port,
         mac: keys.mac,
-        by_proxy: planes.here().is_proxy_alone(),
+        programs: Programs {
+            never: alone,
+            later: was_proxy,
+            applied: applied.clone(),
+        },
+        by_proxy,
         writer: writer.clone(),
         health: health.clone(),
     };
@@ -169,7 +181,6 @@ async fn agent(
 
     let mut tasks = JoinSet::new();
     tasks.spawn(replace::offer(door.clone(), relay, writer.view()));
-    let (applying, applied) = watch::channel(0);
     let apply = {
         let planes = Arc::clone(&planes);
         move |snapshot: &_| planes.apply(snapshot)
@@ -229,7 +240,7 @@ async fn agent(
         tracing::warn!("a request on the control socket was cut off");
     }
     tasks.shutdown().await;
-    let parts = [beating, checking, keeping, writing];
+    let parts = [beating, checking, keeping, knowing, writing];
     for part in sources.tasks.into_iter().chain(parts) {
         part.abort();
     }

@@ -6,6 +6,7 @@
 mod agenda;
 pub mod drains;
 mod lines;
+pub mod planes;
 mod roster;
 mod wire;
 
@@ -29,6 +30,7 @@ use crate::model::writer::Stopped;
 use crate::model::{Drains, Snapshot, View, Writer};
 use agenda::Agenda;
 use lines::Lines;
+use planes::Programs;
 use roster::{Change, Heard, Roster};
 
 /// Another node, as this one's agent knows it.
@@ -64,8 +66,9 @@ pub struct Setup {
     /// The cluster's key for heartbeats.
     pub mac: [u8; 32],
     pub writer: Writer,
-    /// This node has no packet programs.
-    pub by_proxy: bool,
+    pub programs: Programs,
+    /// Other nodes that had none when they were heard last.
+    pub by_proxy: BTreeSet<Arc<str>>,
     /// What this node's checks find.
     pub health: watch::Receiver<Arc<HealthReport>>,
 }
@@ -89,12 +92,12 @@ fn run_on(socket: UdpSocket, setup: Setup) -> (watch::Receiver<PeerReports>, Joi
         socket,
         view: setup.writer.view(),
         drains: setup.writer.drains(),
-        agenda: Agenda::new(Arc::clone(&setup.node), boot, setup.by_proxy),
-        roster: Roster::new(boot, Instant::now()),
+        agenda: Agenda::new(Arc::clone(&setup.node), boot),
+        roster: Roster::new(boot, setup.by_proxy.clone(), Instant::now()),
         lines: Lines::default(),
         snapshot: Arc::default(),
         suspected: BTreeSet::new(),
-        by_proxy: BTreeSet::new(),
+        by_proxy: None,
         complained: None,
         report,
         setup,
@@ -113,7 +116,7 @@ struct Mouth {
     snapshot: Arc<Snapshot>,
     /// What the writer was told last.
     suspected: BTreeSet<Arc<str>>,
-    by_proxy: BTreeSet<Arc<str>>,
+    by_proxy: Option<BTreeSet<Arc<str>>>,
     complained: Option<Instant>,
     report: watch::Sender<PeerReports>,
 }
@@ -168,6 +171,7 @@ impl Mouth {
     /// One heartbeat to every node.
     fn speak(&mut self) {
         let (mut heartbeat, now) = (self.agenda.next(), Instant::now());
+        heartbeat.by_proxy = !self.setup.programs.are_there();
         for (name, node) in &self.snapshot.nodes {
             let Some(echo) = self.roster.echo(name) else {
                 continue;
@@ -195,9 +199,9 @@ impl Mouth {
             self.suspected = suspected;
         }
         let by_proxy = self.roster.by_proxy();
-        if by_proxy != self.by_proxy {
+        if self.snapshot.generation > 0 && self.by_proxy.as_ref() != Some(&by_proxy) {
             self.setup.writer.by_proxy(by_proxy.clone()).await?;
-            self.by_proxy = by_proxy;
+            self.by_proxy = Some(by_proxy);
         }
         self.report.send_replace(Arc::new(self.roster.reports()));
         Ok(())

@@ -51,6 +51,8 @@ pub struct Past {
     pub active: Option<HashSet<u64>>,
     /// Shapes of the pools in these tables, by pool id.
     pub shapes: HashMap<u64, Shape>,
+    /// Other nodes without packet programs, as far as was known.
+    pub by_proxy: BTreeSet<Arc<str>>,
 }
 
 impl From<Drains> for Past {
@@ -108,6 +110,7 @@ impl Composer {
             drains,
             active,
             shapes,
+            by_proxy,
         } = past.into();
         Self {
             identity,
@@ -117,6 +120,7 @@ impl Composer {
             vips: Vips::new(&pools),
             marks: Marks {
                 drains,
+                by_proxy,
                 ..Marks::default()
             },
             unnamed: Unnamed::default(),

@@ -10,7 +10,6 @@ use crate::model::{DrainMark, Drains};
 pub struct Agenda {
     node: Arc<str>,
     boot: u64,
-    by_proxy: bool,
     sequence: u64,
     settled: bool,
     unhealthy: BTreeSet<u64>,
@@ -22,12 +21,11 @@ pub struct Agenda {
 }
 
 impl Agenda {
-    pub fn new(node: Arc<str>, boot: u64, by_proxy: bool) -> Self {
+    pub fn new(node: Arc<str>, boot: u64) -> Self {
         let (unhealthy, drains) = (BTreeSet::new(), Vec::new());
         Self {
             node,
             boot,
-            by_proxy,
             sequence: 0,
             settled: false,
             unhealthy,
@@ -54,7 +52,7 @@ impl Agenda {
         self.mark = 0;
     }
 
-    /// The next heartbeat, without an echo.
+    /// The next heartbeat, without an echo, and of a node with packet programs.
     pub fn next(&mut self) -> Heartbeat {
         self.sequence += 1;
         let first = self.tag;
@@ -70,7 +68,7 @@ impl Agenda {
             sequence: self.sequence,
             echo: 0,
             settled: self.settled,
-            by_proxy: self.by_proxy,
+            by_proxy: false,
             node: self.node.to_string(),
             range: first..=last,
             unhealthy,
@@ -103,7 +101,7 @@ mod tests {
     use crate::model::DrainObject;
 
     fn agenda(unhealthy: impl Iterator<Item = u64>) -> Agenda {
-        let mut agenda = Agenda::new("node1".into(), 1, false);
+        let mut agenda = Agenda::new("node1".into(), 1);
         let report = HealthReport {
             unhealthy: unhealthy.collect(),
             settled: true,

@@ -30,6 +30,8 @@ pub struct Roster {
     /// Of this agent.
     boot: u64,
     peers: BTreeMap<Arc<str>, Peer>,
+    /// Nodes that had no packet programs when an agent before this one heard them.
+    before: BTreeSet<Arc<str>>,
     judged: Instant,
     /// Since when this agent has looked without a pause.
     awake: Instant,
@@ -76,10 +78,11 @@ pub struct Change {
 }
 
 impl Roster {
-    pub fn new(boot: u64, now: Instant) -> Self {
+    pub fn new(boot: u64, by_proxy: BTreeSet<Arc<str>>, now: Instant) -> Self {
         Self {
             boot,
             peers: BTreeMap::new(),
+            before: by_proxy,
             judged: now,
             awake: now,
         }
@@ -88,8 +91,15 @@ impl Roster {
     /// Takes the other nodes of the cluster, forgetting those that are not among them.
     pub fn follow<'n>(&mut self, others: impl Iterator<Item = &'n Arc<str>>) {
         let mut before = std::mem::take(&mut self.peers);
+        let new = |name: &Arc<str>| Peer {
+            by_proxy: self.before.contains(name),
+            ..Peer::default()
+        };
         self.peers = others
-            .map(|name| (Arc::clone(name), before.remove(name).unwrap_or_default()))
+            .map(|name| {
+                let peer = before.remove(name).unwrap_or_else(|| new(name));
+                (Arc::clone(name), peer)
+            })
             .collect();
     }
 

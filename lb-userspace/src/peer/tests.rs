@@ -30,7 +30,12 @@ impl Agent {
             node,
             port,
             mac: [secret; 32],
-            by_proxy: false,
+            programs: Programs {
+                never: false,
+                later: false,
+                applied: watch::channel(0).1,
+            },
+            by_proxy: BTreeSet::new(),
             writer: writer.clone(),
             health: findings,
         };

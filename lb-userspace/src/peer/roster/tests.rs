@@ -17,7 +17,7 @@ fn heartbeat(boot: u64, sequence: u64, echo: u64) -> Heartbeat {
 }
 
 fn roster(now: Instant) -> Roster {
-    let mut roster = Roster::new(OWN, now);
+    let mut roster = Roster::new(OWN, BTreeSet::new(), now);
     roster.follow([Arc::from("node2"), Arc::from("node3")].iter());
     roster
 }
@@ -66,7 +66,10 @@ fn refuse_until(roster: &mut Roster, start: Instant, refusals: &[u64], milliseco
 #[test]
 fn two_agents_believe_each_other_after_two_heartbeats_each() {
     let now = Instant::now();
-    let (mut one, mut two) = (Roster::new(1, now), Roster::new(2, now));
+    let (mut one, mut two) = (
+        Roster::new(1, BTreeSet::new(), now),
+        Roster::new(2, BTreeSet::new(), now),
+    );
     one.follow([Arc::from("node2")].iter());
     two.follow([Arc::from("node1")].iter());
     let from_one = |sequence, echo| Heartbeat {
@@ -307,5 +310,15 @@ fn a_node_says_whether_it_has_packet_programs_and_may_say_otherwise_in_its_next_
     assert_eq!(roster.hear(&proxying, now), ACCEPTED);
     assert_eq!(roster.by_proxy(), [Arc::from("node2")].into());
     assert_eq!(roster.hear(&heartbeat(8, 1, OWN), now), ACCEPTED);
+    assert!(roster.by_proxy().is_empty());
+}
+
+#[test]
+fn a_node_is_as_an_agent_before_this_one_heard_it_until_it_is_heard() {
+    let now = Instant::now();
+    let mut roster = Roster::new(OWN, ["node2", "node9"].map(Arc::from).into(), now);
+    roster.follow(["node2", "node3"].map(Arc::from).iter());
+    assert_eq!(roster.by_proxy(), [Arc::from("node2")].into());
+    assert_eq!(roster.hear(&heartbeat(7, 1, OWN), now), ACCEPTED);
     assert!(roster.by_proxy().is_empty());
 }

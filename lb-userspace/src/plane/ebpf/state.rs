@@ -25,7 +25,9 @@ use super::{counters, hooks, migrate, probe, trace};
 use crate::config::{Cluster, Config, Interfaces, Limits, Mode};
 use crate::model::{Shape, Snapshot};
 use crate::plane::choice::Here;
-use crate::plane::{Difference, EbpfError, InterfaceReport, PlaneReport, Problem, Question, TraceReport};
+use crate::plane::{
+    Difference, EbpfError, InterfaceReport, PlaneReport, Problem, Question, TraceReport, former,
+};
 
 /// Kernel objects, books, and the last look at the machine.
 pub struct State {
@@ -95,7 +97,11 @@ impl State {
         let mut object = loader::open(&pins, &wanted, &nobody)?;
         if config.mode == Mode::Auto {
             // Who cannot have them shall hear it now, while there is another way.
-            loader::try_one(&mut object)?;
+            if former::are_at_work(&config.paths.pins) {
+                loader::try_one(&mut object)?;
+            } else {
+                Programs::load(loader::open(&pins, &wanted, &nobody)?)?;
+            }
         }
         let mut maps = Maps::take(&mut object)?;
         migrate::copy(&pins, &old, &mut maps)?;

@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use aya::maps::{Array, Map, MapData};
 use ipnet::IpNet;
-use lb_common::table::{self, BLOCK, BY_PROXY, NO_TABLE, pool_flag};
+use lb_common::table::{self, BLOCK, BY_PROXY, NO_MEMBER, NO_TABLE, pool_flag};
 
 use super::super::maps::Maps;
 use super::super::pins::Pins;
@@ -167,20 +167,27 @@ impl Tables {
         Ok(true)
     }
 
-    /// Tags of the members that have slots; `None` where no pool was found.
+    /// Tags of the members that have slots, and of those whose slots name others; `None` where no pool was found.
     pub fn found_active(&self) -> Option<HashSet<u64>> {
         let mut active = HashSet::new();
         for book in self.books.values() {
             let mut left = book.tags.iter().filter(|&&tag| tag != 0).count();
+            let mut is_shared = false;
             for slot in 0..book.entry.slots {
                 // Each has its first slot early on.
                 if left == 0 {
                     break;
                 }
-                let offset = usize::from(self.writer().head(book.entry.head, slot) & !BY_PROXY);
+                let head = self.writer().head(book.entry.head, slot);
+                is_shared |= head != NO_MEMBER && head & BY_PROXY != 0;
+                let offset = usize::from(head & !BY_PROXY);
                 if let Some(&tag) = book.tags.get(offset).filter(|&&tag| tag != 0) {
                     left -= usize::from(active.insert(tag));
                 }
+            }
+            if is_shared {
+                // Which of them the proxy's slots meant is nowhere.
+                active.extend(book.tags.iter().filter(|&&tag| tag != 0));
             }
         }
         (!self.books.is_empty()).then_some(active)
