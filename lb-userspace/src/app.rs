@@ -219,14 +219,14 @@ async fn agent(
 
     tracing::info!(node = config.node, socket = %path.display(), "the agent runs");
     notify(&[sd_notify::NotifyState::Ready]);
-    let place = replace::Place {
+    let estate = replace::Estate {
         door: door.clone(),
         proxy: proxy.clone(),
         before,
     };
     let given = tokio::select! {
         () = stopping => None,
-        given = place.give(heirs) => Some(given),
+        given = estate.give(heirs) => Some(given),
         ended = &mut serving => {
             return Err(Problem::new("the control socket has failed").because(format!("{ended:?}")));
         }

@@ -68,7 +68,7 @@ pub enum Refused {
 
 /// Whether there is somebody to ask at the port.
 #[derive(Clone, Debug, Default)]
-pub enum Standing {
+pub enum Openness {
     /// There is no room behind it.
     #[default]
     Closed,
@@ -84,7 +84,7 @@ type Rooms = Vec<Arc<dyn Room>>;
 pub struct Door {
     listen: SocketAddr,
     rooms: Arc<watch::Sender<Rooms>>,
-    standing: watch::Receiver<Standing>,
+    openness: watch::Receiver<Openness>,
     /// A handle of the listening socket, while there is one.
     socket: Handle,
     retired: Arc<watch::Sender<bool>>,
@@ -107,7 +107,7 @@ impl Door {
     /// The same, with a socket that listens there already: callers wait in it until there is a room.
     pub fn given(listen: SocketAddr, socket: Option<OwnedFd>) -> Self {
         let (rooms, offered) = watch::channel(Rooms::new());
-        let (tell, standing) = watch::channel(Standing::default());
+        let (tell, openness) = watch::channel(Openness::default());
         let (handle, (retired, retiring)) = (Handle::default(), watch::channel(false));
         let keeper = keep::Keeper {
             listen,
@@ -120,7 +120,7 @@ impl Door {
         Self {
             listen,
             rooms: Arc::new(rooms),
-            standing,
+            openness,
             socket: handle,
             retired: Arc::new(retired),
         }
@@ -129,8 +129,8 @@ impl Door {
     /// Admits nobody any more, for good: another agent has the socket. Waits for those who are on the doorstep.
     pub async fn retire(&self) {
         self.retired.send_replace(true);
-        let mut standing = self.standing();
-        let closed = standing.wait_for(|standing| !matches!(standing, Standing::Open(_)));
+        let mut openness = self.openness();
+        let closed = openness.wait_for(|openness| !matches!(openness, Openness::Open(_)));
         // It may have ended already.
         let _ = closed.await;
     }
@@ -155,19 +155,19 @@ impl Door {
         self.listen
     }
 
-    pub fn standing(&self) -> watch::Receiver<Standing> {
-        self.standing.clone()
+    pub fn openness(&self) -> watch::Receiver<Openness> {
+        self.openness.clone()
     }
 
     /// Waits until it is open, and says where.
     pub async fn address(&self) -> io::Result<SocketAddr> {
-        let mut standing = self.standing();
+        let mut openness = self.openness();
         loop {
-            if let Standing::Open(address) = *standing.borrow_and_update() {
+            if let Openness::Open(address) = *openness.borrow_and_update() {
                 return Ok(address);
             }
             let ended = |_| io::Error::from(io::ErrorKind::NotConnected);
-            standing.changed().await.map_err(ended)?;
+            openness.changed().await.map_err(ended)?;
         }
     }
 }

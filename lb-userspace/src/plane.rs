@@ -12,6 +12,7 @@ pub mod ebpf;
 pub mod ebpf;
 mod error;
 pub mod former;
+pub mod netlink;
 pub mod proxy;
 mod report;
 

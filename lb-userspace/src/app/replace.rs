@@ -93,13 +93,13 @@ pub async fn retire(proxy: &ProxyPlane, door: &Door, is_replaced: bool) {
 
 /// What the next agent gets.
 #[derive(Clone)]
-pub struct Place {
+pub struct Estate {
     pub door: Door,
     pub proxy: ProxyPlane,
     pub before: Vec<Weak<Predecessor>>,
 }
 
-impl Place {
+impl Estate {
     /// Waits until another agent has it all. From then on this one is to end everything but its connections.
     pub async fn give(self, heirs: Option<Listener>) -> Given {
         let Some(heirs) = heirs else {

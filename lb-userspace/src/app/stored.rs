@@ -2,19 +2,17 @@
 //! there is no agent at all, and the next one gets them with its start (sd_listen_fds(3), sd_pid_notify_with_fds(3)).
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::{self, IoSlice};
+use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
-use nix::sys::socket::{ControlMessage, MsgFlags, UnixAddr, sendmsg};
 use tokio::time::sleep;
 
 use crate::door::Door;
 use crate::plane::ProxyPlane;
 use crate::plane::proxy::{Bind, Sockets};
+use crate::rights::{self, TOGETHER};
 
-/// Descriptors with one message.
-const TOGETHER: usize = 200;
 /// Before it is tried again what systemd is to keep.
 const AGAIN: Duration = Duration::from_secs(1);
 
@@ -52,13 +50,13 @@ pub async fn keep(mut kept: Kept, proxy: ProxyPlane, door: Door) {
     let Some(manager) = Manager::of_this_process() else {
         return;
     };
-    let (mut sockets, mut standing) = (proxy.sockets(), door.standing());
+    let (mut sockets, mut port) = (proxy.sockets(), door.openness());
     // Some may be open by now.
     sockets.mark_changed();
     loop {
         let changed = tokio::select! {
             changed = sockets.changed() => changed,
-            changed = standing.changed() => changed,
+            changed = port.changed() => changed,
         };
         if changed.is_err() {
             return;
@@ -132,11 +130,7 @@ impl Manager {
     }
 
     fn tell(&self, words: &str, sockets: &[RawFd]) -> io::Result<()> {
-        let rights = [ControlMessage::ScmRights(sockets)];
-        let rights = if sockets.is_empty() { &[][..] } else { &rights };
-        let words = [IoSlice::new(words.as_bytes())];
-        sendmsg::<UnixAddr>(self.0.as_raw_fd(), &words, rights, MsgFlags::MSG_NOSIGNAL, None)?;
-        Ok(())
+        rights::send(&self.0, words.as_bytes(), sockets)
     }
 }
 

@@ -11,12 +11,12 @@ use tokio::task::JoinSet;
 
 use super::greet::Doorstep;
 use super::limits::{AGAIN, BREATH};
-use super::{Handle, Rooms, Standing};
+use super::{Handle, Openness, Rooms};
 
 pub struct Keeper {
     pub listen: SocketAddr,
     pub rooms: watch::Receiver<Rooms>,
-    pub tell: watch::Sender<Standing>,
+    pub tell: watch::Sender<Openness>,
     pub handle: Handle,
     /// Another agent has the socket.
     pub retired: watch::Receiver<bool>,
@@ -35,17 +35,17 @@ impl Keeper {
             match open.and_then(|listener| Ok((listener.local_addr()?, listener))) {
                 Ok((address, listener)) => {
                     self.note(Some(&listener));
-                    self.tell.send_replace(Standing::Open(address));
+                    self.tell.send_replace(Openness::Open(address));
                     self.admit(&listener).await;
                     self.note(None::<&TcpListener>);
                     drop(listener);
-                    self.tell.send_replace(Standing::Closed);
+                    self.tell.send_replace(Openness::Closed);
                 }
                 Err(error) => {
-                    self.tell.send_replace(Standing::Hindered(Arc::new(error)));
+                    self.tell.send_replace(Openness::Hindered(Arc::new(error)));
                     let closed = self.rooms.wait_for(Rooms::is_empty);
                     if tokio::time::timeout(AGAIN, closed).await.is_ok() {
-                        self.tell.send_replace(Standing::Closed);
+                        self.tell.send_replace(Openness::Closed);
                     }
                 }
             }

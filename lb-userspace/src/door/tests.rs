@@ -107,14 +107,14 @@ async fn a_caller_is_led_to_what_it_asks_for_and_else_to_the_newest() {
 async fn it_is_open_as_long_as_there_is_a_room() {
     let door = door();
     let ([one, two], _came) = parlours([b"one", b"two"]);
-    assert!(matches!(*door.standing().borrow(), Standing::Closed));
+    assert!(matches!(*door.openness().borrow(), Openness::Closed));
     let (first, second) = (door.offer(one), door.offer(two));
     let at = door.address().await.unwrap();
     drop(first);
     TcpStream::connect(at).await.unwrap();
     drop(second);
-    let mut standing = door.standing();
-    let closed = standing.wait_for(|standing| matches!(standing, Standing::Closed));
+    let mut openness = door.openness();
+    let closed = openness.wait_for(|openness| matches!(openness, Openness::Closed));
     tokio::time::timeout(SOON, closed).await.unwrap().unwrap();
     assert!(TcpStream::connect(at).await.is_err());
 }
@@ -126,8 +126,8 @@ async fn a_port_that_cannot_be_had_is_tried_again() {
     let door = Door::new(at);
     let ([one, _], _came) = parlours([b"one", b"two"]);
     let _offer = door.offer(one);
-    let mut standing = door.standing();
-    let hindered = standing.wait_for(|standing| matches!(standing, Standing::Hindered(_)));
+    let mut openness = door.openness();
+    let hindered = openness.wait_for(|openness| matches!(openness, Openness::Hindered(_)));
     tokio::time::timeout(SOON, hindered).await.unwrap().unwrap();
     drop(other);
     let opened = tokio::time::timeout(SOON, door.address());

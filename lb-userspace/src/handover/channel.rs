@@ -1,25 +1,22 @@
 //! A socket between two agents of one machine: whole words, and descriptors with them (SOCK_SEQPACKET, SCM_RIGHTS).
 
 use std::fs::{self, Permissions};
-use std::io::{self, ErrorKind, IoSlice, IoSliceMut};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::io::{self, ErrorKind};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use nix::sys::socket::{
-    ControlMessage, ControlMessageOwned, MsgFlags, getsockopt, recvmsg, sendmsg, sockopt::PeerCredentials,
-};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
 use socket2::{Domain, SockAddr, Socket, Type};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
 use super::words::Word;
 use crate::hidden::{self, File};
+use crate::rights;
 
 /// Bytes of a word.
 pub const LONGEST: usize = 64 << 10;
-/// Descriptors with one word; the kernel takes 253.
-pub const TOGETHER: usize = 200;
 
 /// One end. It belongs to the runtime that it was made in.
 #[derive(Debug)]
@@ -67,57 +64,20 @@ impl Channel {
     /// As many descriptors as go with one word.
     pub async fn tell_with(&self, word: &Word, descriptors: &[RawFd]) -> io::Result<()> {
         let bytes = serde_json::to_vec(word)?;
-        let rights = [ControlMessage::ScmRights(descriptors)];
-        let rights = if descriptors.is_empty() { &[][..] } else { &rights };
-        let send = |socket: &OwnedFd| {
-            let flags = MsgFlags::MSG_NOSIGNAL;
-            let sent = sendmsg::<()>(socket.as_raw_fd(), &[IoSlice::new(&bytes)], rights, flags, None)?;
-            if sent == bytes.len() {
-                Ok(())
-            } else {
-                Err(ErrorKind::WriteZero.into())
-            }
-        };
+        let send = |socket: &OwnedFd| rights::send(socket, &bytes, descriptors);
         self.0.async_io(Interest::WRITABLE, send).await
     }
 
     /// The next word; none: the other end is closed.
     pub async fn hear(&self) -> io::Result<Option<Heard>> {
-        let heard = self.0.async_io(Interest::READABLE, receive).await?;
-        let (bytes, descriptors) = heard;
+        let receive = |socket: &OwnedFd| rights::receive(socket, LONGEST);
+        let (bytes, descriptors) = self.0.async_io(Interest::READABLE, receive).await?;
         if bytes.is_empty() {
             return Ok(None);
         }
         let word = serde_json::from_slice(&bytes)?;
         Ok(Some(Heard { word, descriptors }))
     }
-}
-
-fn receive(socket: &OwnedFd) -> io::Result<(Vec<u8>, Vec<OwnedFd>)> {
-    let mut bytes = vec![0; LONGEST];
-    let mut room = nix::cmsg_space!([RawFd; 253]);
-    let (length, flags, descriptors) = {
-        let mut into = [IoSliceMut::new(&mut bytes)];
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let message = recvmsg::<()>(socket.as_raw_fd(), &mut into, Some(&mut room), flags)?;
-        let mut descriptors = Vec::new();
-        for control in message.cmsgs()? {
-            if let ControlMessageOwned::ScmRights(rights) = control {
-                // SAFETY: the kernel has just made them for this process, and nobody else knows them.
-                descriptors.extend(rights.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
-            }
-        }
-        (message.bytes, message.flags, descriptors)
-    };
-    if flags.intersects(MsgFlags::MSG_TRUNC | MsgFlags::MSG_CTRUNC) {
-        // This process may not open more files, say.
-        return Err(io::Error::new(
-            ErrorKind::InvalidData,
-            "a word did not arrive whole",
-        ));
-    }
-    bytes.truncate(length);
-    Ok((bytes, descriptors))
 }
 
 /// Where the next agent finds this one. The file goes with it, unless it is the next one's already.

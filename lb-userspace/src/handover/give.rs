@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
-use super::channel::{Channel, Dormant, Heard, Listener, TOGETHER};
+use super::channel::{Channel, Dormant, Heard, Listener};
 use super::words::Word;
 use super::{ANSWER, VERSION};
+use crate::rights::TOGETHER;
 
 /// Before another agent is listened to again.
 const AGAIN: Duration = Duration::from_millis(100);

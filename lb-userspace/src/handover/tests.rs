@@ -13,10 +13,11 @@ use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 use super::VERSION;
-use super::channel::{Channel, Listener, TOGETHER};
+use super::channel::{Channel, Listener};
 use super::give::{Given, Lent, give};
 use super::take::{Failure, take};
 use super::words::Word;
+use crate::rights::TOGETHER;
 
 /// More than anything here takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(20);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::index::Index;
 use super::part::Part;
+use crate::interfaces;
 use crate::model::Naming;
 
 /// What one client sees.
@@ -69,11 +70,6 @@ impl<'i> Sight<'i> {
 
 /// The addresses of all devices of this network namespace.
 pub fn own_addresses() -> HashSet<IpAddr> {
-    let addresses = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    let addresses = addresses.filter_map(|interface| {
-        let address = interface.address?;
-        let v4 = address.as_sockaddr_in().map(|v4| IpAddr::from(v4.ip()));
-        v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::from(v6.ip())))
-    });
-    addresses.collect()
+    let addresses = interfaces::addresses().into_iter().flatten();
+    addresses.map(|address| address.ip).collect()
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use super::{Problem, ebpf};
+use super::{Problem, ebpf, netlink};
 
 /// One end of the pair of devices that goes with them.
 const DEVICE: &str = "portico0";
@@ -50,8 +50,7 @@ async fn remove_device() -> io::Result<()> {
     let Ok(index) = nix::net::if_::if_nametoindex(DEVICE) else {
         return Ok(());
     };
-    let (connection, handle, _) = rtnetlink::new_connection()?;
-    tokio::spawn(connection);
+    let handle = netlink::connect().map_err(io::Error::other)?;
     let removed = handle.link().del(index).execute().await;
     removed.map_err(io::Error::other)
 }

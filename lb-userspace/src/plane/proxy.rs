@@ -8,16 +8,19 @@
 //! task it gets is what [`lb_common::placement`] says, as in the packet programs, so that a change of plane, or another
 //! node, leads a client to the same task.
 
+mod answer;
 mod before;
 mod counters;
 mod datagrams;
 mod ends;
 mod families;
 pub mod files;
+mod found;
 mod fronts;
 pub mod header;
 mod listen;
 mod live;
+mod local;
 mod neighbours;
 pub mod relay;
 mod report;
@@ -28,6 +31,7 @@ mod tcp;
 mod transparent;
 pub mod udp;
 mod vips;
+mod ways;
 mod workers;
 
 use std::collections::BTreeSet;
@@ -49,8 +53,9 @@ use self::live::Live;
 use self::neighbours::Neighbours;
 use self::relay::Relay;
 use self::serving::Served;
-use self::transparent::{Transparent, Ways};
+use self::transparent::Transparent;
 use self::vips::Vips;
+use self::ways::Ways;
 use self::workers::Workers;
 use super::choice::Here;
 use super::{FlowReport, PlaneReport, Problem};

@@ -6,6 +6,7 @@ use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo
 
 use super::finding::Finding;
 use crate::config::{Config, XdpMode};
+use crate::plane::netlink;
 
 /// Least MTU of IPv6 (RFC 8200, section 5).
 const LEAST: usize = 1280;
@@ -144,8 +145,7 @@ fn reverse_path() -> Finding {
 }
 
 async fn devices() -> Result<Vec<Device>, String> {
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(|error| error.to_string())?;
-    tokio::spawn(connection);
+    let handle = netlink::connect().map_err(|error| error.to_string())?;
     let links = handle.link().get().execute().map_ok(|link| device(&link));
     links.try_collect().await.map_err(|error| error.to_string())
 }

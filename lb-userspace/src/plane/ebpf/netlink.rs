@@ -21,7 +21,7 @@ use rtnetlink::{Error, Handle};
 use tokio::sync::Mutex;
 
 use super::host::{Address, Device, Host, Mac, Neighbour, Route};
-use crate::plane::EbpfError;
+use crate::plane::{EbpfError, netlink};
 
 /// RTMGRP_LINK, _NEIGH, _IPV4_IFADDR, _IPV4_ROUTE, _IPV6_IFADDR, _IPV6_ROUTE.
 const GROUPS: u32 = 0x1 | 0x4 | 0x10 | 0x40 | 0x100 | 0x400;
@@ -257,9 +257,7 @@ fn add_bridged(host: &mut Host, message: &NeighbourMessage) {
 }
 
 fn open() -> Result<Handle, EbpfError> {
-    let (connection, handle, _) = rtnetlink::new_connection().map_err(failed)?;
-    tokio::spawn(connection);
-    Ok(handle)
+    netlink::connect().map_err(failed)
 }
 
 fn failed(error: impl std::fmt::Display) -> EbpfError {

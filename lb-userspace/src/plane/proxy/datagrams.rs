@@ -5,18 +5,18 @@ use std::sync::Arc;
 
 use super::Table;
 use super::fronts::{Bind, Front, Place};
-use super::udp::{Choose, Standing, Target, Way};
-use crate::model;
+use super::udp::{Choose, Prospect, Target, Way};
+use crate::model::Standing;
 
-/// A frontend of one snapshot.
-pub struct Served {
+/// Chooses for a frontend of one snapshot.
+pub struct Chooser {
     table: Arc<Table>,
     front: Arc<Front>,
     bind: Bind,
     generation: u64,
 }
 
-impl Served {
+impl Chooser {
     /// None: the latest snapshot has none there.
     pub fn at(table: &Arc<Table>, bind: Bind) -> Option<Self> {
         let fronts = table.fronts.load();
@@ -29,7 +29,7 @@ impl Served {
     }
 }
 
-impl Choose for Served {
+impl Choose for Chooser {
     fn choose(&self, client: SocketAddr, tried: &[u64]) -> Option<Target> {
         let mut tried = tried.to_vec();
         loop {
@@ -55,12 +55,12 @@ impl Choose for Served {
         }
     }
 
-    fn standing(&self, tag: u64) -> Standing {
+    fn prospect(&self, tag: u64) -> Prospect {
         match self.front.standing(tag) {
-            None => Standing::Gone,
-            Some(model::Standing::Unhealthy) => Standing::Unfit,
-            Some(model::Standing::Draining) => Standing::Draining,
-            Some(model::Standing::Active | model::Standing::Warming) => Standing::Active,
+            None => Prospect::Gone,
+            Some(Standing::Unhealthy) => Prospect::Unfit,
+            Some(Standing::Draining) => Prospect::Draining,
+            Some(Standing::Active | Standing::Warming) => Prospect::Active,
         }
     }
 

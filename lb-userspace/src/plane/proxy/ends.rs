@@ -18,7 +18,7 @@ const TIME_WAIT: &str = "06";
 const UNCONNECTED: &str = "07";
 
 /// Both ends of a connection.
-struct Ends {
+struct Connection {
     local: SocketAddr,
     remote: SocketAddr,
 }
@@ -33,7 +33,7 @@ pub fn remote() -> BTreeSet<(Protocol, SocketAddr)> {
     all().map(|(protocol, ends)| (protocol, ends.remote)).collect()
 }
 
-fn all() -> impl Iterator<Item = (Protocol, Ends)> {
+fn all() -> impl Iterator<Item = (Protocol, Connection)> {
     TABLES.into_iter().flat_map(|(protocol, path)| {
         let table = std::fs::read_to_string(path).unwrap_or_default();
         parse(&table).into_iter().map(move |ends| (protocol, ends))
@@ -41,14 +41,14 @@ fn all() -> impl Iterator<Item = (Protocol, Ends)> {
 }
 
 /// Lines of the form "0: 0100007F:1F90 0200007F:C350 01 …": local and remote end and state, in hexadecimal.
-fn parse(table: &str) -> Vec<Ends> {
+fn parse(table: &str) -> Vec<Connection> {
     let ends = |line: &str| {
         let mut words = line.split_whitespace().skip(1);
         let (local, remote, state) = (words.next()?, words.next()?, words.next()?);
         if [LISTEN, TIME_WAIT, UNCONNECTED].contains(&state) {
             return None;
         }
-        Some(Ends {
+        Some(Connection {
             local: end(local)?,
             remote: end(remote)?,
         })

@@ -4,28 +4,20 @@ use std::net::IpAddr;
 
 use lb_common::host::NODE_VIP6;
 
+use crate::interfaces;
 use crate::model::Family;
 
-/// Those of the machine's addresses. Asked anew each time, for addresses come and go.
+/// Those of the machine's addresses.
 pub fn known() -> Vec<Family> {
-    let Ok(addresses) = nix::ifaddrs::getifaddrs() else {
+    let Ok(addresses) = interfaces::addresses() else {
         return Family::ALL.into();
     };
-    let addresses: Vec<IpAddr> = addresses.filter_map(|interface| ip(interface.address?)).collect();
+    let addresses: Vec<IpAddr> = addresses.map(|address| address.ip).collect();
     let is_known = |family: &Family| {
         let mut addresses = addresses.iter().filter(|ip| Family::of(**ip) == *family);
         addresses.any(|ip| is_public(*ip))
     };
     Family::ALL.into_iter().filter(is_known).collect()
-}
-
-/// Of a socket of IP.
-pub fn ip(address: nix::sys::socket::SockaddrStorage) -> Option<IpAddr> {
-    match (address.as_sockaddr_in(), address.as_sockaddr_in6()) {
-        (Some(four), _) => Some(four.ip().into()),
-        (_, Some(six)) => Some(six.ip().into()),
-        _ => None,
-    }
 }
 
 /// Others than this machine's own processes can use it, and not only on one link.

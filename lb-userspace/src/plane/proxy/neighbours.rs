@@ -11,14 +11,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use futures_util::stream::TryStreamExt;
+use rtnetlink::IpVersion;
 use rtnetlink::packet_route::neighbour::{
     NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState,
 };
-use rtnetlink::{IpVersion, new_connection};
 
 use self::bridges::Bridges;
 use crate::model::Snapshot;
 use crate::plane::Problem;
+use crate::plane::netlink;
 
 /// A task of this node.
 type Task = (Arc<str>, IpAddr);
@@ -77,9 +78,7 @@ fn new(before: Option<&HashSet<Task>>, tasks: &HashSet<Task>) -> HashSet<IpAddr>
 }
 
 async fn forget(addresses: &HashSet<IpAddr>) -> Result<(), rtnetlink::Error> {
-    let (connection, handle, _) =
-        new_connection().map_err(|error| rtnetlink::Error::NamespaceError(error.to_string()))?;
-    tokio::spawn(connection);
+    let handle = netlink::connect()?;
     let mut all = handle.neighbours().get().set_family(IpVersion::V6).execute();
     let mut stale = Vec::new();
     while let Some(neighbour) = all.try_next().await? {

@@ -5,8 +5,8 @@
 //! client ── Dialer ══ TLS: PROXY v2 header with the member's tag, an answer, the bytes ══> door ─> Lane ── task
 //! ```
 
-mod answer;
 mod book;
+mod call;
 mod carry;
 mod desk;
 mod dial;
@@ -37,7 +37,6 @@ use desk::Desk;
 use figures::Figures;
 use identity::Identity;
 
-pub use answer::Answer;
 pub use carry::{Broken, Moved};
 pub use dial::{Dialer, Failure};
 pub use figures::RelayReport;

@@ -5,153 +5,17 @@
 
 mod rules;
 
-use std::collections::{BTreeSet, HashMap};
-use std::io::{self, ErrorKind};
-use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::collections::BTreeSet;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use ipnet::IpNet;
-use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpSocket, TcpStream};
 
-use super::families::ip;
-use super::socket::for_task;
-use crate::model::{Family, Protocol, Snapshot};
+use super::ways::{Task, Ways};
+use crate::interfaces;
+use crate::model::{Protocol, Snapshot};
 use crate::plane::Problem;
 use rules::Rules;
-
-/// A port of a task.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Task {
-    pub protocol: Protocol,
-    pub address: SocketAddr,
-}
-
-/// How tasks of this node are connected to. Read by all workers.
-#[derive(Debug)]
-pub struct Ways {
-    keepalive: TcpKeepalive,
-    /// Tasks whose answers come back here whatever their destination, and the network that each shares with others: what a
-    /// neighbour is answered never comes by this machine.
-    tasks: ArcSwap<HashMap<Task, IpNet>>,
-}
-
-impl Default for Ways {
-    /// To nobody from a client's address, and with the kernel's own keepalive.
-    fn default() -> Self {
-        Self::new(TcpKeepalive::new())
-    }
-}
-
-impl Ways {
-    pub fn new(keepalive: TcpKeepalive) -> Self {
-        Self {
-            keepalive,
-            tasks: ArcSwap::default(),
-        }
-    }
-
-    /// For a connection to a task from an address of this machine.
-    pub fn socket(&self, family: Family) -> io::Result<TcpSocket> {
-        for_task(family, &self.keepalive)
-    }
-
-    /// Connects to a task for a client, by that socket where there is one already and it will do.
-    pub async fn connect(
-        &self,
-        task: SocketAddr,
-        client: SocketAddr,
-        socket: Option<TcpSocket>,
-    ) -> io::Result<TcpStream> {
-        let family = Family::of(task.ip());
-        if let Some(source) = self.source(Protocol::Tcp, task, client) {
-            // The client's own port, too, unless it has a connection of that port to this task already.
-            for port in [source.port(), 0] {
-                match self.bound(family, SocketAddr::new(source.ip(), port)) {
-                    Ok(socket) => match socket.connect(task).await {
-                        Err(error) if is_taken(&error) => {}
-                        connected => return connected,
-                    },
-                    Err(error) if is_taken(&error) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        let socket = match socket {
-            Some(socket) => socket,
-            None => self.socket(family)?,
-        };
-        socket.connect(task).await
-    }
-
-    /// A socket for the datagrams of one client to a task, connected to it. Does not wait, and nothing is sent.
-    pub fn datagrams(&self, task: SocketAddr, client: SocketAddr) -> io::Result<UdpSocket> {
-        let kind = Type::DGRAM.nonblocking().cloexec();
-        let socket = || Socket::new(Domain::for_address(task), kind, Some(socket2::Protocol::UDP));
-        let mut made = None;
-        if let Some(source) = self.source(Protocol::Udp, task, client) {
-            for port in [source.port(), 0] {
-                let socket = socket()?;
-                become_transparent(&SockRef::from(&socket), Family::of(task.ip()))?;
-                match socket.bind(&SocketAddr::new(source.ip(), port).into()) {
-                    Ok(()) => {
-                        made = Some(socket);
-                        break;
-                    }
-                    Err(error) if is_taken(&error) => {}
-                    Err(error) => return Err(error),
-                }
-            }
-        }
-        let socket = match made {
-            Some(socket) => socket,
-            None => socket()?,
-        };
-        socket.connect(&task.into())?;
-        Ok(socket.into())
-    }
-
-    /// From where a task is connected to for a client; none: from this machine's own address.
-    fn source(&self, protocol: Protocol, task: SocketAddr, client: SocketAddr) -> Option<SocketAddr> {
-        let tasks = self.tasks.load();
-        let network = tasks.get(&Task {
-            protocol,
-            address: task,
-        })?;
-        // As sockets for both families name clients of IPv4.
-        let client = SocketAddr::new(client.ip().to_canonical(), client.port());
-        let leads_back = Family::of(client.ip()) == Family::of(task.ip())
-            && !client.ip().is_loopback()
-            && !network.contains(&client.ip());
-        leads_back.then_some(client)
-    }
-
-    fn bound(&self, family: Family, source: SocketAddr) -> io::Result<TcpSocket> {
-        let socket = self.socket(family)?;
-        become_transparent(&SockRef::from(&socket), family)?;
-        socket.set_reuseaddr(true)?;
-        if source.port() == 0 {
-            // Chosen when it is known where to: not one of all connections from this client.
-            setsockopt(&socket, IpBindAddressNoPort, &true)?;
-        }
-        socket.bind(source)?;
-        Ok(socket)
-    }
-}
-
-fn become_transparent(socket: &Socket, family: Family) -> io::Result<()> {
-    match family {
-        Family::V4 => socket.set_ip_transparent_v4(true),
-        Family::V6 => socket.set_ip_transparent_v6(true),
-    }
-}
-
-/// Of a port.
-fn is_taken(error: &io::Error) -> bool {
-    matches!(error.kind(), ErrorKind::AddrInUse | ErrorKind::AddrNotAvailable)
-}
 
 /// Keeps the way back for the tasks that need one.
 #[derive(Debug)]
@@ -204,7 +68,7 @@ impl Transparent {
         let there = wanted.iter().filter(|task| self.rules.has(task));
         let networks = networks();
         let tasks = there.map(|task| (*task, network(task.address.ip(), &networks)));
-        self.ways.tasks.store(Arc::new(tasks.collect()));
+        self.ways.lead_back(tasks.collect());
     }
 
     pub fn problems(&self) -> impl Iterator<Item = Problem> {
@@ -227,48 +91,13 @@ fn network(ip: IpAddr, networks: &[IpNet]) -> IpNet {
 
 /// Networks that this machine has an address of. None where the kernel does not say.
 fn networks() -> Vec<IpNet> {
-    let Ok(addresses) = nix::ifaddrs::getifaddrs() else {
-        return Vec::new();
-    };
-    let network = |interface: nix::ifaddrs::InterfaceAddress| {
-        IpNet::with_netmask(ip(interface.address?)?, ip(interface.netmask?)?).ok()
-    };
-    addresses.filter_map(network).collect()
+    let addresses = interfaces::addresses().into_iter().flatten();
+    addresses.filter_map(|address| address.network).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ways(task: &str, network: &str) -> Ways {
-        let ways = Ways::default();
-        let task = Task {
-            protocol: Protocol::Tcp,
-            address: task.parse().unwrap(),
-        };
-        let tasks = HashMap::from([(task, network.parse().unwrap())]);
-        ways.tasks.store(Arc::new(tasks));
-        ways
-    }
-
-    #[test]
-    fn a_clients_address_is_kept_where_the_answer_comes_by_this_machine() {
-        let ways = ways("172.18.0.2:80", "172.18.0.0/16");
-        let source = |task: &str, client: &str| {
-            ways.source(Protocol::Tcp, task.parse().unwrap(), client.parse().unwrap())
-        };
-        let client = "198.51.100.10:40000";
-        assert_eq!(source("172.18.0.2:80", client), Some(client.parse().unwrap()));
-        assert_eq!(
-            source("172.18.0.2:80", "[::ffff:198.51.100.10]:40000"),
-            Some(client.parse().unwrap())
-        );
-        assert_eq!(source("172.18.0.3:80", client), None, "nobody asks for it");
-        assert_eq!(source("172.18.0.2:81", client), None, "nor for this port");
-        for client in ["172.18.0.9:40000", "127.0.0.1:40000", "[2001:db8::10]:40000"] {
-            assert_eq!(source("172.18.0.2:80", client), None, "{client}");
-        }
-    }
 
     #[test]
     fn a_task_shares_the_smallest_network_that_it_is_in() {
@@ -277,11 +106,5 @@ mod tests {
         assert_eq!(of("172.18.0.2"), "172.18.0.0/16");
         assert_eq!(of("172.19.0.2"), "172.16.0.0/12");
         assert_eq!(of("192.0.2.2"), "192.0.2.2/32");
-    }
-
-    #[test]
-    fn this_machines_own_networks_are_known() {
-        let loopback: IpNet = "127.0.0.1/8".parse().unwrap();
-        assert!(networks().contains(&loopback));
     }
 }

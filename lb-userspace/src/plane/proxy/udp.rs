@@ -21,6 +21,7 @@ mod carrier;
 mod census;
 mod control;
 mod counters;
+mod fault;
 mod flows;
 mod inbox;
 mod inward;
@@ -28,6 +29,7 @@ mod kernel;
 mod outbox;
 mod outward;
 mod place;
+mod refusers;
 mod sending;
 mod towards;
 pub mod trunk;
@@ -57,7 +59,7 @@ use self::outbox::Outbox;
 use self::trunk::{Call, Trunks};
 use self::unreachable::Unreachable;
 use super::report::UdpReport;
-use super::transparent::Ways;
+use super::ways::Ways;
 use crate::model::Node;
 
 /// Who answers at a frontend, as one snapshot has it.
@@ -67,9 +69,9 @@ pub trait Choose {
     fn choose(&self, client: SocketAddr, tried: &[u64]) -> Option<Target>;
 
     /// Of a member that a flow has.
-    fn standing(&self, tag: u64) -> Standing;
+    fn prospect(&self, tag: u64) -> Prospect;
 
-    /// Changes whenever an answer of [`standing`](Self::standing) may have changed, or another one of
+    /// Changes whenever an answer of [`prospect`](Self::prospect) may have changed, or another one of
     /// [`choose`](Self::choose): flows ask again then.
     fn generation(&self) -> u64;
 
@@ -98,7 +100,7 @@ pub enum Way {
 
 /// What a flow may expect of its member.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
+pub enum Prospect {
     Active,
     /// It keeps what it has.
     Draining,

@@ -7,17 +7,15 @@ use std::net::IpAddr;
 use futures_util::stream::TryStreamExt;
 use ipnet::IpNet;
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
-use rtnetlink::{Error, Handle, RouteMessageBuilder};
+use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::{Error, Handle};
 
-use super::ends;
+use super::{ends, local};
 use crate::config::Config;
-use crate::plane::{Problem, ROUTE_PROTOCOL};
+use crate::plane::{Problem, ROUTE_PROTOCOL, netlink};
 
 /// What the kernel keeps a machine's own addresses in (RT_TABLE_LOCAL).
 const TABLE: u32 = 255;
-/// The loopback device, in every network namespace.
-const LOOPBACK: u32 = 1;
 
 /// Those that are there.
 pub struct Vips {
@@ -83,11 +81,8 @@ impl Vips {
             return;
         }
         self.failed.clear();
-        let handle = match rtnetlink::new_connection() {
-            Ok((connection, handle, _)) => {
-                tokio::spawn(connection);
-                handle
-            }
+        let handle = match netlink::connect() {
+            Ok(handle) => handle,
             Err(error) => {
                 let failed = self.wanted.iter().map(|net| (*net, error.to_string()));
                 self.failed = failed.collect();
@@ -172,27 +167,10 @@ fn ours(route: &RouteMessage) -> Option<IpNet> {
 }
 
 async fn set(handle: &Handle, net: IpNet, there: bool) -> Result<(), Error> {
-    let message = route(net)?;
+    let message = local::route(net, TABLE)?;
     if there {
         handle.route().add(message).replace().execute().await
     } else {
         handle.route().del(message).execute().await
     }
-}
-
-fn route(net: IpNet) -> Result<RouteMessage, Error> {
-    let impossible = |_| Error::InvalidNla("a prefix longer than its address".into());
-    let builder = RouteMessageBuilder::<IpAddr>::new()
-        .destination_prefix(net.network(), net.prefix_len())
-        .map_err(impossible)?
-        .output_interface(LOOPBACK)
-        .table_id(TABLE)
-        .kind(RouteType::Local)
-        .protocol(ROUTE_PROTOCOL);
-    let builder = if net.network().is_ipv4() {
-        builder.scope(RouteScope::Host)
-    } else {
-        builder
-    };
-    Ok(builder.build())
 }

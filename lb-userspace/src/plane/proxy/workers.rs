@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use tokio::task::{AbortHandle, LocalSet};
 
 use super::Table;
-use super::datagrams::Served;
+use super::datagrams::Chooser;
 use super::fronts::Bind;
 use super::relay::{Dialer, Relay};
 use super::{tcp, udp};
@@ -170,7 +170,7 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
             Order::Receive(bind, socket) => {
                 let socket = Rc::new(socket);
                 let table = Arc::clone(&worker.table);
-                let front = move || Served::at(&table, bind);
+                let front = move || Chooser::at(&table, bind);
                 let carrying = udp::serve(Rc::clone(&socket), front, Rc::clone(&udp));
                 let serving = tokio::task::spawn_local(async move {
                     if let Err(error) = carrying.await {

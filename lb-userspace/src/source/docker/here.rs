@@ -1,8 +1,9 @@
 //! The address under which other nodes reach this machine, where nobody says.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use crate::config::Interfaces;
+use crate::interfaces;
 
 /// Of the first device that the configuration names; else of the one with the default route; else the first that is more
 /// than this machine's own.
@@ -31,13 +32,14 @@ pub fn address(interfaces: &Interfaces) -> Option<Ipv4Addr> {
 
 /// In the kernel's order.
 fn addresses() -> Vec<(String, Ipv4Addr)> {
-    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    let addresses = interfaces.filter_map(|interface| {
-        let address = interface.address?.as_sockaddr_in()?.ip();
-        let usable = !address.is_loopback() && !address.is_link_local() && !address.is_unspecified();
-        usable.then_some((interface.interface_name, address))
+    let all = interfaces::addresses().into_iter().flatten();
+    let addresses = all.filter_map(|address| match address.ip {
+        IpAddr::V4(ip) => Some((address.device, ip)),
+        IpAddr::V6(_) => None,
     });
-    addresses.collect()
+    addresses
+        .filter(|(_, ip)| !ip.is_loopback() && !ip.is_link_local() && !ip.is_unspecified())
+        .collect()
 }
 
 /// Devices with an IPv4 default route, the one with the least metric first.

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use super::refusal::Refusal;
 use super::wire::update::Body;
+use crate::present::Present;
 
 /// Counted wherever it happens; read by [`Figures::report`].
 #[derive(Debug, Default)]
@@ -51,10 +52,6 @@ pub struct Count {
     pub bytes: u64,
 }
 
-/// Counts one more as long as it lives.
-#[derive(Debug)]
-pub(super) struct Present(Arc<AtomicU64>);
-
 impl Figures {
     pub fn report(&self) -> StreamReport {
         let refused = Refusal::LABELS.iter().zip(&self.refused);
@@ -89,11 +86,11 @@ impl Figures {
     }
 
     pub(super) fn follower(&self) -> Present {
-        Present::new(&self.followers)
+        Present::of(&self.followers)
     }
 
     pub(super) fn connection(&self) -> Present {
-        Present::new(&self.connected)
+        Present::of(&self.connected)
     }
 }
 
@@ -116,18 +113,5 @@ impl Traffic {
             updates: self.updates.load(Relaxed),
             bytes: self.bytes.load(Relaxed),
         }
-    }
-}
-
-impl Present {
-    fn new(count: &Arc<AtomicU64>) -> Self {
-        count.fetch_add(1, Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Present {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }

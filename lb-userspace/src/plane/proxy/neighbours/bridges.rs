@@ -9,14 +9,15 @@ use std::net::IpAddr;
 use std::path::Path;
 
 use futures_util::stream::TryStreamExt;
+use rtnetlink::Handle;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkInfo};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
-use rtnetlink::{Handle, new_connection};
 
 use super::Task;
 use crate::outside;
 use crate::plane::Problem;
+use crate::plane::netlink;
 
 /// Below the directory of sysctls, around the device's name.
 const SYSCTLS: [(&str, &str); 2] = [("ipv4/conf", "arp_notify"), ("ipv6/conf", "ndisc_notify")];
@@ -50,10 +51,9 @@ impl Bridges {
         if self.are_settled() {
             return;
         }
-        let Ok((connection, handle, _)) = new_connection() else {
+        let Ok(handle) = netlink::connect() else {
             return;
         };
-        tokio::spawn(connection);
         for address in std::mem::take(&mut self.unknown) {
             if !self.see_to(&handle, address).await {
                 self.unknown.insert(address);

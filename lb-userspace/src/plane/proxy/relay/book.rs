@@ -8,11 +8,11 @@ use arc_swap::ArcSwap;
 use lb_common::placement::State;
 use rustls::pki_types::CertificateDer;
 
-use super::answer::Answer;
 use super::identity;
 use super::refusal::Refusal;
 use crate::model::{Pool, Snapshot, View};
-use crate::plane::proxy::udp::trunk::Found;
+use crate::plane::proxy::answer::Answer;
+use crate::plane::proxy::found::Found;
 
 /// The newest book. A snapshot is looked through when somebody asks, not when it is made: most nodes are asked for nothing.
 pub struct Library {

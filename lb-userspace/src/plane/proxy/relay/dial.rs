@@ -14,7 +14,6 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Shared;
-use super::answer::Answer;
 use super::identity;
 use super::limits::HANDS;
 use super::refusal::Refusal;
@@ -22,6 +21,7 @@ use super::relayed::Relayed;
 use super::shelf::Shelves;
 use super::wire::Wire;
 use crate::model::Node;
+use crate::plane::proxy::answer::Answer;
 use crate::plane::proxy::header::Transport;
 use crate::plane::proxy::header::relay_header::{self, Wanted};
 

@@ -6,8 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::Answer;
 use super::refusal::Refusal;
+use crate::plane::proxy::answer::Answer;
+use crate::present::Present;
 
 /// Counted wherever it happens; read by [`Figures::report`].
 #[derive(Debug, Default)]
@@ -43,10 +44,6 @@ pub struct RelayReport {
     pub spared: u64,
 }
 
-/// Counts one more as long as it lives.
-#[derive(Debug)]
-pub struct Present(Arc<AtomicU64>);
-
 impl Figures {
     pub fn report(&self) -> RelayReport {
         let labels = Answer::ALL.map(Answer::label);
@@ -64,8 +61,7 @@ impl Figures {
 
     /// A connection, as long as it is carried.
     pub fn carrying(&self) -> Present {
-        self.carried.fetch_add(1, Relaxed);
-        Present(Arc::clone(&self.carried))
+        Present::of(&self.carried)
     }
 
     pub fn cut(&self) {
@@ -105,10 +101,4 @@ fn read(labels: &[&'static str], counts: &[AtomicU64]) -> BTreeMap<String, u64> 
     labels
         .zip(counts.iter().map(|count| count.load(Relaxed)))
         .collect()
-}
-
-impl Drop for Present {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
-    }
 }

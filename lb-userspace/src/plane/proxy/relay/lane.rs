@@ -13,7 +13,6 @@ use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use super::Shared;
-use super::answer::Answer;
 use super::carry::{Moved, carry};
 use super::desk::Call;
 use super::limits::{ASKING, CALLERS, TASK};
@@ -22,12 +21,13 @@ use super::trunk;
 use super::wire::Wire;
 use crate::door::part;
 use crate::plane::proxy::Cause;
+use crate::plane::proxy::answer::Answer;
 use crate::plane::proxy::header::Transport;
 use crate::plane::proxy::header::relay_header::{self, Purpose, Wanted};
 use crate::plane::proxy::live::{Counted, Live};
 use crate::plane::proxy::socket::{CutOff, is_exhaustion};
-use crate::plane::proxy::transparent::Ways;
 use crate::plane::proxy::udp;
+use crate::plane::proxy::ways::Ways;
 
 /// Carries for other nodes in the runtime that runs it.
 pub struct Lane {

@@ -1,50 +1,21 @@
-//! Connections that carry datagrams: made and taken as those for clients' connections are, once for all flows of a thread.
+//! The owner's side of connections that carry datagrams: taken as those for clients' connections are, once for all flows of a
+//! thread.
 
 use std::any::Any;
-use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use tokio::time::timeout;
-use tokio_rustls::{client, server};
+use tokio_rustls::server;
 
-use super::dial::{Dialer, Failure, Target, say};
-use super::limits::HANDSHAKE;
 use super::refusal::Refusal;
 use super::wire::Wire;
 use super::{Shared, lane};
-use crate::model::Node;
-use crate::plane::proxy::header::relay_header;
+use crate::plane::proxy::answer::Answer;
+use crate::plane::proxy::found::Found;
 use crate::plane::proxy::live::Live;
 use crate::plane::proxy::udp;
-use crate::plane::proxy::udp::trunk::{Call, Calling, Ended, Found, Link, Members};
-
-impl Dialer {
-    async fn trunk(&self, node: &Node) -> Result<client::TlsStream<Wire>, Failure> {
-        let mut header = Vec::with_capacity(16);
-        relay_header::write_trunk(&mut header);
-        let asking = async {
-            let mut tls = self.caller.connect(&Target::of(node)).await?;
-            tls.get_ref().0.hasten();
-            say(&mut tls, &header).await?;
-            Ok(tls)
-        };
-        let outcome = timeout(HANDSHAKE, asking).await.unwrap_or(Err(Failure::Silent));
-        self.note(&outcome);
-        outcome
-    }
-}
-
-impl Call for Dialer {
-    fn call(&self, node: &Node) -> Calling {
-        let (dialer, node) = (self.clone(), node.clone());
-        Box::pin(async move {
-            let tls = dialer.trunk(&node).await.map_err(io::Error::from)?;
-            Ok(Box::new(tls) as Box<dyn Link>)
-        })
-    }
-}
+use crate::plane::proxy::udp::trunk::{Ended, Members};
 
 /// Carries the flows of another node.
 pub async fn serve(
@@ -56,10 +27,7 @@ pub async fn serve(
 ) -> Result<(), Refusal> {
     let wire = node.get_ref().0.clone();
     wire.hasten();
-    if lane::say(shared, &mut node, super::Answer::Connected)
-        .await
-        .is_err()
-    {
+    if lane::say(shared, &mut node, Answer::Connected).await.is_err() {
         return Ok(());
     }
     let members = Here {

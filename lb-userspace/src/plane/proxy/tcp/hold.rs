@@ -33,7 +33,7 @@ struct Missing {
 }
 
 /// A client's among those that wait.
-pub type Place = OwnedSemaphorePermit;
+pub type Waiting = OwnedSemaphorePermit;
 
 impl Default for Hold {
     fn default() -> Self {
@@ -51,7 +51,7 @@ impl Hold {
     }
 
     /// Whether a client who found nobody shall ask again; it keeps its place until then.
-    pub fn may_wait(&self, bind: Bind, place: &mut Option<Place>) -> bool {
+    pub fn may_wait(&self, bind: Bind, place: &mut Option<Waiting>) -> bool {
         let now = Instant::now();
         let anew = Missing {
             since: now,
@@ -103,7 +103,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn so_many_wait_and_no_more() {
         let hold = Hold::default();
-        let mut places: Vec<Option<Place>> = (0..CLIENTS).map(|_| None).collect();
+        let mut places: Vec<Option<Waiting>> = (0..CLIENTS).map(|_| None).collect();
         assert!(places.iter_mut().all(|place| hold.may_wait(bind(80), place)));
         let mut last = None;
         assert!(!hold.may_wait(bind(80), &mut last));

@@ -4,22 +4,21 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use futures_util::stream::TryStreamExt;
+use ipnet::IpNet;
 use rtnetlink::packet_route::IpProtocol;
-use rtnetlink::packet_route::route::{RouteScope, RouteType};
+use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
-use rtnetlink::{Error, Handle, IpVersion, RouteMessageBuilder};
+use rtnetlink::{Error, Handle, IpVersion};
 
-use super::super::ends;
-use super::Task;
 use crate::model::{Family, Protocol};
-use crate::plane::ROUTE_PROTOCOL;
+use crate::plane::proxy::ways::Task;
+use crate::plane::proxy::{ends, local};
+use crate::plane::{ROUTE_PROTOCOL, netlink};
 
 /// Where everything is this machine's own: the number of the agents' port, which nobody else is likely to have.
 const TABLE: u32 = 7950;
 /// Before the main table's (32766), behind that of the machine's own addresses (0).
 const PRIORITY: u32 = 7950;
-/// The loopback device, in every network namespace.
-const LOOPBACK: u32 = 1;
 
 /// By the tasks whose answers they are about.
 #[derive(Debug, Default)]
@@ -65,9 +64,7 @@ impl Rules {
     }
 
     async fn try_to_mend(&mut self) -> Result<(), Error> {
-        let (connection, handle, _) =
-            rtnetlink::new_connection().map_err(|error| Error::NamespaceError(error.to_string()))?;
-        tokio::spawn(connection);
+        let handle = netlink::connect()?;
         let there = match &mut self.there {
             Some(there) => there,
             none => none.insert(left(&handle).await),
@@ -176,23 +173,12 @@ fn rule(Task { protocol, address }: Task) -> RuleMessage {
 }
 
 /// As `ip route add local default dev lo table TABLE`.
-fn everything(family: Family) -> Result<rtnetlink::packet_route::route::RouteMessage, Error> {
+fn everything(family: Family) -> Result<RouteMessage, Error> {
     let all: IpAddr = match family {
         Family::V4 => Ipv4Addr::UNSPECIFIED.into(),
         Family::V6 => Ipv6Addr::UNSPECIFIED.into(),
     };
-    let impossible = |_| Error::InvalidNla("a prefix longer than its address".into());
-    let builder = RouteMessageBuilder::<IpAddr>::new()
-        .destination_prefix(all, 0)
-        .map_err(impossible)?
-        .output_interface(LOOPBACK)
-        .table_id(TABLE)
-        .kind(RouteType::Local)
-        .protocol(ROUTE_PROTOCOL);
-    Ok(match family {
-        Family::V4 => builder.scope(RouteScope::Host).build(),
-        Family::V6 => builder.build(),
-    })
+    local::route(IpNet::new_assert(all, 0), TABLE)
 }
 
 #[cfg(test)]

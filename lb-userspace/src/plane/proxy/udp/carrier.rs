@@ -14,10 +14,10 @@ use tokio::time::MissedTickBehavior;
 use super::answers::{Answers, readable, settle};
 use super::counters::tick;
 use super::flows::{Flow, FlowId, Flows};
-use super::place::Refusers;
+use super::refusers::Refusers;
 use super::towards::Towards;
 use super::trunk::{Mail, Mailbox};
-use super::{Choose, Counters, Standing, Worker, towards};
+use super::{Choose, Counters, Prospect, Worker, towards};
 
 /// A flow that was left by its client to another agent has answers for so long after the last one.
 pub const LINGER: Duration = Duration::from_secs(5);
@@ -137,13 +137,13 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
                 .filter(|front| front.generation() != flow.generation)
             {
                 // Unfit ones have theirs until the next datagram: they may be the only ones.
-                match front.standing(flow.tag) {
-                    Standing::Gone => {
+                match front.prospect(flow.tag) {
+                    Prospect::Gone => {
                         tick(&counters.gone);
                         return true;
                     }
-                    Standing::Active | Standing::Draining => flow.generation = front.generation(),
-                    Standing::Unfit => {}
+                    Prospect::Active | Prospect::Draining => flow.generation = front.generation(),
+                    Prospect::Unfit => {}
                 }
             }
             let is_over = flow.is_over(idle, &shared.bounds, now);

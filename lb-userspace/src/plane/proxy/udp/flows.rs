@@ -276,8 +276,8 @@ impl FlowId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plane::proxy::transparent::Ways;
     use crate::plane::proxy::udp::census::Census;
+    use crate::plane::proxy::ways::Ways;
 
     fn key(port: u16) -> Key {
         Key {

@@ -10,10 +10,10 @@ use nix::sys::epoll::EpollEvent;
 use super::answers::Ready;
 use super::carrier::Carrier;
 use super::counters::{Amount, Loss, tick};
+use super::fault::Fault;
 use super::flows::FlowId;
 use super::inbox::{Inbox, SLOTS};
 use super::outbox::Outbox;
-use super::place::Fault;
 use super::trunk::Letter;
 use super::{Choose, Desk};
 

@@ -2,71 +2,21 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::carrier::Carrier;
 use super::census::{Full, Seat};
 use super::counters::{Amount, Loss, tick};
+use super::fault::Fault;
 use super::flows::{Flow, FlowId, Key};
 use super::inbox::Arrived;
 use super::towards::Towards;
-use super::{Choose, Standing, Target, Way};
+use super::{Choose, Prospect, Target, Way};
 use crate::plane::proxy::header::Transport;
 use crate::plane::proxy::header::relay_header::Wanted;
 
 /// Members that could not be reached, one after the other, before a flow is given up.
 const TRIES: usize = 8;
-
-/// What is to be done about an error of a socket.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fault {
-    /// The device does not take such a super-packet; single datagrams it may.
-    Together,
-    /// The other side refused something, or there is no way to it.
-    Refused,
-    /// No room for now.
-    Full,
-    /// This one datagram cannot be sent.
-    One,
-}
-
-impl Fault {
-    /// `together`: of several datagrams that were to go as a super-packet.
-    pub fn of(error: &io::Error, together: bool) -> Self {
-        match error.raw_os_error() {
-            Some(libc::EINVAL | libc::EIO | libc::EMSGSIZE | libc::EOPNOTSUPP) if together => Self::Together,
-            Some(
-                libc::ECONNREFUSED
-                | libc::EHOSTUNREACH
-                | libc::EHOSTDOWN
-                | libc::ENETUNREACH
-                | libc::ENETDOWN,
-            ) => Self::Refused,
-            Some(libc::EAGAIN | libc::ENOBUFS | libc::ENOMEM) => Self::Full,
-            _ => Self::One,
-        }
-    }
-}
-
-/// Members that refused something lately: new flows go to others, if there are any.
-#[derive(Debug, Default)]
-pub struct Refusers(Vec<(u64, Instant)>);
-
-impl Refusers {
-    /// After that a member is asked again: it may have been about to start.
-    const FOR: Duration = Duration::from_secs(2);
-
-    pub fn note(&mut self, tag: u64, now: Instant) {
-        self.0.retain(|(other, _)| *other != tag);
-        self.0.push((tag, now));
-    }
-
-    pub fn tags(&mut self, now: Instant) -> Vec<u64> {
-        self.0
-            .retain(|(_, since)| now.saturating_duration_since(*since) < Self::FOR);
-        self.0.iter().map(|(tag, _)| *tag).collect()
-    }
-}
 
 /// Whom a flow may be given to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,11 +45,11 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
         if flow.generation == generation {
             return Ok(id);
         }
-        let standing = front.standing(flow.tag);
-        let stays = match standing {
-            Standing::Active | Standing::Draining => true,
-            Standing::Gone => false,
-            Standing::Unfit => {
+        let prospect = front.prospect(flow.tag);
+        let stays = match prospect {
+            Prospect::Active | Prospect::Draining => true,
+            Prospect::Gone => false,
+            Prospect::Unfit => {
                 let other = front.choose(client, &self.refusers.tags(now));
                 other.is_none_or(|other| other.tag == flow.tag)
             }
@@ -248,30 +198,5 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
         if self.worker.shared.unreachable.tell(key.client, front, length) {
             tick(&self.counters.told);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_member_that_refused_is_asked_again_after_a_while() {
-        let (mut refusers, now) = (Refusers::default(), Instant::now());
-        refusers.note(7, now);
-        refusers.note(8, now + Duration::from_secs(1));
-        assert_eq!(refusers.tags(now + Duration::from_secs(1)), [7, 8]);
-        assert_eq!(refusers.tags(now + Duration::from_secs(2)), [8]);
-        refusers.note(8, now + Duration::from_secs(2));
-        assert_eq!(refusers.tags(now + Duration::from_secs(3)), [8]);
-    }
-
-    #[test]
-    fn only_of_a_super_packet_single_datagrams_are_tried() {
-        let too_large = io::Error::from_raw_os_error(libc::EMSGSIZE);
-        assert_eq!(Fault::of(&too_large, true), Fault::Together);
-        assert_eq!(Fault::of(&too_large, false), Fault::One);
-        let refused = io::Error::from_raw_os_error(libc::ECONNREFUSED);
-        assert_eq!(Fault::of(&refused, true), Fault::Refused);
     }
 }

@@ -1,9 +1,9 @@
 //! Sending what belongs to one flow to its member.
 
 use super::counters::Amount;
+use super::fault::Fault;
 use super::flows::Flow;
 use super::outbox::Outbox;
-use super::place::Fault;
 
 /// Why the rest was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

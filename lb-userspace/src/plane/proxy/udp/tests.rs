@@ -44,7 +44,7 @@ struct Members(Rc<Inner>);
 
 #[derive(Default)]
 struct Inner {
-    members: RefCell<Vec<(u64, SocketAddr, Standing)>>,
+    members: RefCell<Vec<(u64, SocketAddr, Prospect)>>,
     generation: Cell<u64>,
     /// Flows by the guards that they hold.
     live: Rc<Cell<usize>>,
@@ -62,12 +62,12 @@ impl Members {
     fn of(tasks: impl IntoIterator<Item = SocketAddr>) -> Self {
         let members = Self::default();
         for (tag, task) in (1..).zip(tasks) {
-            members.0.members.borrow_mut().push((tag, task, Standing::Active));
+            members.0.members.borrow_mut().push((tag, task, Prospect::Active));
         }
         members
     }
 
-    fn set(&self, tag: u64, standing: Standing) {
+    fn set(&self, tag: u64, standing: Prospect) {
         for member in &mut *self.0.members.borrow_mut() {
             if member.0 == tag {
                 member.2 = standing;
@@ -88,7 +88,7 @@ impl Choose for Members {
             let mut left = members.iter().filter(|(tag, ..)| !tried.contains(tag));
             left.find(|member| member.2 == standing)
         };
-        let (tag, address, _) = of(Standing::Active).or_else(|| of(Standing::Unfit))?;
+        let (tag, address, _) = of(Prospect::Active).or_else(|| of(Prospect::Unfit))?;
         self.0.live.set(self.live() + 1);
         Some(Target {
             tag: *tag,
@@ -101,10 +101,10 @@ impl Choose for Members {
         })
     }
 
-    fn standing(&self, tag: u64) -> Standing {
+    fn prospect(&self, tag: u64) -> Prospect {
         let members = self.0.members.borrow();
         let found = members.iter().find(|member| member.0 == tag);
-        found.map_or(Standing::Gone, |member| member.2)
+        found.map_or(Prospect::Gone, |member| member.2)
     }
 
     fn generation(&self) -> u64 {

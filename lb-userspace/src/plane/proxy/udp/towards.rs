@@ -12,7 +12,7 @@ use super::inbox::Inbox;
 use super::kernel;
 use super::outbox::{Outbox, Stopped};
 use super::trunk::Line;
-use crate::plane::proxy::transparent::Ways;
+use crate::plane::proxy::ways::Ways;
 
 /// An open way. Answers of the one are heard by its socket, of the other by a mailbox.
 pub enum Towards {

@@ -18,12 +18,10 @@ mod trunks;
 
 use std::any::Any;
 use std::io;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
 
 pub use self::line::Line;
 pub use self::mailbox::{Letter, Mail, Mailbox};
@@ -33,6 +31,7 @@ pub use self::pump::Link;
 pub use self::queue::MOST;
 pub use self::trunks::Trunks;
 use crate::model::Node;
+use crate::plane::proxy::found::Found;
 use crate::plane::proxy::report::TrunkReport;
 
 /// Makes connections to other nodes' agents.
@@ -53,16 +52,6 @@ pub trait Members {
 
     /// Counts a flow until it is dropped; nothing where that is not known yet.
     fn count(&self, tag: u64) -> Option<Box<dyn Any>>;
-}
-
-/// A task of this node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub address: SocketAddr,
-    /// It is being taken out of service, and there are others: it gets no new flows.
-    pub avoided: bool,
-    /// After how much silence its flows end; none: as the bounds say.
-    pub idle: Option<Duration>,
 }
 
 /// Of all workers of a node.

@@ -7,7 +7,8 @@ use futures_util::stream::{self, Stream};
 use tokio::sync::watch;
 use tonic::{Request, Response, Status};
 
-use crate::source::stream::figures::{Figures, Present};
+use crate::present::Present;
+use crate::source::stream::figures::Figures;
 use crate::source::stream::peer::Peer;
 use crate::source::stream::publisher::{Issue, Publisher, bytes_of};
 use crate::source::stream::wire::mesh_server::Mesh;

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::Stream;
-use crate::door::Standing;
+use crate::door::Openness;
 use crate::model::Desired;
 use crate::source::Note;
 use crate::source::engine::Local;
@@ -43,7 +43,7 @@ impl Serving {
         let hindrance = Arc::<Mutex<Option<Note>>>::default();
         let keeper = Keeper {
             local,
-            standing: stream.door.standing(),
+            standing: stream.door.openness(),
             stream,
             wanted: wishes,
             publisher: publisher.clone(),
@@ -82,7 +82,7 @@ impl Drop for Serving {
 struct Keeper {
     local: watch::Receiver<Option<Arc<Local>>>,
     /// Of the port.
-    standing: watch::Receiver<Standing>,
+    standing: watch::Receiver<Openness>,
     stream: Arc<Stream>,
     wanted: watch::Receiver<bool>,
     publisher: Publisher,
@@ -149,8 +149,8 @@ impl Keeper {
 
     fn unopened(&mut self) -> Option<Note> {
         match &*self.standing.borrow_and_update() {
-            Standing::Hindered(error) => Some(unserved(self.stream.door.listen(), error)),
-            Standing::Open(_) | Standing::Closed => None,
+            Openness::Hindered(error) => Some(unserved(self.stream.door.listen(), error)),
+            Openness::Open(_) | Openness::Closed => None,
         }
     }
 

@@ -10,9 +10,10 @@ use tokio::task::{LocalSet, spawn_local};
 use tokio::time::timeout;
 
 use super::cluster::{Listening, Owner, SECRET, SOON, TAG, node};
-use crate::plane::proxy::relay::{Answer, Relay};
+use crate::plane::proxy::answer::Answer;
+use crate::plane::proxy::relay::Relay;
 use crate::plane::proxy::udp::trunk::{Call, Link};
-use crate::plane::proxy::udp::{self, Choose, Standing, Target, Way};
+use crate::plane::proxy::udp::{self, Choose, Prospect, Target, Way};
 
 /// A frontend whose only member is node2's task.
 struct Front;
@@ -26,8 +27,8 @@ impl Choose for Front {
         })
     }
 
-    fn standing(&self, _: u64) -> Standing {
-        Standing::Active
+    fn prospect(&self, _: u64) -> Prospect {
+        Prospect::Active
     }
 
     fn generation(&self) -> u64 {

@@ -11,8 +11,9 @@ use tokio::net::{TcpListener, TcpSocket, TcpStream};
 
 use super::cluster::{Listening, Owner, SECRET, TAG, Task, dial, snapshot};
 use crate::model::View;
+use crate::plane::proxy::answer::Answer;
 use crate::plane::proxy::relay::identity::{self, Identity};
-use crate::plane::proxy::relay::{Answer, Failure, PROTOCOL, Refusal, Relay, Setup};
+use crate::plane::proxy::relay::{Failure, PROTOCOL, Refusal, Relay, Setup};
 
 fn answered<T>(outcome: Result<T, Failure>) -> Answer {
     match outcome {

@@ -5,6 +5,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::far::{Far, far};
 use super::frames::wanted;
 use super::*;
+use crate::plane::proxy::found::Found;
 use crate::plane::proxy::header::relay_header::Wanted;
 use crate::plane::proxy::udp::trunk::frame::{self, Frame};
 
@@ -81,7 +82,7 @@ fn flows_go_on_over_another_connection_when_theirs_breaks() {
         // None is tried at once, and what is said meanwhile would go to another member.
         tokio::time::sleep(Duration::from_millis(150)).await;
         // The member keeps what it has, though it gets nothing new.
-        bed.members.set(1, Standing::Draining);
+        bed.members.set(1, Prospect::Draining);
         for found in bed.far.tasks.borrow_mut().values_mut() {
             found.avoided = true;
         }
@@ -137,7 +138,7 @@ fn a_member_that_its_node_does_not_have_or_takes_away_is_left() {
         assert_eq!(ask(&bed.client().await, "1").await, "b:1");
         assert_eq!(count(&bed.counters.retried), 1);
         // A second front, by which nobody has been refused yet.
-        let avoided = trunk::Found {
+        let avoided = Found {
             avoided: true,
             ..first
         };

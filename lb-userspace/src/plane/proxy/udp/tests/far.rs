@@ -6,7 +6,8 @@ use std::io::ErrorKind;
 
 use super::*;
 use crate::model::Node;
-use crate::plane::proxy::udp::trunk::{Call, Calling, Ended, Found, Link, Members as Tasks, serve};
+use crate::plane::proxy::found::Found;
+use crate::plane::proxy::udp::trunk::{Call, Calling, Ended, Link, Members as Tasks, serve};
 
 thread_local! {
     static FAR: Cell<bool> = const { Cell::new(false) };

@@ -5,9 +5,9 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use super::between::{patient, two};
 use super::far::{Far, far};
 use super::*;
+use crate::plane::proxy::answer::Answer;
 use crate::plane::proxy::header::Transport;
 use crate::plane::proxy::header::relay_header::Wanted;
-use crate::plane::proxy::relay::Answer;
 use crate::plane::proxy::udp::trunk::Ended;
 use crate::plane::proxy::udp::trunk::frame::{self, Frame, Unread};
 

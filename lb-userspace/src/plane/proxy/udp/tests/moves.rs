@@ -18,7 +18,7 @@ async fn two() -> (Bed, [Task; 2], UdpSocket) {
 fn a_draining_member_keeps_its_flows_and_gets_no_new_ones() {
     both(async || {
         let (bed, _tasks, client) = two().await;
-        bed.members.set(1, Standing::Draining);
+        bed.members.set(1, Prospect::Draining);
         assert_eq!(ask(&client, "2").await, "a:2");
         assert_eq!(ask(&bed.client().await, "3").await, "b:3");
         assert_eq!(count(&bed.counters.moved), 0);
@@ -29,7 +29,7 @@ fn a_draining_member_keeps_its_flows_and_gets_no_new_ones() {
 fn flows_of_a_member_that_is_gone_move_with_their_next_datagram() {
     both(async || {
         let (bed, _tasks, client) = two().await;
-        bed.members.set(1, Standing::Gone);
+        bed.members.set(1, Prospect::Gone);
         assert_eq!(ask(&client, "2").await, "b:2");
         // Unless it ended before that.
         assert_eq!(count(&bed.counters.moved) + count(&bed.counters.gone), 1);
@@ -41,7 +41,7 @@ fn flows_of_a_member_that_is_gone_move_with_their_next_datagram() {
 fn flows_of_a_member_that_is_gone_end_without_a_datagram_too() {
     both(async || {
         let (bed, _tasks, _client) = two().await;
-        bed.members.set(1, Standing::Gone);
+        bed.members.set(1, Prospect::Gone);
         bed.until("the flow ends", |bed| bed.shared.flows() == 0).await;
         assert_eq!((count(&bed.counters.gone), bed.members.live()), (1, 0));
     });
@@ -51,10 +51,10 @@ fn flows_of_a_member_that_is_gone_end_without_a_datagram_too() {
 fn flows_of_an_unhealthy_member_move_if_there_is_another() {
     both(async || {
         let (bed, _tasks, client) = two().await;
-        bed.members.set(1, Standing::Unfit);
+        bed.members.set(1, Prospect::Unfit);
         assert_eq!(ask(&client, "2").await, "b:2");
-        bed.members.set(2, Standing::Unfit);
-        bed.members.set(1, Standing::Gone);
+        bed.members.set(2, Prospect::Unfit);
+        bed.members.set(1, Prospect::Gone);
         assert_eq!(ask(&client, "3").await, "b:3");
         assert_eq!(count(&bed.counters.moved), 1);
     });
@@ -123,12 +123,12 @@ fn nobody_to_choose_from_loses_datagrams_until_there_is_somebody() {
     both(async || {
         let task = Task::v4("a").await;
         let bed = Bed::new("127.0.0.1:0", Members::of([task.address]));
-        bed.members.set(1, Standing::Gone);
+        bed.members.set(1, Prospect::Gone);
         let client = bed.client().await;
         client.send(b"1").await.unwrap();
         bed.until("it is lost", |bed| bed.counters.lost(Loss::NoMember) == 1)
             .await;
-        bed.members.set(1, Standing::Active);
+        bed.members.set(1, Prospect::Active);
         assert_eq!(ask(&client, "2").await, "a:2");
     });
 }

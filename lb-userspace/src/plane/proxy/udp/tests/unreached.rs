@@ -31,8 +31,8 @@ impl Choose for TheOther {
         Some(Target { tag, way, held: None })
     }
 
-    fn standing(&self, _: u64) -> Standing {
-        Standing::Active
+    fn prospect(&self, _: u64) -> Prospect {
+        Prospect::Active
     }
 
     fn generation(&self) -> u64 {

@@ -6,9 +6,9 @@
 //! ```
 //! Numbers are in network order. Reading is strict: whatever is not in the table is [`Unread`], and ends the connection.
 
+use crate::plane::proxy::answer::Answer;
 use crate::plane::proxy::header::relay_header::{self, Wanted};
 use crate::plane::proxy::header::{self, Transport};
-use crate::plane::proxy::relay::Answer;
 
 /// Bytes before a frame's content.
 pub const HEAD: usize = 7;

@@ -10,25 +10,26 @@ use std::time::Instant;
 use nix::sys::epoll::EpollEvent;
 use tokio::time::MissedTickBehavior;
 
+use super::Members;
 use super::frame::{self, Frame, TOGETHER, Unread};
 use super::pump::{Link, Pump};
 use super::queue::Queue;
-use super::trunks::Present;
-use super::{Found, Members};
+use crate::plane::proxy::answer::Answer;
+use crate::plane::proxy::found::Found;
 use crate::plane::proxy::header::relay_header::Wanted;
-use crate::plane::proxy::relay::Answer;
 use crate::plane::proxy::udp::answers::{Answers, Ready, readable, settle};
 use crate::plane::proxy::udp::carrier::{LINGER, sweep_period};
 use crate::plane::proxy::udp::census::Full;
 use crate::plane::proxy::udp::counters::{Amount, Loss, tick};
+use crate::plane::proxy::udp::fault::Fault;
 use crate::plane::proxy::udp::flows::{Flow, FlowId, Flows};
 use crate::plane::proxy::udp::inbox::{Inbox, SLOTS};
 use crate::plane::proxy::udp::outbox::Outbox;
 use crate::plane::proxy::udp::outward::TURN;
-use crate::plane::proxy::udp::place::Fault;
 use crate::plane::proxy::udp::sending::Stop;
 use crate::plane::proxy::udp::towards::Towards;
 use crate::plane::proxy::udp::{Counters, Desk, Shared, Worker};
+use crate::present::Present;
 
 /// Why a connection ended that the other node has not ended.
 #[derive(Debug, thiserror::Error)]

@@ -5,8 +5,8 @@ use std::cell::{Cell, RefCell};
 use std::task::{Context, Waker};
 
 use super::frame;
+use crate::plane::proxy::answer::Answer;
 use crate::plane::proxy::header::relay_header::Wanted;
-use crate::plane::proxy::relay::Answer;
 
 /// Bytes that wait with a datagram: a millisecond at 8 Gbit/s. A frame that would lead beyond it is not taken.
 pub const MOST: usize = 1 << 20;

@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
@@ -15,11 +14,12 @@ use super::pump::{Link, Pump};
 use super::queue::Queue;
 use super::{Call, Letter, Line, Mailbox};
 use crate::model::Node;
+use crate::plane::proxy::answer::Answer;
 use crate::plane::proxy::header::relay_header::Wanted;
-use crate::plane::proxy::relay::Answer;
 use crate::plane::proxy::udp::Shared;
 use crate::plane::proxy::udp::counters::{Amount, Loss};
 use crate::plane::proxy::udp::flows::FlowId;
+use crate::present::Present;
 
 /// After a connection could not be made, or did not live as long, none is tried for such a time; twice as long each time.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -282,21 +282,5 @@ impl Connection {
             Some(_) => Err(Loss::Full),
             None => Err(Loss::Closed),
         }
-    }
-}
-
-/// Counts one more as long as it lives.
-pub struct Present(Arc<AtomicU64>);
-
-impl Present {
-    pub fn of(count: &Arc<AtomicU64>) -> Self {
-        count.fetch_add(1, Relaxed);
-        Self(Arc::clone(count))
-    }
-}
-
-impl Drop for Present {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
     }
 }

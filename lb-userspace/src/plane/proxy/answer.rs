@@ -87,7 +87,7 @@ mod tests {
 
     #[test]
     fn the_document_has_all_of_them() {
-        let document = include_str!("../../../../../docs/relay.md");
+        let document = include_str!("../../../../docs/relay.md");
         let table = document.split("| byte | answer | meaning |").nth(1).unwrap();
         let rows = table.lines().skip(2).map_while(|line| line.strip_prefix("| "));
         let rows: Vec<_> = rows.map(str::to_owned).collect();

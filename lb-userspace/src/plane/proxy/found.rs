@@ -1,0 +1,14 @@
+//! What a node finds when another one asks it for a task.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+/// A task of this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Found {
+    pub address: SocketAddr,
+    /// It is being taken out of service, and there are others: it gets no new flows.
+    pub avoided: bool,
+    /// After how much silence its flows end; none: as the bounds say.
+    pub idle: Option<Duration>,
+}
