@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tokio::runtime::Handle;
 
@@ -18,15 +19,19 @@ pub struct Planes {
     ebpf: Result<Arc<EbpfPlane>, Problem>,
     proxy: ProxyPlane,
     here: Here,
-    former: Mutex<Former>,
+    former: Arc<Mutex<Former>>,
 }
 
 /// Programs of an agent before this one, which has none.
 enum Former {
     /// They may be attached, below this directory of pins.
     Attached(PathBuf),
+    /// As far as they could be taken away; what is left is tried again.
     Gone(Option<plane::Problem>),
 }
+
+/// Between two tries to take them away.
+const AGAIN: Duration = Duration::from_secs(10);
 
 /// Packet programs where they are wanted and can be had; else why there are none, and the proxy serves alone. An error: they are
 /// wanted and cannot be had.
@@ -51,6 +56,21 @@ pub async fn packet_programs(config: &Config) -> Result<Result<Arc<EbpfPlane>, P
     }
 }
 
+impl Former {
+    /// Until nothing of them is left.
+    async fn end(this: Arc<Mutex<Self>>, pins: PathBuf) {
+        loop {
+            tokio::time::sleep(AGAIN).await;
+            let problem = former::end(&pins).await;
+            let is_gone = problem.is_none();
+            *this.lock().unwrap_or_else(PoisonError::into_inner) = Self::Gone(problem);
+            if is_gone {
+                return;
+            }
+        }
+    }
+}
+
 impl Planes {
     pub fn new(config: &Config, ebpf: Result<Arc<EbpfPlane>, Problem>, proxy: ProxyPlane) -> Self {
         let reason = |problem: &Problem| problem.why.as_ref().unwrap_or(&problem.what).as_str().into();
@@ -66,7 +86,7 @@ impl Planes {
             ebpf,
             proxy,
             here,
-            former: Mutex::new(former),
+            former: Arc::new(Mutex::new(former)),
         }
     }
 
@@ -104,7 +124,11 @@ impl Planes {
             && snapshot.generation > 0
         {
             tracing::info!("packet programs of an agent before this one are taken away");
-            let problem = Handle::current().block_on(former::end(pins));
+            let pins = pins.clone();
+            let problem = Handle::current().block_on(former::end(&pins));
+            if problem.is_some() {
+                Handle::current().spawn(Former::end(Arc::clone(&self.former), pins));
+            }
             *former = Former::Gone(problem);
         }
     }

@@ -1,6 +1,6 @@
 //! What changed between two snapshots: all that a plane has to carry out.
 
-use std::collections::{BTreeSet, btree_map};
+use std::collections::btree_map;
 use std::iter::Peekable;
 use std::sync::Arc;
 
@@ -24,12 +24,8 @@ pub struct Change {
 
 impl Diff {
     /// Both snapshots are in one order, and what they share is known by its address: nothing else is read of it, unless
-    /// nodes `turned`, to being suspected or from it: the tables of every pool with a member there say so.
-    pub fn between(before: &Snapshot, after: &Snapshot, turned: &BTreeSet<u16>) -> Self {
-        let turns = |pool: &Pool| {
-            let mut nodes = pool.members.iter().map(|member| member.candidate.node);
-            !turned.is_empty() && nodes.any(|node| turned.contains(&node))
-        };
+    /// something else `turns` the pool, as a node that is suspected does to all with members there.
+    pub fn between(before: &Snapshot, after: &Snapshot, turns: impl Fn(&Pool) -> bool) -> Self {
         let mut old_services = before.services.iter().peekable();
         let mut new_services = after.services.iter().peekable();
         let mut old_pools = before.pools.iter().peekable();

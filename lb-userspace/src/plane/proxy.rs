@@ -212,7 +212,7 @@ impl ProxyPlane {
             let served = fronts.served().map(|bind| bind.address.ip());
             served.filter(|ip| !ip.is_unspecified()).collect()
         };
-        let follow = state.vips.follow(vips.into_iter(), is_alone);
+        let follow = state.vips.follow(vips.into_iter(), is_alone, began);
         self.shared.runtime.block_on(follow);
         let follow = state.transparent.follow(snapshot, &table.node);
         self.shared.runtime.block_on(follow);
@@ -234,11 +234,16 @@ impl ProxyPlane {
         state.applied_in = began.elapsed();
     }
 
-    /// Where it should listen and cannot: address, port and number of the protocol.
+    /// Where it should serve and cannot, as somebody else has the port, or nothing leads there: address, port and number of the
+    /// protocol.
     pub fn missing(&self) -> BTreeSet<(IpAddr, u16, u8)> {
         let state = self.shared.state();
-        let missing = state.listeners.missing();
+        let fronts = self.shared.table.fronts.load();
+        let is_lost = |bind: &Bind| !bind.address.ip().is_unspecified() && !state.vips.has(bind.address.ip());
+        let unheard = fronts.served().filter(is_lost);
+        let missing = state.listeners.missing().copied();
         missing
+            .chain(unheard)
             .map(|bind| (bind.address.ip(), bind.address.port(), bind.protocol.number()))
             .collect()
     }
@@ -374,7 +379,7 @@ impl Shared {
     fn look(&self) {
         let mut state = self.state();
         if state.vips.are_started() && !state.vips.are_settled() {
-            self.runtime.block_on(state.vips.mend());
+            self.runtime.block_on(state.vips.mend(Instant::now()));
         }
         if !state.transparent.are_settled() {
             self.runtime.block_on(state.transparent.mend());

@@ -1,11 +1,14 @@
 //! What the tables say while other nodes have no packet programs.
 
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
-use lb_common::table::{BLOCK, BY_PROXY, HeadBlock, Member, NOBODY_ELSE, pool_flag};
+use aya::maps::{HashMap, Map, MapData};
+use lb_common::key::{Front, TCP};
+use lb_common::table::{BLOCK, BY_PROXY, GIVEN, HeadBlock, Member, NOBODY_ELSE, pool_flag};
 use lb_userspace::model::{Family, Snapshot};
 
-use crate::machine::{self, Machine};
+use crate::machine::{self, Machine, Raw, pinned};
 use crate::suspicion::{array, chains, file, tag};
 
 /// The same with these nodes in `mode = "proxy"`.
@@ -130,6 +133,46 @@ fn a_family_that_gains_its_first_task_leaves_the_proxy_its_connections() {
             let (_, oldest) = pools.iter().min_by_key(|(number, _)| *number).unwrap();
             assert_eq!(oldest.flags & pool_flag::HOST_SOCKETS, 0);
             assert_eq!(plane.check().unwrap(), []);
+        },
+    );
+}
+
+/// A frontend of every node in `FRONT4`.
+fn is_given(port: u16) -> bool {
+    let fronts: HashMap<MapData, Raw<Front<[u8; 4]>>, Raw<u32>> =
+        HashMap::try_from(Map::from_map_data(pinned("FRONT4")).unwrap()).unwrap();
+    let front = Front::new([0; 4], port.to_be_bytes(), TCP);
+    fronts.get(&Raw(front), 0).unwrap().0 & GIVEN != 0
+}
+
+#[test]
+fn where_the_proxy_cannot_serve_packet_programs_do_what_they_can() {
+    machine::run(
+        "where_the_proxy_cannot_serve_packet_programs_do_what_they_can",
+        |machine| {
+            let plane = machine.start("");
+            let service = |name: &str, port: u16, rules: &str| {
+                format!(
+                    "  {name}:\n    ports: [\"{port}:80/tcp\"]\n{rules}    \
+                     backends: [{{ node: here, address: 172.18.0.2 }}]\n"
+                )
+            };
+            let text = [
+                "nodes: { here: 192.0.2.1 }\nservices:\n".to_owned(),
+                service("wish", 8080, "    plane: proxy\n"),
+                service("need", 8081, "    proxy: { send: v1 }\n"),
+            ];
+            let snapshot = machine.snapshot(&text.concat());
+            let anywhere = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+            for is_taken in [false, true, false] {
+                let ports = [8080, 8081].into_iter().filter(|_| is_taken);
+                plane.set_taken(ports.map(|port| (anywhere, port, TCP)).collect());
+                // The same one: only where the proxy serves is news.
+                plane.apply(&snapshot).unwrap();
+                assert_eq!(is_given(8080), !is_taken);
+                assert!(is_given(8081), "nobody else can tell tasks of their clients");
+                assert_eq!(plane.check().unwrap(), []);
+            }
         },
     );
 }

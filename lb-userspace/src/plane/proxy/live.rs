@@ -45,6 +45,14 @@ struct Known {
     drained: bool,
 }
 
+/// What a snapshot says of a member.
+struct Said {
+    tag: u64,
+    here: bool,
+    may: bool,
+    patience: Option<Duration>,
+}
+
 /// How long connections to a task that drains may go on; none: it does not drain, or there is no such time.
 fn patience(service: &Service, task: &str) -> Option<Duration> {
     let patience = service.proxy.drain?;
@@ -99,25 +107,35 @@ impl Live {
 
     /// Knows those of the snapshot's members from now on that may have connections, and ends the connections of those that it no longer has.
     pub fn follow(&self, snapshot: &Snapshot, node: &str, may: impl Fn(&model::Member) -> bool) {
-        let mut books = self.lock();
-        let mut before = std::mem::take(&mut books.members);
+        // Whoever counts a connection waits for the lock: what takes its time is done before.
+        let mut members = Vec::new();
         for pool in &snapshot.pools {
             let service = snapshot.services.get(&pool.service);
-            for member in &pool.members {
-                let tag = member.candidate.tag;
-                let known = before.remove(&tag);
-                // Whoever has connections keeps them, whichever plane the next ones are for.
-                if !may(member) && !known.as_ref().is_some_and(Known::is_used) {
-                    continue;
-                }
-                let mut live = known.unwrap_or_default();
-                let patience = service.and_then(|service| patience(service, &member.task));
-                live.here = &*member.node == node;
-                live.drained &= patience.is_some();
-                live.until = patience.map(|patience| live.until.unwrap_or_else(|| Instant::now() + patience));
-                books.members.insert(tag, live);
-            }
+            members.extend(pool.members.iter().map(|member| Said {
+                tag: member.candidate.tag,
+                here: &*member.node == node,
+                may: may(member),
+                patience: service.and_then(|service| patience(service, &member.task)),
+            }));
         }
+        let (mut after, now) = (HashMap::with_capacity(members.len()), Instant::now());
+        let mut books = self.lock();
+        let mut before = std::mem::take(&mut books.members);
+        for member in members {
+            let known = before.remove(&member.tag);
+            // Whoever has connections keeps them, whichever plane the next ones are for.
+            if !member.may && !known.as_ref().is_some_and(Known::is_used) {
+                continue;
+            }
+            let mut live = known.unwrap_or_default();
+            live.here = member.here;
+            live.drained &= member.patience.is_some();
+            live.until = member
+                .patience
+                .map(|patience| live.until.unwrap_or(now + patience));
+            after.insert(member.tag, live);
+        }
+        books.members = after;
         drop(books);
         self.followed.send_replace(snapshot.generation);
         for live in before.into_values() {

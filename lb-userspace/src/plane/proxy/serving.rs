@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::fronts::{Bind, Fronts};
 
 /// Nobody waits longer than this to be accepted.
-const LINGER: Duration = Duration::from_secs(5);
+pub const LINGER: Duration = Duration::from_secs(5);
 
 /// So long a service without a task may be one that is being replaced: its clients wait. As in docs/flow-placement.md, rule 4 of
 /// the owner.

@@ -1,8 +1,9 @@
 //! Addresses of services become this machine's own, so that what is sent to them reaches the proxy's sockets: routes of
 //! type `local` at the loopback device, for the whole networks that VIPs are taken from and for each other VIP.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
+use std::time::Instant;
 
 use futures_util::stream::TryStreamExt;
 use ipnet::IpNet;
@@ -10,6 +11,7 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
 use rtnetlink::{Error, Handle};
 
+use super::serving::LINGER;
 use super::{ends, local};
 use crate::config::Config;
 use crate::plane::{Problem, ROUTE_PROTOCOL, netlink};
@@ -24,6 +26,8 @@ pub struct Vips {
     wanted: BTreeSet<IpNet>,
     /// `None`: not looked at yet. An agent before this one may have left some.
     there: Option<BTreeSet<IpNet>>,
+    /// When those that are not wanted any more were.
+    last: HashMap<IpNet, Instant>,
     failed: BTreeMap<IpNet, String>,
 }
 
@@ -37,13 +41,14 @@ impl Vips {
             always: pools.chain(own.map(IpNet::from)).collect(),
             wanted: BTreeSet::new(),
             there: None,
+            last: HashMap::new(),
             failed: BTreeMap::new(),
         }
     }
 
-    /// Makes the routes for these VIPs, and takes away others of ours. Beside packet programs what this machine's own processes
-    /// send to other VIPs goes by `portico0`.
-    pub async fn follow(&mut self, vips: impl Iterator<Item = IpAddr>, is_alone: bool) {
+    /// Makes the routes for these VIPs; others of ours go with [`mend`](Self::mend). Beside packet programs what this machine's own
+    /// processes send to other VIPs goes by `portico0`.
+    pub async fn follow(&mut self, vips: impl Iterator<Item = IpAddr>, is_alone: bool, now: Instant) {
         let always = if is_alone {
             self.always.clone()
         } else {
@@ -52,8 +57,10 @@ impl Vips {
         let single = vips.filter(|vip| !always.iter().any(|net| net.contains(vip)));
         let mut wanted: BTreeSet<IpNet> = single.map(IpNet::from).collect();
         wanted.extend(always);
-        self.wanted = wanted;
-        self.mend().await;
+        let before = std::mem::replace(&mut self.wanted, wanted);
+        self.last.extend(before.into_iter().map(|net| (net, now)));
+        self.last.retain(|net, _| !self.wanted.contains(net));
+        self.work(None).await;
     }
 
     /// Whether it was ever said what is wanted.
@@ -75,8 +82,13 @@ impl Vips {
             || wide.any(|net| net.contains(&ip) && there.clone().any(|there| there.contains(net)))
     }
 
-    /// Does what is left to be done.
-    pub async fn mend(&mut self) {
+    /// Does what is left to be done. A route outlives its last wish by [`LINGER`]: until packet programs have the VIP, packets are
+    /// left to the machine, and clients may wait to be accepted after that.
+    pub async fn mend(&mut self, now: Instant) {
+        self.work(Some(now)).await;
+    }
+
+    async fn work(&mut self, removing: Option<Instant>) {
         if self.are_settled() {
             return;
         }
@@ -106,7 +118,11 @@ impl Vips {
                 }
             }
         }
-        let unwanted: Vec<IpNet> = there.difference(&self.wanted).copied().collect();
+        let unwanted: Vec<IpNet> = there
+            .difference(&self.wanted)
+            .filter(|net| removing.is_some_and(|now| self.may_go(net, now)))
+            .copied()
+            .collect();
         let connected = if unwanted.is_empty() {
             BTreeSet::new()
         } else {
@@ -120,8 +136,14 @@ impl Vips {
             // One that somebody else has removed is gone all the same.
             let _ = set(&handle, net, false).await;
             there.remove(&net);
+            self.last.remove(&net);
         }
         self.there = Some(there);
+    }
+
+    fn may_go(&self, net: &IpNet, now: Instant) -> bool {
+        let last = self.last.get(net);
+        last.is_none_or(|last| now.duration_since(*last) >= LINGER)
     }
 
     pub fn problems(&self) -> impl Iterator<Item = Problem> {
@@ -172,5 +194,66 @@ async fn set(handle: &Handle, net: IpNet, there: bool) -> Result<(), Error> {
         handle.route().add(message).replace().execute().await
     } else {
         handle.route().del(message).execute().await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use nix::sched::{CloneFlags, unshare};
+
+    use super::*;
+
+    fn vip(ip: &str) -> IpAddr {
+        ip.parse().unwrap()
+    }
+
+    /// In a namespace of its own, which has a loopback device as every one.
+    fn run<T: Send>(test: impl Future<Output = T> + Send) -> Option<T> {
+        if !nix::unistd::geteuid().is_root() {
+            assert!(std::env::var("CI").is_err(), "it needs root, and CI has it");
+            return None;
+        }
+        std::thread::scope(|scope| {
+            let ran = scope.spawn(|| {
+                unshare(CloneFlags::CLONE_NEWNET).unwrap();
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build()
+                    .unwrap();
+                runtime.block_on(async {
+                    let handle = netlink::connect().unwrap();
+                    let up = rtnetlink::LinkUnspec::new_with_index(1).up().build();
+                    handle.link().set(up).execute().await.unwrap();
+                    test.await
+                })
+            });
+            Some(ran.join().unwrap())
+        })
+    }
+
+    #[test]
+    fn a_vip_that_others_serve_from_now_on_stays_the_machines_own_for_a_while() {
+        run(async {
+            let text = "node = 'node1'\n[vip]\npool = []\n[dns]\nlisten = []\n";
+            let mut vips = Vips::new(&Config::parse(Path::new("portico.toml"), text).unwrap());
+            let (one, two, start) = (vip("10.96.0.1"), vip("10.96.0.2"), Instant::now());
+            vips.follow([one, two].into_iter(), false, start).await;
+            assert!(vips.has(one) && vips.has(two) && vips.are_settled());
+            vips.follow([two].into_iter(), false, start).await;
+            assert!(vips.has(one) && !vips.are_settled());
+            vips.mend(start + LINGER - Duration::from_millis(1)).await;
+            assert!(vips.has(one));
+            vips.mend(start + LINGER).await;
+            assert!(!vips.has(one) && vips.has(two) && vips.are_settled());
+            // What an agent before this one has left goes with the first look.
+            let mut next = Vips::new(&Config::parse(Path::new("portico.toml"), text).unwrap());
+            next.follow([one].into_iter(), false, start).await;
+            assert!(next.has(one) && next.has(two));
+            next.mend(start).await;
+            assert!(next.has(one) && !next.has(two));
+        });
     }
 }

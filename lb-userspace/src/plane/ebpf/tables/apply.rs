@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::fronts::Fronts;
+use super::given::Turned;
 use super::{Refused, Tables};
 use crate::model::diff::key;
 use crate::model::{Change, Diff, Pool, Snapshot};
@@ -26,8 +27,11 @@ impl Tables {
         let suspected = nodes().filter(|node| node.suspected).map(|node| node.tag);
         let others = nodes().filter(|node| node.by_proxy && node.name != self.node);
         let by_proxy = others.map(|node| node.tag).collect();
-        let mut turned = self.set_suspected(suspected.collect());
-        turned.extend(self.set_by_proxy(by_proxy, taken));
+        let mut turned = Turned {
+            nodes: self.set_suspected(suspected.collect()),
+            places: self.set_taken(taken),
+        };
+        turned.nodes.extend(self.set_by_proxy(by_proxy));
         let (changed, gone) = self.difference(snapshot, &turned);
         self.left = self.leaving(snapshot, &changed, &gone);
         self.whole = false;
@@ -172,11 +176,11 @@ impl Tables {
     }
 
     /// Pools that are not shown as they should be, and ids of those that should not be shown at all.
-    fn difference(&mut self, snapshot: &Arc<Snapshot>, turned: &BTreeSet<u16>) -> (Vec<Change>, Vec<u64>) {
+    fn difference(&mut self, snapshot: &Arc<Snapshot>, turned: &Turned) -> (Vec<Change>, Vec<u64>) {
         // After a failure nobody knows how far it came.
         let applied = self.applied.clone().filter(|_| self.whole);
         let before = applied.as_deref().unwrap_or(&NOTHING);
-        let Diff { changed, mut gone } = Diff::between(before, snapshot, turned);
+        let Diff { changed, mut gone } = Diff::between(before, snapshot, |pool| turned.concerns(pool));
         if applied.is_none() {
             // Pools that were found pinned.
             let present: HashSet<u64> = snapshot.pools.iter().map(|pool| pool.id).collect();

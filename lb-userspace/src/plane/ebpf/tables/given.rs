@@ -2,13 +2,40 @@
 //! connections from before go on, and what is new there goes up to its sockets.
 
 use std::collections::BTreeSet;
+use std::net::IpAddr;
 
 use lb_common::placement;
 use lb_common::table::pool_flag;
 
+use super::fronts::anywhere;
 use super::{Book, Tables};
 use crate::model::{Change, Family, Frontend, Member, Pool, Service};
 use crate::plane::choice::{Asked, Serving};
+
+/// Where the proxy listens for it: address, port and number of the protocol.
+pub(super) fn place(pool: &Pool, frontend: &Frontend) -> (IpAddr, u16, u8) {
+    let at = frontend.address.unwrap_or(anywhere(pool.family));
+    (at, frontend.port, frontend.protocol.number())
+}
+
+/// What a snapshot changes beside what is in it.
+#[derive(Debug, Default)]
+pub(super) struct Turned {
+    /// Tags of nodes that are suspected, or without packet programs, and were not, or the other way round.
+    pub nodes: BTreeSet<u16>,
+    /// Where the proxy could serve and cannot, or the other way round.
+    pub places: BTreeSet<(IpAddr, u16, u8)>,
+}
+
+impl Turned {
+    /// Whether the pool's tables say so.
+    pub fn concerns(&self, pool: &Pool) -> bool {
+        let mut nodes = pool.members.iter().map(|member| member.candidate.node);
+        let mut places = pool.frontends.iter().map(|frontend| place(pool, frontend));
+        !self.nodes.is_empty() && nodes.any(|node| self.nodes.contains(&node))
+            || !self.places.is_empty() && places.any(|place| self.places.contains(&place))
+    }
+}
 
 impl Tables {
     /// Whether the proxy serves this frontend of the pool.
@@ -20,7 +47,9 @@ impl Tables {
             // There is no pool in a family that has none.
             has_tasks: true,
         });
-        choice.plane == Some(Serving::Proxy)
+        // What packet programs can do as well they do where the proxy cannot serve.
+        let spared = self.taken.contains(&place(pool, frontend)) && service.proxy.needs().next().is_none();
+        choice.plane == Some(Serving::Proxy) && !spared
     }
 
     /// Whether the proxy serves any of the pool.

@@ -96,17 +96,15 @@ impl Tables {
         before.symmetric_difference(&self.suspected).copied().collect()
     }
 
-    /// Takes the nodes whose tasks only the proxy reaches, and where it cannot listen; gives the nodes of which anything is
-    /// news.
-    pub(super) fn set_by_proxy(
-        &mut self,
-        by_proxy: BTreeSet<u16>,
-        taken: BTreeSet<(IpAddr, u16, u8)>,
-    ) -> BTreeSet<u16> {
+    /// Takes the nodes whose tasks only the proxy reaches; gives those of which that is news.
+    pub(super) fn set_by_proxy(&mut self, by_proxy: BTreeSet<u16>) -> BTreeSet<u16> {
         let before = std::mem::replace(&mut self.by_proxy, by_proxy);
-        if std::mem::replace(&mut self.taken, taken) != self.taken {
-            return &before | &self.by_proxy;
-        }
         &before ^ &self.by_proxy
+    }
+
+    /// Takes where the proxy cannot serve; gives where that is news.
+    pub(super) fn set_taken(&mut self, taken: BTreeSet<(IpAddr, u16, u8)>) -> BTreeSet<(IpAddr, u16, u8)> {
+        let before = std::mem::replace(&mut self.taken, taken);
+        &before ^ &self.taken
     }
 }

@@ -9,7 +9,7 @@ use lb_common::placement::{self, Candidate, State};
 use lb_common::table::{BLOCK, BY_PROXY, ChainSlot, HeadBlock, NO_MEMBER, NO_TABLE, NOBODY_ELSE};
 
 use super::super::mapped::{Mapped, set_u16};
-use super::fronts::anywhere;
+use super::given::place;
 use super::{Book, Tables, tick};
 use crate::model::Pool;
 
@@ -110,11 +110,7 @@ impl<'t> Writer<'t> {
     /// Whether somebody else would get what is left to the proxy of a pool.
     fn is_taken(self, pool: &Pool) -> bool {
         let mut frontends = pool.frontends.iter();
-        !self.taken.is_empty()
-            && frontends.any(|front| {
-                let at = front.address.unwrap_or(anywhere(pool.family));
-                self.taken.contains(&(at, front.port, front.protocol.number()))
-            })
+        !self.taken.is_empty() && frontends.any(|front| self.taken.contains(&place(pool, front)))
     }
 
     /// Fills `scratch.heads` with what the slots of the pool's head table shall be for these members.

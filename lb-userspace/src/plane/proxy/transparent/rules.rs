@@ -30,9 +30,10 @@ pub struct Rules {
 }
 
 impl Rules {
+    /// Makes those that are missing; others go with [`mend`](Self::mend), which asks who still needs them.
     pub async fn follow(&mut self, wanted: BTreeSet<Task>) {
         self.wanted = wanted;
-        self.mend().await;
+        self.work(false).await;
     }
 
     pub fn wanted(&self) -> &BTreeSet<Task> {
@@ -57,13 +58,21 @@ impl Rules {
 
     /// Does what is left to be done.
     pub async fn mend(&mut self) {
+        self.work(true).await;
+    }
+
+    async fn work(&mut self, removing: bool) {
         if self.there.as_ref() == Some(&self.wanted) {
             return;
         }
-        self.failed = self.try_to_mend().await.err().map(|error| error.to_string());
+        self.failed = self
+            .try_to_work(removing)
+            .await
+            .err()
+            .map(|error| error.to_string());
     }
 
-    async fn try_to_mend(&mut self) -> Result<(), Error> {
+    async fn try_to_work(&mut self, removing: bool) -> Result<(), Error> {
         let handle = netlink::connect()?;
         let there = match &mut self.there {
             Some(there) => there,
@@ -90,7 +99,11 @@ impl Rules {
             }
             there.insert(task);
         }
-        let unwanted: Vec<Task> = there.difference(&self.wanted).copied().collect();
+        let unwanted: Vec<Task> = there
+            .difference(&self.wanted)
+            .filter(|_| removing)
+            .copied()
+            .collect();
         let connected = if unwanted.is_empty() {
             BTreeSet::new()
         } else {
