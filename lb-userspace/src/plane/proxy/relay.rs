@@ -8,8 +8,8 @@
 mod book;
 mod call;
 mod carry;
-mod desk;
 mod dial;
+mod entrance;
 mod figures;
 mod identity;
 mod lane;
@@ -33,11 +33,11 @@ use crate::door::{Complaints, Room};
 use crate::model::View;
 use crate::plane::proxy::socket;
 use book::Library;
-use desk::Desk;
+use entrance::{Entrance, Lanes};
 use figures::Figures;
 use identity::Identity;
 
-pub use carry::{Broken, Moved};
+pub use carry::{Breach, Passed};
 pub use dial::{Dialer, Failure};
 pub use figures::RelayReport;
 pub use identity::{PROTOCOL, Unmade};
@@ -69,7 +69,7 @@ struct Shared {
     keepalive: TcpKeepalive,
     figures: Figures,
     complaints: Complaints,
-    desk: Desk,
+    lanes: Lanes,
 }
 
 impl Relay {
@@ -86,13 +86,13 @@ impl Relay {
             keepalive: socket::keepalive(setup.keepalive),
             figures: Figures::default(),
             complaints: Complaints::default(),
-            desk: Desk::default(),
+            lanes: Lanes::default(),
         }))
     }
 
     /// For the door. What comes in goes to the lanes in turn.
     pub fn room(&self) -> Arc<dyn Room> {
-        Arc::new(desk::Entrance(Arc::clone(&self.0)))
+        Arc::new(Entrance(Arc::clone(&self.0)))
     }
 
     /// One more thread that carries for other nodes, as long as the lane runs.

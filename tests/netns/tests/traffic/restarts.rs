@@ -1,5 +1,7 @@
 //! An agent is replaced by another one that is started beside it, under load: nobody is refused, nobody is cut off.
 
+use std::io::Write;
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
 use netns::client::idle::Idle;
@@ -186,6 +188,37 @@ fn connections_of_a_replaced_agent_are_reset_and_counted_when_their_time_is_over
         replaced.next().and_then(|ended| ended["connections"].as_u64()) == Some(12)
     };
     wait::until("they are counted", Duration::from_secs(10), counted).unwrap();
+}
+
+/// It has given everything away, and a request keeps it from letting go when it is told to end: so it ends then, with all that it
+/// has, and its successor serves.
+#[test]
+fn an_agent_that_is_told_to_end_in_the_middle_of_a_hand_over_ends() {
+    let Some(mut cluster) = testing::web("midway", 3).mode("proxy").stage() else {
+        return;
+    };
+    let targets = cluster.ports(8080);
+    let mut idle = Idle::open(&cluster.client(), &targets, 12).unwrap();
+    let lives = cluster.lives("node1");
+    let old = cluster.state.nodes["node1"].agent.unwrap();
+    let control = cluster.state.node_directory("node1").join("portico.sock");
+    let mut request = UnixStream::connect(control).unwrap();
+    request.write_all(b"GET /").unwrap();
+    cluster.start_agent("node1").unwrap();
+    std::thread::sleep(Duration::from_millis(1000));
+    assert!(old.is_alive() && cluster.lives("node1") == lives);
+    old.signal(Signal::SIGTERM).unwrap();
+    // Not only after as long as other nodes may ask it, nor when its last connection ends.
+    old.wait_gone(Duration::from_secs(8)).unwrap();
+    wait::until("its successor serves", Duration::from_secs(20), || {
+        cluster.lives("node1") > lives
+    })
+    .unwrap();
+    cluster.settle().unwrap();
+    assert!(!idle.prove().unwrap_err().is_empty());
+    let load = Plan::new_connections(&targets, 100.0).start(&cluster.client());
+    load.wait_for(100).unwrap();
+    load.stop().unwrap().assert_flawless();
 }
 
 /// Stopped and started again, as `systemctl restart` does it: clients that come meanwhile wait in the sockets that systemd has.

@@ -1,8 +1,12 @@
+use std::net::{IpAddr, SocketAddr};
+
+use lb_common::hash;
+use lb_common::placement::{self, Candidate, State};
 use lb_common::table::NO_MEMBER;
 
 use super::*;
 use crate::config::Mode;
-use crate::model::{Backend, Naming, Plane};
+use crate::model::{Affinity, Backend, Member, Naming, Node, Plane, Pool, Standing};
 
 pub const SEED: u64 = 7;
 const SLOTS: u32 = 64;

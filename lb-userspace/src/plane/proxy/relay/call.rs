@@ -6,7 +6,7 @@ use std::io;
 use tokio::time::timeout;
 use tokio_rustls::client;
 
-use super::dial::{Dialer, Failure, Target, say};
+use super::dial::{Destination, Dialer, Failure, say};
 use super::limits::HANDSHAKE;
 use super::wire::Wire;
 use crate::model::Node;
@@ -18,7 +18,7 @@ impl Dialer {
         let mut header = Vec::with_capacity(16);
         relay_header::write_trunk(&mut header);
         let asking = async {
-            let mut tls = self.caller.connect(&Target::of(node)).await?;
+            let mut tls = self.caller.connect(&Destination::of(node)).await?;
             tls.get_ref().0.hasten();
             say(&mut tls, &header).await?;
             Ok(tls)

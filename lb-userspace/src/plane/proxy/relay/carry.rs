@@ -29,7 +29,7 @@ thread_local! {
 
 /// Who ended a connection before it was through.
 #[derive(Debug, thiserror::Error)]
-pub enum Broken {
+pub enum Breach {
     #[error("the other node: {0}")]
     Node(io::Error),
     #[error("this side: {0}")]
@@ -55,14 +55,14 @@ impl Node for server::TlsStream<Wire> {
 
 /// What has gone through a connection so far, in bytes.
 #[derive(Debug, Default)]
-pub struct Moved {
+pub struct Passed {
     pub from_node: AtomicU64,
     pub to_node: AtomicU64,
 }
 
 /// Carries to the end. Where it is not a good one, both sides are reset when they are dropped. `near` is the task, or the client,
 /// whichever is connected to this node.
-pub async fn carry(node: &mut impl Node, near: &TcpStream, moved: &Moved) -> Result<(), Broken> {
+pub async fn carry(node: &mut impl Node, near: &TcpStream, moved: &Passed) -> Result<(), Breach> {
     let wire = node.wire();
     let mut carrying = Carrying {
         node,
@@ -77,8 +77,8 @@ pub async fn carry(node: &mut impl Node, near: &TcpStream, moved: &Moved) -> Res
         // What arrived before a reset is read before it.
         biased;
         outcome = both => outcome,
-        () = wire.clone().broken() => Err(Broken::Node(ErrorKind::ConnectionReset.into())),
-        () = broken(near) => Err(Broken::Near(ErrorKind::ConnectionReset.into())),
+        () = wire.clone().broken() => Err(Breach::Node(ErrorKind::ConnectionReset.into())),
+        () = broken(near) => Err(Breach::Near(ErrorKind::ConnectionReset.into())),
     };
     if outcome.is_err() {
         wire.cut_off();
@@ -96,11 +96,11 @@ struct Carrying<'a, N> {
     held: Bytes,
     /// To the near side, to the other node.
     ended: [bool; 2],
-    moved: &'a Moved,
+    moved: &'a Passed,
 }
 
 impl<N: Node> Carrying<'_, N> {
-    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Breach>> {
         if !self.ended[0] {
             self.ended[0] = self.tell_near(cx)?.is_ready();
         }
@@ -115,16 +115,16 @@ impl<N: Node> Carrying<'_, N> {
     }
 
     /// Ready when the end has been passed on.
-    fn tell_near(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    fn tell_near(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Breach>> {
         loop {
-            let bytes = ready!(Pin::new(&mut *self.node).poll_fill_buf(cx)).map_err(Broken::Node)?;
+            let bytes = ready!(Pin::new(&mut *self.node).poll_fill_buf(cx)).map_err(Breach::Node)?;
             if bytes.is_empty() {
                 // One that is gone meanwhile is told of by its own way.
                 let _ = SockRef::from(self.near).shutdown(Shutdown::Write);
                 return Poll::Ready(Ok(()));
             }
-            ready!(self.near.poll_write_ready(cx)).map_err(Broken::Near)?;
-            if let Some(sent) = attempt(|| self.near.try_write(bytes)).map_err(Broken::Near)? {
+            ready!(self.near.poll_write_ready(cx)).map_err(Breach::Near)?;
+            if let Some(sent) = attempt(|| self.near.try_write(bytes)).map_err(Breach::Near)? {
                 Pin::new(&mut *self.node).consume(sent);
                 self.moved.from_node.fetch_add(sent as u64, Ordering::Relaxed);
             }
@@ -132,24 +132,24 @@ impl<N: Node> Carrying<'_, N> {
     }
 
     /// As [`tell_near`](Self::tell_near).
-    fn tell_node(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Broken>> {
+    fn tell_node(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Breach>> {
         loop {
             if !self.held.is_empty() {
                 let node = Pin::new(&mut *self.node);
-                let sent = ready!(node.poll_write(cx, &self.held)).map_err(Broken::Node)?;
+                let sent = ready!(node.poll_write(cx, &self.held)).map_err(Breach::Node)?;
                 self.held.advance(sent);
                 self.moved.to_node.fetch_add(sent as u64, Ordering::Relaxed);
                 continue;
             }
             if self.said {
-                return Pin::new(&mut *self.node).poll_shutdown(cx).map_err(Broken::Node);
+                return Pin::new(&mut *self.node).poll_shutdown(cx).map_err(Breach::Node);
             }
             match self.near.poll_read_ready(cx) {
-                Poll::Ready(ready) => ready.map_err(Broken::Near)?,
+                Poll::Ready(ready) => ready.map_err(Breach::Near)?,
                 Poll::Pending => {
                     // What TLS has taken and the wire has not.
                     if let Poll::Ready(Err(error)) = Pin::new(&mut *self.node).poll_flush(cx) {
-                        return Poll::Ready(Err(Broken::Node(error)));
+                        return Poll::Ready(Err(Breach::Node(error)));
                     }
                     return Poll::Pending;
                 }
@@ -159,9 +159,9 @@ impl<N: Node> Carrying<'_, N> {
     }
 
     /// Reads once and writes once.
-    fn portion(&mut self, cx: &mut Context<'_>) -> Result<(), Broken> {
+    fn portion(&mut self, cx: &mut Context<'_>) -> Result<(), Breach> {
         SHARED.with_borrow_mut(|buffer| {
-            let Some(read) = attempt(|| self.near.try_read(buffer)).map_err(Broken::Near)? else {
+            let Some(read) = attempt(|| self.near.try_read(buffer)).map_err(Breach::Near)? else {
                 return Ok(());
             };
             if read == 0 {
@@ -169,7 +169,7 @@ impl<N: Node> Carrying<'_, N> {
                 return Ok(());
             }
             let sent = match Pin::new(&mut *self.node).poll_write(cx, &buffer[..read]) {
-                Poll::Ready(sent) => sent.map_err(Broken::Node)?,
+                Poll::Ready(sent) => sent.map_err(Breach::Node)?,
                 Poll::Pending => 0,
             };
             self.moved.to_node.fetch_add(sent as u64, Ordering::Relaxed);

@@ -40,7 +40,7 @@ pub(super) struct Caller {
 
 /// Where a connection leads.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Target {
+pub(super) struct Destination {
     pub node: Arc<str>,
     pub address: Ipv4Addr,
 }
@@ -83,7 +83,7 @@ impl Dialer {
         front: SocketAddr,
         patience: Duration,
     ) -> Result<Relayed, Failure> {
-        let target = Target::of(node);
+        let destination = Destination::of(node);
         let mut header = Vec::with_capacity(128);
         let wanted = Wanted {
             member,
@@ -92,7 +92,7 @@ impl Dialer {
             front,
         };
         relay_header::write(&wanted, &mut header);
-        let asking = self.ask(&target, &header);
+        let asking = self.ask(&destination, &header);
         let outcome = timeout(patience, asking).await.unwrap_or(Err(Failure::Silent));
         self.note(&outcome);
         outcome
@@ -118,12 +118,12 @@ impl Dialer {
         self.shelves.kill();
     }
 
-    async fn ask(&self, target: &Target, header: &[u8]) -> Result<Relayed, Failure> {
+    async fn ask(&self, destination: &Destination, header: &[u8]) -> Result<Relayed, Failure> {
         let figures = &self.caller.shared.figures;
-        if let Some(spare) = self.shelves.take(&self.caller, target) {
+        if let Some(spare) = self.shelves.take(&self.caller, destination) {
             // One that has died since it was looked at is no reason to fail; the next one would have died of the same.
             match ask(spare, header).await {
-                Err(Failure::Unreachable(_) | Failure::Untrusted(_)) => self.shelves.clear(target),
+                Err(Failure::Unreachable(_) | Failure::Untrusted(_)) => self.shelves.clear(destination),
                 answered => {
                     figures.spared();
                     return answered;
@@ -131,7 +131,7 @@ impl Dialer {
             }
         }
         figures.waited();
-        ask(self.caller.connect(target).await?, header).await
+        ask(self.caller.connect(destination).await?, header).await
     }
 }
 
@@ -162,7 +162,7 @@ where
     }
 }
 
-impl Target {
+impl Destination {
     pub fn of(node: &Node) -> Self {
         Self {
             node: Arc::clone(&node.name),
@@ -172,12 +172,12 @@ impl Target {
 }
 
 impl Caller {
-    pub async fn connect(&self, target: &Target) -> Result<TlsStream<Wire>, Failure> {
+    pub async fn connect(&self, destination: &Destination) -> Result<TlsStream<Wire>, Failure> {
         // Not closed while it is there.
         let _hand = self.hands.acquire().await.ok();
-        let host = identity::host(&target.node).ok_or(Failure::Untrusted(Refusal::Name))?;
+        let host = identity::host(&destination.node).ok_or(Failure::Untrusted(Refusal::Name))?;
         let socket = self.socket().map_err(Failure::Unreachable)?;
-        let to = SocketAddr::from((target.address, self.shared.port));
+        let to = SocketAddr::from((destination.address, self.shared.port));
         let socket = socket.connect(to).await.map_err(Failure::Unreachable)?;
         let connector = TlsConnector::from(Arc::clone(&self.shared.identity.client));
         let connected = connector

@@ -13,8 +13,8 @@ use tokio_rustls::StartHandshake;
 use tokio_rustls::server::TlsStream;
 
 use super::Shared;
-use super::carry::{Moved, carry};
-use super::desk::Call;
+use super::carry::{Passed, carry};
+use super::entrance::Visitor;
 use super::limits::{ASKING, CALLERS, TASK};
 use super::refusal::Refusal;
 use super::trunk;
@@ -32,7 +32,7 @@ use crate::plane::proxy::ways::Ways;
 /// Carries for other nodes in the runtime that runs it.
 pub struct Lane {
     shared: Arc<Shared>,
-    calls: mpsc::Receiver<Call>,
+    visitors: mpsc::Receiver<Visitor>,
     /// For those who have not asked for anything yet.
     waiting: Arc<Semaphore>,
 }
@@ -49,7 +49,7 @@ enum Asked {
 impl Lane {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
         Self {
-            calls: shared.desk.open(),
+            visitors: shared.lanes.open(),
             shared,
             waiting: Arc::new(Semaphore::new(CALLERS)),
         }
@@ -59,12 +59,12 @@ impl Lane {
     /// Tasks are connected to by `ways`; connections to `live`'s members are counted there, and end with them. Datagrams are
     /// carried with `udp`, which is this thread's.
     pub async fn run(mut self, live: Arc<Live>, ways: Arc<Ways>, udp: Rc<udp::Worker>) {
-        while let Some(call) = self.calls.recv().await {
+        while let Some(visitor) = self.visitors.recv().await {
             let (shared, waiting) = (Arc::clone(&self.shared), Arc::clone(&self.waiting));
             let (live, ways, udp) = (Arc::clone(&live), Arc::clone(&ways), Rc::clone(&udp));
             tokio::task::spawn_local(async move {
-                let from = call.from;
-                if let Err(refusal) = attend(&shared, &waiting, live, &ways, udp, call).await {
+                let from = visitor.from;
+                if let Err(refusal) = attend(&shared, &waiting, live, &ways, udp, visitor).await {
                     shared.refuse(from, &refusal);
                 }
             });
@@ -78,10 +78,10 @@ async fn attend(
     live: Arc<Live>,
     ways: &Ways,
     udp: Rc<udp::Worker>,
-    call: Call,
+    visitor: Visitor,
 ) -> Result<(), Refusal> {
-    let from = call.from;
-    let mut node = shake_hands(shared, call).await?;
+    let from = visitor.from;
+    let mut node = shake_hands(shared, visitor).await?;
     let place = waiting.try_acquire().map_err(|_| Refusal::Crowd)?;
     let asked = listen(&mut node).await;
     drop(place);
@@ -118,13 +118,13 @@ async fn attend(
     Ok(())
 }
 
-async fn shake_hands(shared: &Shared, call: Call) -> Result<TlsStream<Wire>, Refusal> {
-    let socket = TcpStream::from_std(call.socket).map_err(|error| Refusal::Other(error.to_string()))?;
-    let hello = StartHandshake::from_parts(call.hello, Wire::new(socket, &shared.keepalive));
+async fn shake_hands(shared: &Shared, visitor: Visitor) -> Result<TlsStream<Wire>, Refusal> {
+    let socket = TcpStream::from_std(visitor.socket).map_err(|error| Refusal::Other(error.to_string()))?;
+    let hello = StartHandshake::from_parts(visitor.hello, Wire::new(socket, &shared.keepalive));
     let config = Arc::clone(&shared.identity.server);
     let handshake = hello.into_stream(config).into_fallible();
-    let outcome = timeout_at(call.deadline, handshake).await;
-    drop(call.stranger);
+    let outcome = timeout_at(visitor.deadline, handshake).await;
+    drop(visitor.stranger);
     match outcome {
         Ok(Ok(stream)) => Ok(stream),
         Ok(Err((error, wire))) => {
@@ -217,7 +217,7 @@ async fn serve(
             None => Cause::MemberGone,
         }
     };
-    let moved = Moved::default();
+    let moved = Passed::default();
     let why = tokio::select! {
         outcome = carry(&mut node, &task, &moved) => match outcome {
             Ok(()) => return task_cut.spare(),

@@ -8,7 +8,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio_rustls::client::TlsStream;
 
-use super::carry::{Broken, Moved, carry};
+use super::carry::{Breach, Passed, carry};
 use super::wire::Wire;
 
 /// A connection to a task on another node. Its end is told by reading nothing; the end of this side by shutting it down, and
@@ -37,7 +37,7 @@ impl Relayed {
     }
 
     /// Carries between the client and the task until both have said all. Where that is not how it ends, both are reset.
-    pub async fn carry(mut self, client: &TcpStream, moved: &Moved) -> Result<(), Broken> {
+    pub async fn carry(mut self, client: &TcpStream, moved: &Passed) -> Result<(), Breach> {
         let outcome = carry(&mut self.tls, client, moved).await;
         (self.said, self.heard) = (outcome.is_ok(), outcome.is_ok());
         outcome

@@ -10,13 +10,13 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
-use super::dial::{Caller, Target};
+use super::dial::{Caller, Destination};
 use super::limits::{AGAIN, HANDSHAKE, SPARE, SPARES};
 use super::wire::Wire;
 
 /// Those of one dialer.
 #[derive(Clone, Default)]
-pub struct Shelves(Arc<Mutex<HashMap<Target, Arc<Shelf>>>>);
+pub struct Shelves(Arc<Mutex<HashMap<Destination, Arc<Shelf>>>>);
 
 /// Those to one node. Kept by a task of its own.
 struct Shelf {
@@ -38,13 +38,13 @@ struct Spare {
 
 impl Shelves {
     /// The newest that is alive. From now on some are kept for this node.
-    pub fn take(&self, caller: &Arc<Caller>, target: &Target) -> Option<TlsStream<Wire>> {
+    pub fn take(&self, caller: &Arc<Caller>, destination: &Destination) -> Option<TlsStream<Wire>> {
         let now = Instant::now();
         let mut shelves = lock(&self.0);
-        let Some(shelf) = shelves.get(target) else {
+        let Some(shelf) = shelves.get(destination) else {
             let shelf = Arc::new(Shelf::new(now));
-            shelves.insert(target.clone(), Arc::clone(&shelf));
-            tokio::spawn(self.clone().keep(shelf, Arc::clone(caller), target.clone()));
+            shelves.insert(destination.clone(), Arc::clone(&shelf));
+            tokio::spawn(self.clone().keep(shelf, Arc::clone(caller), destination.clone()));
             return None;
         };
         let mut stock = lock(&shelf.stock);
@@ -59,16 +59,16 @@ impl Shelves {
     }
 
     /// Throws all of a node's away.
-    pub fn clear(&self, target: &Target) {
-        if let Some(shelf) = lock(&self.0).get(target) {
+    pub fn clear(&self, destination: &Destination) {
+        if let Some(shelf) = lock(&self.0).get(destination) {
             lock(&shelf.stock).spares.clear();
         }
     }
 
-    async fn keep(self, shelf: Arc<Shelf>, caller: Arc<Caller>, target: Target) {
-        while !self.retire(&shelf, &target) {
+    async fn keep(self, shelf: Arc<Shelf>, caller: Arc<Caller>, destination: Destination) {
+        while !self.retire(&shelf, &destination) {
             if lock(&shelf.stock).spares.len() < SPARES {
-                match timeout(HANDSHAKE, caller.connect(&target)).await {
+                match timeout(HANDSHAKE, caller.connect(&destination)).await {
                     Ok(Ok(tls)) => {
                         let since = Instant::now();
                         lock(&shelf.stock).spares.push(Spare { tls, since });
@@ -83,14 +83,14 @@ impl Shelves {
     }
 
     /// Throws away what is too old; the whole shelf, where nothing was asked for in all that time.
-    fn retire(&self, shelf: &Shelf, target: &Target) -> bool {
+    fn retire(&self, shelf: &Shelf, destination: &Destination) -> bool {
         let mut shelves = lock(&self.0);
         let (now, mut stock) = (Instant::now(), lock(&shelf.stock));
         stock.spares.retain(|spare| now - spare.since < SPARE);
         let unused = now - stock.asked >= SPARE;
         if unused {
             stock.spares.clear();
-            shelves.remove(target);
+            shelves.remove(destination);
         }
         unused
     }

@@ -187,13 +187,13 @@ async fn relayed(
     client: &TcpStream,
     counted: &Counted,
 ) -> (Cause, [u64; 2]) {
-    let moved = relay::Moved::default();
+    let moved = relay::Passed::default();
     let bytes = || [&moved.to_node, &moved.from_node].map(|moved| moved.load(Ordering::Relaxed));
     let cause = tokio::select! {
         outcome = task.carry(client, &moved) => match outcome {
             Ok(()) => Cause::Done,
-            Err(relay::Broken::Near(_)) => Cause::ClientReset,
-            Err(relay::Broken::Node(_)) => Cause::TaskReset,
+            Err(relay::Breach::Near(_)) => Cause::ClientReset,
+            Err(relay::Breach::Node(_)) => Cause::TaskReset,
         },
         cause = end(counted, front, || bytes().iter().sum()) => cause,
     };

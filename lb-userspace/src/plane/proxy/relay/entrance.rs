@@ -14,7 +14,7 @@ use super::{PROTOCOL, Shared};
 use crate::door::{Caller, Refused, Room, Stranger};
 
 /// A caller on its way from the runtime of the door to that of a lane.
-pub struct Call {
+pub struct Visitor {
     pub from: SocketAddr,
     pub socket: TcpStream,
     pub hello: Accepted,
@@ -24,34 +24,34 @@ pub struct Call {
 
 /// The lanes, each with its queue.
 #[derive(Default)]
-pub struct Desk {
-    lanes: Mutex<Vec<mpsc::Sender<Call>>>,
+pub struct Lanes {
+    lanes: Mutex<Vec<mpsc::Sender<Visitor>>>,
     turn: AtomicUsize,
 }
 
-impl Desk {
-    pub fn open(&self) -> mpsc::Receiver<Call> {
-        let (lane, calls) = mpsc::channel(QUEUE);
+impl Lanes {
+    pub fn open(&self) -> mpsc::Receiver<Visitor> {
+        let (lane, visitors) = mpsc::channel(QUEUE);
         self.lock().push(lane);
-        calls
+        visitors
     }
 
     /// To the next lane that has room.
-    fn hand_on(&self, mut call: Call) -> Result<(), Refusal> {
+    fn hand_on(&self, mut visitor: Visitor) -> Result<(), Refusal> {
         let mut lanes = self.lock();
         lanes.retain(|lane| !lane.is_closed());
         let turn = self.turn.fetch_add(1, Relaxed);
         for at in 0..lanes.len() {
             let lane = &lanes[(turn.wrapping_add(at)) % lanes.len()];
-            match lane.try_send(call) {
+            match lane.try_send(visitor) {
                 Ok(()) => return Ok(()),
-                Err(TrySendError::Full(back) | TrySendError::Closed(back)) => call = back,
+                Err(TrySendError::Full(back) | TrySendError::Closed(back)) => visitor = back,
             }
         }
         Err(Refusal::Crowd)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<mpsc::Sender<Call>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<mpsc::Sender<Visitor>>> {
         self.lanes.lock().unwrap_or_else(|poisoned| poisoned.into_inner())
     }
 }
@@ -63,7 +63,7 @@ impl Entrance {
     fn take(&self, caller: Caller) -> Result<(), Refusal> {
         let (hello, socket) = (caller.hello.accepted, caller.hello.io);
         let other = |error: std::io::Error| Refusal::Other(error.to_string());
-        self.0.desk.hand_on(Call {
+        self.0.lanes.hand_on(Visitor {
             from: caller.from,
             socket: socket.into_std().map_err(other)?,
             hello,
