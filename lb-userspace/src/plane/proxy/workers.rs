@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
@@ -17,6 +18,9 @@ use super::datagrams::Chooser;
 use super::fronts::Bind;
 use super::relay::{Dialer, Relay};
 use super::{tcp, udp};
+
+/// Sooner than a task is given up.
+const BEAT: Duration = Duration::from_secs(1);
 
 /// All of them. Dropping them ends their connections.
 #[derive(Debug)]
@@ -139,6 +143,15 @@ impl Drop for Workers {
     }
 }
 
+/// A timer that comes before those of connections. For one that would be the next, the runtime interrupts its own wait: a system
+/// call and a wait in vain for each client that comes while no other is being connected.
+async fn beat() {
+    let mut beat = tokio::time::interval(BEAT);
+    loop {
+        beat.tick().await;
+    }
+}
+
 /// Until nobody is left to give orders.
 async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Order>) {
     let mut open: HashMap<Bind, Vec<Open>> = HashMap::new();
@@ -152,6 +165,7 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
     // What other nodes want of this one's tasks.
     let (live, ways) = (Arc::clone(&worker.table.live), Arc::clone(&worker.table.ways));
     tokio::task::spawn_local(relay.lane().run(live, ways, Rc::clone(&udp)));
+    tokio::task::spawn_local(beat());
     while let Some(order) = orders.recv().await {
         match order {
             // Another agent has the place: nobody would be served here.

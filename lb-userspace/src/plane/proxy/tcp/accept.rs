@@ -89,6 +89,7 @@ async fn connection(worker: &Worker, front: Arc<Front>, client: TcpStream, arriv
             let task_cut = CutOff::of(&task);
             let sum = || moved.to_task.get() + moved.to_client.get();
             let cause = tokio::select! {
+                biased;
                 outcome = carry(&client, &task, &moved) => told(outcome, &front, from),
                 cause = end(&counted, &front, sum) => cause,
             };
@@ -158,6 +159,7 @@ async fn end(counted: &Counted, front: &Front, moved: impl Fn() -> u64) -> Cause
         }
     };
     tokio::select! {
+        biased;
         cause = counted.ended() => cause,
         () = silence => Cause::Idle,
     }

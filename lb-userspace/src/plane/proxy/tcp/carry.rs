@@ -2,7 +2,8 @@
 //!
 //! While nothing moves a connection has its two sockets and nothing else: no pipe, no buffer, no timer. What comes in small
 //! portions goes through the one buffer of its worker (a read and a write); where a portion is large the kernel moves
-//! pages by `splice` through a pipe of the pool, until the sender has nothing more for now.
+//! pages by `splice` through a pipe of the pool, until the sender has nothing more for now. A sender whose portions are large goes
+//! on with a pipe the next time.
 
 use std::cell::{Cell, RefCell};
 use std::future::poll_fn;
@@ -12,6 +13,7 @@ use std::net::Shutdown;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
+use futures_util::FutureExt;
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -47,15 +49,16 @@ pub enum Broken {
 /// Carries until each side has said all, or one is broken: then both are to be reset, so that nobody takes half an answer for a
 /// whole one.
 ///
-/// A side that says no more (FIN) goes on listening; its end is passed on once everything before it has been.
+/// A side that says no more (FIN) goes on listening; its end is passed on once everything before it has been. The last end is passed on
+/// by whoever closes both, which is to be done at once.
 pub async fn carry(client: &TcpStream, task: &TcpStream, moved: &Moved) -> Result<(), Broken> {
     let (mut up, mut down) = (Way::new(&moved.to_task), Way::new(&moved.to_client));
     poll_fn(|cx| {
         let up = up
-            .poll(cx, client, task)
+            .poll(cx, client, task, down.has_ended())
             .map_err(|fault| fault.told(Broken::Client, Broken::Task))?;
         let down = down
-            .poll(cx, task, client)
+            .poll(cx, task, client, up.is_ready())
             .map_err(|fault| fault.told(Broken::Task, Broken::Client))?;
         if up.is_ready() && down.is_ready() {
             Poll::Ready(Ok(()))
@@ -71,6 +74,8 @@ struct Way<'m> {
     load: Load,
     /// The sender has said all.
     said: bool,
+    /// The last portion was large.
+    is_bulk: bool,
     moved: &'m Cell<u64>,
 }
 
@@ -108,23 +113,40 @@ impl<'m> Way<'m> {
         Self {
             load: Load::Nothing,
             said: false,
+            is_bulk: false,
             moved,
         }
     }
 
-    /// Moves what there is; ready once the end has been passed on.
-    fn poll(&mut self, cx: &mut Context<'_>, from: &TcpStream, to: &TcpStream) -> Poll<Result<(), Fault>> {
+    const fn has_ended(&self) -> bool {
+        matches!(self.load, Load::End)
+    }
+
+    /// Moves what there is; ready once the end has been passed on. `is_last`: the other way has ended.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+        from: &TcpStream,
+        to: &TcpStream,
+        is_last: bool,
+    ) -> Poll<Result<(), Fault>> {
         loop {
             match &mut self.load {
                 Load::End => return Poll::Ready(Ok(())),
                 Load::Nothing if self.said => {
-                    // One that is gone meanwhile is told of by its own way.
-                    let _ = SockRef::from(to).shutdown(Shutdown::Write);
+                    if !is_last {
+                        // One that is gone meanwhile is told of by its own way.
+                        let _ = SockRef::from(to).shutdown(Shutdown::Write);
+                    }
                     self.load = Load::End;
                 }
                 Load::Nothing => {
                     ready!(from.poll_read_ready(cx)).map_err(Fault::Sender)?;
-                    self.portion(from, to)?;
+                    if self.is_bulk {
+                        self.load = Load::Pages(Pipe::take().map_err(Fault::Here)?);
+                    } else {
+                        self.portion(from, to)?;
+                    }
                 }
                 Load::Rest(rest) => {
                     ready!(to.poll_write_ready(cx)).map_err(Fault::Receiver)?;
@@ -142,25 +164,37 @@ impl<'m> Way<'m> {
         }
     }
 
-    /// Reads once and writes once.
+    /// Reads and writes once.
     fn portion(&mut self, from: &TcpStream, to: &TcpStream) -> Result<(), Fault> {
         SHARED.with_borrow_mut(|buffer| {
-            let Some(read) = attempt(|| from.try_read(buffer)).map_err(Fault::Sender)? else {
+            let Some(mut read) = attempt(|| from.try_read(buffer)).map_err(Fault::Sender)? else {
                 return Ok(());
             };
             if read == 0 {
                 self.said = true;
                 return Ok(());
             }
-            let sent = attempt(|| to.try_write(&buffer[..read]))
-                .map_err(Fault::Receiver)?
-                .unwrap_or(0);
+            if read < buffer.len() && has_closed(from) {
+                let more = attempt(|| from.try_read(&mut buffer[read..])).map_err(Fault::Sender)?;
+                self.said = more == Some(0);
+                read += more.unwrap_or(0);
+            }
+            let portion = &buffer[..read];
+            let sent = if self.said {
+                // With the end that follows in one segment.
+                let flags = libc::MSG_MORE | libc::MSG_NOSIGNAL;
+                let send = || SockRef::from(to).send_with_flags(portion, flags);
+                attempt(|| to.try_io(Interest::WRITABLE, send))
+            } else {
+                attempt(|| to.try_write(portion))
+            };
+            let sent = sent.map_err(Fault::Receiver)?.unwrap_or(0);
             self.moved.set(self.moved.get() + sent as u64);
             if sent < read {
                 self.load = Load::Rest(Bytes::copy_from_slice(&buffer[sent..read]));
             } else if read >= LARGE {
                 self.load = Load::Pages(Pipe::take().map_err(Fault::Here)?);
-            } else {
+            } else if !self.said {
                 drained(from);
             }
             Ok(())
@@ -197,6 +231,7 @@ impl<'m> Way<'m> {
                 if !silent && !self.said {
                     continue;
                 }
+                self.is_bulk = pipe.through() >= LARGE;
                 if let Load::Pages(pipe) = mem::take(&mut self.load) {
                     pipe.give();
                 }
@@ -210,6 +245,12 @@ impl<'m> Way<'m> {
             }
         }
     }
+}
+
+/// Whether the sender's end has come, as far as the kernel has told.
+fn has_closed(stream: &TcpStream) -> bool {
+    let ready = stream.ready(Interest::READABLE).now_or_never();
+    matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
 }
 
 /// A short read took all there was: the next look waits for news, and the kernel is not asked in vain. The end of a stream is

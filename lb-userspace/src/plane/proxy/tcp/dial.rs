@@ -2,11 +2,13 @@
 //! what the client says is lost meanwhile, as nothing has been read.
 
 use std::io;
+use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
@@ -135,6 +137,12 @@ impl Dial<'_> {
 
     async fn here(&mut self, address: SocketAddr, patience: Duration) -> io::Result<Task> {
         let ways = &self.worker.table.ways;
+        if let Some(socket) = &self.socket
+            && self.has_spoken()
+        {
+            // What it has said is the handshake's last acknowledgement, too. Where the task is to speak first that would be late.
+            let _ = SockRef::from(socket).set_tcp_quickack(false);
+        }
         let connecting = ways.connect(address, self.ends.from, self.socket.take());
         match timeout(patience, connecting).await {
             Ok(connected) => connected.map(Task::Here),
@@ -148,6 +156,12 @@ impl Dial<'_> {
         let Ends { from, to } = self.ends;
         let relayed = self.worker.dialer.dial(node, tag, from, to, patience).await?;
         Ok(Task::There(Box::new(relayed)))
+    }
+
+    /// Whether bytes of the client wait for its task.
+    fn has_spoken(&self) -> bool {
+        let seen = SockRef::from(self.client).peek(&mut [MaybeUninit::uninit()]);
+        matches!(seen, Ok(1))
     }
 
     /// Whether the client has reset the connection. One that only says no more may well wait for an answer.

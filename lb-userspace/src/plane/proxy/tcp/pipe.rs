@@ -22,6 +22,8 @@ pub struct Pipe {
     read: OwnedFd,
     write: OwnedFd,
     held: usize,
+    /// Bytes that went through since it was taken.
+    through: usize,
 }
 
 impl Pipe {
@@ -33,12 +35,18 @@ impl Pipe {
         let (read, write) = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)?;
         // A smaller one does, too.
         let _ = fcntl(&write, FcntlArg::F_SETPIPE_SZ(SIZE as i32));
-        Ok(Self { read, write, held: 0 })
+        Ok(Self {
+            read,
+            write,
+            held: 0,
+            through: 0,
+        })
     }
 
     /// Gives it back. One with bytes in it is of no use to anybody else.
-    pub fn give(self) {
+    pub fn give(mut self) {
         if self.held == 0 {
+            self.through = 0;
             POOL.with_borrow_mut(|pool| {
                 if pool.len() < KEPT {
                     pool.push(self);
@@ -49,6 +57,10 @@ impl Pipe {
 
     pub const fn is_empty(&self) -> bool {
         self.held == 0
+    }
+
+    pub const fn through(&self) -> usize {
+        self.through
     }
 
     /// Whether more shall be taken before something is sent on.
@@ -67,6 +79,7 @@ impl Pipe {
     pub fn empty(&mut self, to: impl AsFd) -> io::Result<usize> {
         let moved = splice(&self.read, None, to, None, self.held, FLAGS)?;
         self.held -= moved;
+        self.through += moved;
         Ok(moved)
     }
 }
