@@ -9,7 +9,9 @@ use anyhow::{Context, Result};
 use clap::Args;
 use nix::errno::Errno;
 use nix::sys::epoll::EpollFlags;
-use nix::sys::socket::{MsgFlags, MultiHeaders, SockaddrStorage, recv, recvmmsg, send, sendmmsg};
+use nix::sys::socket::{
+    MsgFlags, MultiHeaders, SockaddrStorage, recv, recvmmsg, send, sendmmsg, setsockopt, sockopt,
+};
 use socket2::{Domain, Socket, Type};
 
 use super::poll::Poll;
@@ -22,6 +24,8 @@ const BLOCK: usize = 256 << 10;
 /// Datagrams of one call.
 const BATCH: usize = 64;
 const LISTENER: usize = usize::MAX;
+/// Bytes of datagrams that may wait.
+const WAITING: usize = 4 << 20;
 
 #[derive(Args, Clone, Debug)]
 pub struct Backend {
@@ -34,6 +38,8 @@ impl Backend {
     pub fn run(&self) -> Result<()> {
         let at = SocketAddrV4::new(Ipv4Addr::UNSPECIFIED, self.port);
         let datagrams = UdpSocket::bind(at)?;
+        // All that is under way: what a proxy forwards in bursts is not lost by this end.
+        setsockopt(&datagrams, sockopt::RcvBufForce, &WAITING)?;
         let listener = Socket::new(Domain::IPV4, Type::STREAM.nonblocking(), None)?;
         listener.set_reuse_address(true)?;
         listener.bind(&at.into())?;

@@ -174,10 +174,14 @@ impl<'m> Way<'m> {
                 self.said = true;
                 return Ok(());
             }
+            let mut broken = None;
             if read < buffer.len() && has_closed(from) {
-                let more = attempt(|| from.try_read(&mut buffer[read..])).map_err(Fault::Sender)?;
-                self.said = more == Some(0);
-                read += more.unwrap_or(0);
+                match attempt(|| from.try_read(&mut buffer[read..])) {
+                    Ok(Some(0)) => self.said = true,
+                    Ok(more) => read += more.unwrap_or(0),
+                    // The kernel says so once.
+                    Err(error) => broken = Some(Fault::Sender(error)),
+                }
             }
             let portion = &buffer[..read];
             let sent = if self.said {
@@ -190,6 +194,9 @@ impl<'m> Way<'m> {
             };
             let sent = sent.map_err(Fault::Receiver)?.unwrap_or(0);
             self.moved.set(self.moved.get() + sent as u64);
+            if let Some(broken) = broken {
+                return Err(broken);
+            }
             if sent < read {
                 self.load = Load::Rest(Bytes::copy_from_slice(&buffer[sent..read]));
             } else if read >= LARGE {

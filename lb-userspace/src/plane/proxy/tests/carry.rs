@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::Shutdown;
 use std::time::Duration;
 
-use super::rig::{Rig, read};
+use super::rig::{PATIENCE, Rig, read};
 use crate::model::ProxyRules;
 use crate::plane::proxy::Cause;
 
@@ -110,4 +110,72 @@ fn a_side_that_does_not_read_stops_the_other_one() {
     let mut heard = Vec::new();
     client.read_to_end(&mut heard).unwrap();
     assert_eq!(heard.len(), sent);
+}
+
+/// The last bytes and the end are one segment then.
+#[test]
+fn last_words_arrive_whole_with_the_end_behind_them() {
+    let rig = Rig::new(1, ProxyRules::default());
+    let task = rig.listen(0);
+    let mut connections = 0;
+    for size in [1, 128, 16 << 10, 64 << 10, 300_000] {
+        for _ in 0..20 {
+            let words: Vec<u8> = (0..size).map(|at: usize| (at / 3) as u8).collect();
+            let mut client = rig.client();
+            let mut asking = client.try_clone().unwrap();
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    asking.write_all(&words).unwrap();
+                    asking.shutdown(Shutdown::Write).unwrap();
+                });
+                let (mut near, _) = task.accept().unwrap();
+                near.set_read_timeout(Some(PATIENCE)).unwrap();
+                let mut heard = Vec::new();
+                near.read_to_end(&mut heard).unwrap();
+                assert!(heard == words, "{size} to the task");
+                scope.spawn(|| {
+                    let mut near = near;
+                    near.write_all(&words).unwrap();
+                });
+                let mut heard = Vec::new();
+                client.read_to_end(&mut heard).unwrap();
+                assert!(heard == words, "{size} to the client");
+            });
+            connections += 1;
+        }
+    }
+    rig.wait(Cause::Done, connections);
+}
+
+/// Large portions that wait for an answer each, and small ones between them: none waits for the next.
+#[test]
+fn portions_of_all_sizes_arrive_without_those_behind_them() {
+    let rig = Rig::new(1, ProxyRules::default());
+    let task = rig.listen(0);
+    let (mut client, mut near) = rig.pair(&task);
+    for turn in 0..60u8 {
+        for size in [300_000, 1, 20_000, 100_000, 128] {
+            let portion = vec![turn; size];
+            std::thread::scope(|scope| {
+                scope.spawn(|| near.write_all(&portion).unwrap());
+                assert!(read(&mut client, size) == portion, "{turn}: {size}");
+            });
+            client.write_all(&[turn]).unwrap();
+            assert_eq!(read(&mut near, 1), [turn]);
+        }
+    }
+}
+
+/// Its handshake is not over only when the client speaks.
+#[test]
+fn a_task_that_speaks_first_is_heard_by_a_silent_client() {
+    let rig = Rig::new(1, ProxyRules::default());
+    let task = rig.listen(0);
+    let mut client = rig.client();
+    let (mut near, _) = task.accept().unwrap();
+    near.set_read_timeout(Some(PATIENCE)).unwrap();
+    near.write_all(b"220 ready").unwrap();
+    assert_eq!(read(&mut client, 9), b"220 ready");
+    client.write_all(b"EHLO").unwrap();
+    assert_eq!(read(&mut near, 4), b"EHLO");
 }
