@@ -18,6 +18,7 @@ pub mod host;
 pub mod icmp;
 pub mod inbound;
 pub mod leave;
+pub mod lookup;
 pub mod mss;
 pub mod note;
 pub mod open;

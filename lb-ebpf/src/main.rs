@@ -8,15 +8,16 @@ fn main() {
 
 #[cfg(target_arch = "bpf")]
 mod programs {
+    use aya_ebpf::bindings::sk_action::SK_PASS;
     use aya_ebpf::bindings::{TC_ACT_REDIRECT, TC_ACT_SHOT, TC_ACT_UNSPEC};
-    use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, classifier, xdp};
-    use aya_ebpf::programs::{SockAddrContext, SockContext, TcContext, XdpContext};
+    use aya_ebpf::macros::{cgroup_sock, cgroup_sock_addr, classifier, sk_lookup, xdp};
+    use aya_ebpf::programs::{SkLookupContext, SockAddrContext, SockContext, TcContext, XdpContext};
     use lb_common::Verdict;
     use lb_common::verdict::Outcome;
     use lb_ebpf::frame::Frame;
     use lb_ebpf::kernel::call::{self, Call};
     use lb_ebpf::kernel::skb::Skb;
-    use lb_ebpf::kernel::{clock, host, inbound, note, probe, steer, xdp};
+    use lb_ebpf::kernel::{clock, host, inbound, lookup, note, probe, steer, xdp};
 
     /// XDP on devices that face the network and can do it.
     #[xdp]
@@ -120,6 +121,13 @@ mod programs {
     pub fn sock_release(context: SockContext) -> i32 {
         steer::forget(call::cookie(&context));
         GO_ON
+    }
+
+    /// A connection that nobody has yet, in the node's own network namespace; attached while another program has a frontend's port.
+    #[sk_lookup]
+    pub fn lookup(context: SkLookupContext) -> u32 {
+        lookup::lead(context);
+        SK_PASS
     }
 
     #[inline(always)]

@@ -9,6 +9,7 @@ use super::facts::Facts;
 use super::naming::label;
 use crate::model::{Family, Frontend, Service};
 use crate::plane::choice::{Choice, Reason};
+use crate::plane::proxy::Bind;
 
 /// Frontends named one by one.
 const NAMED: usize = 5;
@@ -45,9 +46,24 @@ pub fn carried(facts: &Facts, service: &Service, frontend: &Frontend) -> Vec<Car
             family: label(family).into(),
             usual: choice.reason == Reason::Usual,
             plane: plane(&choice),
-            reason: choice.reason.to_string(),
+            reason: why(facts, frontend, family, &choice),
         })
         .collect()
+}
+
+fn why(facts: &Facts, frontend: &Frontend, family: Family, choice: &Choice) -> String {
+    let bind = Bind::of(frontend, family).to_string();
+    let mut proxies = facts
+        .planes
+        .iter()
+        .filter_map(|plane| plane.report.proxy.as_ref());
+    if proxies.any(|proxy| proxy.led.contains(&bind)) {
+        return format!(
+            "{}; clients are led past another program that has the port",
+            choice.reason
+        );
+    }
+    choice.reason.to_string()
 }
 
 /// What is not served by packet programs as usual, by plane and reason.
@@ -120,6 +136,7 @@ mod tests {
     use crate::api::sample;
     use crate::config::Mode;
     use crate::model::Plane;
+    use crate::plane::proxy::ProxyReport;
 
     #[test]
     fn clients_of_a_family_without_tasks_are_told_by_whom_they_are_served() {
@@ -131,6 +148,32 @@ mod tests {
         assert_eq!(unusual.reason, "no task has an IPv6 address");
         assert_eq!(unusual.frontends, ["web *:8080/tcp (IPv6)"]);
         assert_eq!(unserved(&facts), []);
+    }
+
+    #[test]
+    fn a_port_that_another_program_has_is_told_of() {
+        let mut facts = sample::facts();
+        let told = |facts: &Facts| {
+            let service = &facts.snapshot.services["web"];
+            let carried = carried(facts, service, &service.frontends[0]).into_iter();
+            carried
+                .map(|carried| carried.reason)
+                .collect::<Vec<_>>()
+                .join(", ")
+        };
+        assert!(!told(&facts).contains("led past"));
+        let led = ["[::]:8080/tcp".to_owned()].into();
+        facts.planes[0].report.proxy = Some(ProxyReport {
+            led,
+            ..ProxyReport::default()
+        });
+        let told = told(&facts);
+        assert!(
+            told.ends_with(
+                "no task has an IPv6 address; clients are led past another program that has the port"
+            ),
+            "{told}"
+        );
     }
 
     #[test]

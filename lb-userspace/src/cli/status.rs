@@ -184,20 +184,19 @@ fn upstream(upstream: &Upstream) -> [String; 4] {
 
 /// What processes here are served with beside packets.
 fn sockets(report: &SocketReport) -> String {
-    let Some(cgroup) = &report.cgroup else {
-        let why = if report.wanted {
-            "not attached"
-        } else {
-            "switched off, cgroup.attach = false"
-        };
-        return format!("\nprograms at sockets: {why}\n");
+    let mut text = match (&report.cgroup, report.wanted) {
+        (Some(cgroup), _) => format!("\nprograms at sockets: attached to {cgroup}\n"),
+        (None, true) => "\nprograms at sockets: not attached\n".into(),
+        (None, false) => "\nprograms at sockets: switched off, cgroup.attach = false\n".into(),
     };
-    let mut text = format!("\nprograms at sockets: attached to {cgroup}\n");
-    if !report.steered.is_empty() {
+    if report.cgroup.is_some() && !report.steered.is_empty() {
         text += &format!(
             "what containers ask of {} is led to this agent's name server\n",
             report.steered.join(", ")
         );
+    }
+    if let Some(reason) = &report.lookup_refused {
+        text += &format!("the proxy has no port that another program has: {reason}\n");
     }
     text
 }

@@ -5,6 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::collision::{Claims, Survey};
+use super::proxy::Lookup;
 use super::{Difference, EbpfError, PlaneReport, Question, TraceReport};
 use crate::config::{Config, Dns};
 use crate::model::{Family, Shape, Snapshot};
@@ -35,6 +36,10 @@ impl EbpfPlane {
     }
 
     pub fn steer(&self, _: &Dns, _: &[SocketAddr]) {
+        match *self {}
+    }
+
+    pub fn lookup(&self) -> Arc<dyn Lookup> {
         match *self {}
     }
 

@@ -17,8 +17,10 @@ mod flat;
 mod hooks;
 mod host;
 mod layout;
+mod link;
 mod links;
 mod loader;
+mod lookup;
 mod machine;
 mod mapped;
 mod maps;
@@ -56,6 +58,7 @@ use self::state::State;
 use self::steering::Steering;
 use self::supervise::Duty;
 use super::collision::{Claims, Survey};
+use super::proxy::Lookup;
 use super::{Difference, EbpfError, PlaneReport, Problem, Question, TraceReport};
 use crate::config::{Config, Dns};
 use crate::model::{Family, Shape, Snapshot};
@@ -148,6 +151,11 @@ impl EbpfPlane {
     /// snapshot.
     pub fn steer(&self, dns: &Dns, upstreams: &[SocketAddr]) {
         self.shared.state().steer(Steering::new(dns, upstreams));
+    }
+
+    /// How sockets of this node's proxy are found where another program has the port.
+    pub fn lookup(&self) -> Arc<dyn Lookup> {
+        self.shared.state().lookup()
     }
 
     /// Where somebody else has the port that this node's proxy would listen at (an unspecified address: at all of them), by

@@ -21,6 +21,7 @@ pub mod header;
 mod listen;
 mod live;
 mod local;
+mod lookup;
 mod neighbours;
 pub mod relay;
 mod report;
@@ -64,6 +65,7 @@ use crate::model::{Family, Snapshot};
 
 pub use counters::Cause;
 pub use fronts::Bind;
+pub use lookup::Lookup;
 pub use report::{CauseReport, ProxyReport, TrunkReport, UdpReport};
 pub use sockets::Sockets;
 
@@ -116,8 +118,17 @@ struct State {
 
 impl ProxyPlane {
     /// Starts the workers; they listen once there is a snapshot, where it wants that in sockets that were `given` by an
-    /// agent before this one.
-    pub fn start(config: &Config, seed: u64, relay: &Relay, given: Sockets) -> io::Result<Self> {
+    /// agent before this one. With `lookup` also where other programs have the port.
+    pub fn start(
+        config: &Config,
+        seed: u64,
+        relay: &Relay,
+        mut given: Sockets,
+        lookup: Option<Arc<dyn Lookup>>,
+    ) -> io::Result<Self> {
+        if let Some(lookup) = &lookup {
+            given.rename(&lookup.found());
+        }
         // All that the process may open, whatever the bound: UDP flows and other nodes need some, too.
         let all = files::connections();
         let places = match config.proxy.max_connections as usize {
@@ -161,7 +172,7 @@ impl ProxyPlane {
         let shared = Arc::new(Shared {
             workers: Workers::start(count, &table, relay)?,
             state: Mutex::new(State {
-                listeners: Listeners::new(config.proxy.backlog, keepalive, given, sockets.clone()),
+                listeners: Listeners::new(config.proxy.backlog, keepalive, given, lookup, sockets.clone()),
                 vips: Vips::new(config),
                 transparent: Transparent::new(Arc::clone(&table.ways)),
                 served,
@@ -388,7 +399,7 @@ impl Shared {
             self.runtime.block_on(state.neighbours.mend());
         }
         state.listen(&self.table.fronts.load(), &self.workers);
-        state.listeners.retry(&self.workers);
+        state.listeners.retry(&self.workers, Instant::now());
     }
 }
 
@@ -401,6 +412,8 @@ impl State {
         }
         let is_own = |bind: &Bind| self.vips.has(bind.address.ip());
         let wanted = self.served.listening(fronts, is_own, Instant::now());
+        let unled = wanted.iter().filter(|bind| !fronts.may_lead(bind)).copied();
+        self.listeners.bar(unled.collect());
         self.listeners.follow(&wanted, workers);
     }
 }

@@ -105,6 +105,9 @@ pub struct SocketReport {
     pub wanted: bool,
     /// Name servers from which other namespaces' sockets are led to ours.
     pub steered: Vec<String>,
+    /// Why nobody can be led to the proxy past other programs that have its ports; none: whoever has to be is.
+    #[serde(default)]
+    pub lookup_refused: Option<String>,
 }
 
 /// Something that does not work as it should: what, on which object, the system's reason, what it means for traffic,

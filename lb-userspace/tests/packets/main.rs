@@ -18,6 +18,7 @@ mod icmp;
 mod inside;
 mod judge;
 mod listening;
+mod lookup;
 mod malformed;
 mod owner;
 mod proxied;

@@ -1,16 +1,22 @@
 //! The programs, loaded without pins, and the means to put a packet in and see what comes out.
 
+use std::fs::File;
+use std::net::TcpListener;
+use std::os::fd::AsRawFd;
 use std::process::Command;
 
 use aya::maps::lpm_trie::{Key, LpmTrie};
-use aya::maps::{Array, HashMap, MapData, PerCpuArray};
-use aya::programs::{SchedClassifier, TestRun, TestRunOptions, Xdp, XdpMode};
+use aya::maps::{Array, HashMap, MapData, PerCpuArray, SockHash};
+use aya::programs::{SchedClassifier, SkLookup, TestRun, TestRunOptions, Xdp, XdpMode};
 use aya::util::KernelVersion;
 use aya::{Ebpf, EbpfLoader};
+use lb_common::V6;
+use lb_common::key::Front;
 use lb_common::table::Counter;
 use lb_common::{Plain, Verdict};
 use lb_userspace::plane::ebpf::object::PROGRAMS;
 use nix::sched::{CloneFlags, unshare};
+use socket2::SockRef;
 
 use crate::cluster;
 
@@ -213,6 +219,23 @@ impl Rig {
             frame: out,
             verdicts,
         }
+    }
+
+    /// Attaches the program at sockets of those who come in.
+    pub fn look_up(&mut self) {
+        let program: &mut SkLookup = self.object.program_mut("lookup").unwrap().try_into().unwrap();
+        program.load().expect("a program that the verifier accepts");
+        let namespace = File::open("/proc/thread-self/ns/net").unwrap();
+        program.attach(namespace).expect("a network namespace");
+    }
+
+    /// What comes in to the frontend is this socket's.
+    pub fn take_port(&mut self, front: Front<V6>, socket: &TcpListener) {
+        let cookie = SockRef::from(socket).cookie().unwrap();
+        let map = self.object.map_mut("LISTENER").unwrap();
+        let mut listeners: SockHash<&mut MapData, u64> = SockHash::try_from(map).unwrap();
+        listeners.insert(cookie, socket.as_raw_fd(), 0).unwrap();
+        self.put("TAKEN", front, cookie);
     }
 
     /// Packets counted so far, by verdict.

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
@@ -136,8 +136,12 @@ impl Machine {
 
 /// A map by its pin.
 pub fn pinned(name: &str) -> MapData {
+    MapData::from_pin(pin(name)).unwrap()
+}
+
+pub fn pin(name: &str) -> PathBuf {
     let layout = lb_common::table::LAYOUT;
-    MapData::from_pin(format!("{PINS}/v{layout}/{name}")).unwrap()
+    format!("{PINS}/v{layout}/{name}").into()
 }
 
 pub fn flows() -> HashMap<MapData, Raw<FlowKey<[u8; 4]>>, Raw<Flow>> {

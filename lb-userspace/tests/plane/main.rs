@@ -4,6 +4,7 @@
 #![cfg(feature = "ebpf")]
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on says where")]
 
+mod lookup;
 mod machine;
 mod mixed;
 mod portico0;

@@ -3,6 +3,7 @@
 use super::finding::Finding;
 use crate::api::status::Status;
 use crate::api::{Client, Problem};
+use crate::cli::words::count;
 use crate::plane::{Difference, Portico0Report};
 
 /// `status`: what the agent answered.
@@ -28,7 +29,15 @@ pub async fn check(client: &Client, status: Result<Status, Problem>) -> Vec<Find
         // The proxy has routes of its own to VIPs.
         let packets = status.planes.iter().filter(|plane| plane.report.proxy.is_none());
         let planes = packets.filter(|plane| plane.report.generation > 0);
-        findings.extend(planes.map(|plane| portico0(&plane.report.portico0)));
+        let led = status
+            .planes
+            .iter()
+            .filter_map(|plane| plane.report.proxy.as_ref());
+        let led = led.map(|proxy| proxy.led.len()).sum();
+        findings.extend(planes.flat_map(|plane| {
+            let refused = plane.report.sockets.lookup_refused.as_deref();
+            [portico0(&plane.report.portico0), lookup(refused, led)]
+        }));
     }
     findings
 }
@@ -67,6 +76,24 @@ fn portico0(device: &Portico0Report) -> Finding {
         format!("portico0 {lack}: processes of this node do not reach VIPs"),
         "the agent puts it right within a second; where it does not, see portico status for what the kernel refuses",
     )
+}
+
+/// The way to the proxy at ports that other programs have.
+fn lookup(refused: Option<&str>, led: usize) -> Finding {
+    match refused {
+        None => Finding::ok(
+            "lookup",
+            format!(
+                "clients are led past other programs at {}",
+                count(led as u64, "port")
+            ),
+        ),
+        Some(reason) => Finding::warning(
+            "lookup",
+            format!("the proxy cannot serve a port that another program has: {reason}"),
+            "end such a program, or publish another port; the agent's log has all that the kernel says",
+        ),
+    }
 }
 
 fn tables(differences: Result<Vec<Difference>, Problem>) -> Finding {

@@ -5,6 +5,9 @@ use crate::cli::words::count;
 use crate::plane::proxy::relay::RelayReport;
 use crate::plane::proxy::{ProxyReport, UdpReport};
 
+/// Frontends named one by one.
+const NAMED: usize = 5;
+
 /// Connections that the proxy carries.
 pub fn of_sockets(proxy: &ProxyReport, format: Format) -> String {
     let mut text = format!(
@@ -14,6 +17,17 @@ pub fn of_sockets(proxy: &ProxyReport, format: Format) -> String {
         count(proxy.opened, "connection"),
         proxy.retries,
     );
+    if !proxy.led.is_empty() {
+        let named: Vec<&str> = proxy.led.iter().map(String::as_str).take(NAMED).collect();
+        let more = match proxy.led.len() - named.len() {
+            0 => String::new(),
+            more => format!(" and {more} more"),
+        };
+        text += &format!(
+            "another program has the port of {}{more}: clients are led past it\n",
+            named.join(", ")
+        );
+    }
     if proxy.pauses > 0 {
         text += &format!("clients waited {} to be accepted\n", count(proxy.pauses, "time"));
     }

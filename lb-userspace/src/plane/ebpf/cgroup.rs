@@ -3,8 +3,6 @@
 //! Where they are refused, nothing is lost but their shortcut: packets are balanced one by one, and nobody answers at
 //! `localhost`.
 
-mod link;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::os::fd::AsFd;
@@ -15,6 +13,7 @@ use aya::programs::links::FdLink;
 use aya::programs::{CgroupAttachMode, Program, ProgramError};
 use nix::sys::statfs::{CGROUP2_SUPER_MAGIC, statfs};
 
+use super::link;
 use super::loader::Programs;
 use super::maps::with_causes;
 use crate::plane::{Difference, Problem, SocketReport};
@@ -152,7 +151,7 @@ impl Cgroup {
                 (None, None) => None,
             },
             wanted: self.config.attach,
-            steered: Vec::new(),
+            ..SocketReport::default()
         }
     }
 

@@ -53,6 +53,8 @@ pub fn wanted(limits: &Limits) -> Vec<Wanted> {
         map::<u64, End>("DIRECT", Some(limits.members), Single),
         map::<V6, u8>("OWN", None, Single),
         map::<Front<V6>, u8>("KEPT", Some(limits.fronts), Single),
+        map::<Front<V6>, u64>("TAKEN", None, Single),
+        map::<u64, u32>("LISTENER", None, Single),
         map::<V6, End>("RESOLVER", None, Single),
         map::<V4, V4>("ASSIGNED", None, Single),
         map::<u32, Uplink>("UPLINK", None, Single),

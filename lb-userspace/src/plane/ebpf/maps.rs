@@ -226,7 +226,10 @@ impl<V: Plain> Row<V> {
     }
 }
 
-fn table<K: Plain, V: Plain>(object: &mut Ebpf, name: &'static str) -> Result<Table<K, V>, EbpfError> {
+pub(super) fn table<K: Plain, V: Plain>(
+    object: &mut Ebpf,
+    name: &'static str,
+) -> Result<Table<K, V>, EbpfError> {
     let map = taken(object, name)?;
     let fd = Arc::new(duplicate(&map, name)?);
     let map = HashMap::try_from(map).map_err(failed("open", name))?;

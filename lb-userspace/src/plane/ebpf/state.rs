@@ -13,6 +13,7 @@ use super::host::Host;
 use super::layout::{self, Wanted};
 use super::links::Links;
 use super::loader::{self, Identity, Programs};
+use super::lookup::SocketLookup;
 use super::maps::Maps;
 use super::pins::Pins;
 use super::portico0::Portico0;
@@ -25,8 +26,9 @@ use super::{counters, hooks, migrate, probe, trace};
 use crate::config::{Cluster, Config, Interfaces, Limits, Mode};
 use crate::model::{Shape, Snapshot};
 use crate::plane::choice::Here;
+use crate::plane::proxy::Lookup;
 use crate::plane::{
-    Difference, EbpfError, InterfaceReport, PlaneReport, Problem, Question, TraceReport, former,
+    Difference, EbpfError, InterfaceReport, PlaneReport, Problem, Question, SocketReport, TraceReport, former,
 };
 
 /// Kernel objects, books, and the last look at the machine.
@@ -46,6 +48,7 @@ pub struct State {
     pub(super) programs: Option<Loaded>,
     pub(super) links: Links,
     pub(super) cgroup: Cgroup,
+    lookup: Arc<SocketLookup>,
     steering: Steering,
     graves: Graves,
     /// Cookie of the network namespace that the agent runs in.
@@ -103,6 +106,7 @@ impl State {
                 Programs::load(loader::open(&pins, &wanted, &nobody)?)?;
             }
         }
+        let lookup = SocketLookup::start(&mut object, &pins, config)?;
         let mut maps = Maps::take(&mut object)?;
         migrate::copy(&pins, &old, &mut maps)?;
         let node: Arc<str> = config.node.as_str().into();
@@ -135,6 +139,7 @@ impl State {
                 config.dns.listen.iter().map(|listen| listen.ip()),
             ),
             cgroup,
+            lookup: Arc::new(lookup),
             steering: Steering::default(),
             graves: Graves::default(),
             namespace,
@@ -159,6 +164,10 @@ impl State {
             generation: 0,
             applied_in: 0,
         })
+    }
+
+    pub fn lookup(&self) -> Arc<dyn Lookup> {
+        Arc::clone(&self.lookup) as _
     }
 
     pub fn found_shapes(&self) -> &HashMap<u64, Shape> {
@@ -369,7 +378,10 @@ impl State {
             unhooked: self.unhooked(),
             counters: counters::read(&self.tables.maps.counter),
             flows: self.expiry.counted().clone(),
-            sockets: self.steering.report(self.cgroup.report()),
+            sockets: SocketReport {
+                lookup_refused: self.lookup.refusal(),
+                ..self.steering.report(self.cgroup.report())
+            },
             proxy: None,
             problems,
         }
@@ -409,6 +421,7 @@ impl State {
         }
         let mut differences = self.tables.reconcile(&self.steering.entries())?;
         differences.extend(self.missing_links());
+        differences.extend(self.lookup.check()?);
         Ok(differences)
     }
 }

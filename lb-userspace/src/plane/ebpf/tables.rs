@@ -35,6 +35,7 @@ use crate::model::{Family, Pool, Service, Snapshot};
 use crate::plane::choice::Here;
 
 pub use adopt::shapes;
+pub use check::check_table;
 pub use direct::{Left, mapped};
 pub use locals::Hooked;
 

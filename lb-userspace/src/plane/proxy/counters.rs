@@ -113,6 +113,7 @@ impl Counters {
         ProxyReport {
             workers,
             listeners: listeners.len(),
+            led: listeners.led().map(|bind| bind.to_string()).collect(),
             opened: count(&self.opened),
             ended: causes.collect(),
             retries: count(&self.retries),

@@ -34,6 +34,8 @@ pub struct Fronts {
     given: HashSet<Bind>,
     /// Those of them that are served only to lead clients of one family to tasks of the other.
     across: HashSet<Bind>,
+    /// At which tasks are connected to in their clients' names.
+    transparent: HashSet<u16>,
 }
 
 /// Who wants to know.
@@ -68,6 +70,10 @@ impl Fronts {
         let by_proxy = snapshot.nodes.values().filter(|node| node.by_proxy && !alone);
         let by_proxy: HashSet<u16> = by_proxy.map(|node| node.tag).collect();
         for service in snapshot.services.values() {
+            if service.proxy.transparent {
+                let pools = snapshot.pools_of(&service.name).iter();
+                fronts.transparent.extend(pools.map(|pool| pool.target_port));
+            }
             let mut given = fronts.chosen(service, wants);
             if !by_proxy.is_empty() {
                 given.extend(shared(snapshot, service, &by_proxy));
@@ -163,6 +169,12 @@ impl Fronts {
         self.across.contains(bind)
     }
 
+    /// Whether clients may be led past another program that has the port. Not past what may be a task on the network of the node
+    /// itself that is connected to in its clients' names: these would be led past it again.
+    pub fn may_lead(&self, bind: &Bind) -> bool {
+        !bind.address.ip().is_unspecified() || !self.transparent.contains(&bind.address.port())
+    }
+
     /// Tags of all members that a client may be led to.
     pub fn members(&self) -> HashSet<u64> {
         let fronts: HashMap<u64, &Front> = self
@@ -208,7 +220,7 @@ fn is_lately(service: &Service, wants: &Wants<'_>) -> bool {
 }
 
 impl Bind {
-    fn of(frontend: &Frontend, family: Family) -> Self {
+    pub fn of(frontend: &Frontend, family: Family) -> Self {
         let address = frontend.address.unwrap_or(unspecified(family));
         Self {
             address: SocketAddr::new(address, frontend.port),

@@ -2,13 +2,17 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpListener, UdpSocket};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::time::Instant;
 
 use socket2::{Domain, Protocol as Kind, SockRef, Socket, TcpKeepalive, Type};
 use tokio::sync::watch;
 
 use super::fronts::Bind;
+use super::lookup::Lookup;
+use super::serving::LINGER;
 use super::sockets::Sockets;
 use super::udp;
 use super::workers::Workers;
@@ -23,40 +27,62 @@ pub struct Listeners {
     keepalive: TcpKeepalive,
     /// Clients wait in these until there is a snapshot that says whether they are wanted.
     given: Sockets,
-    open: HashSet<Bind>,
+    /// Where another program has the port, clients are led to sockets that are bound elsewhere.
+    lookup: Option<Arc<dyn Lookup>>,
+    /// To which nobody may be led.
+    barred: HashSet<Bind>,
+    /// With where their sockets are bound.
+    open: HashMap<Bind, Bind>,
+    /// Bound elsewhere for ports that are free again, since then.
+    leaving: Vec<(Bind, Instant)>,
     failed: HashMap<Bind, io::Error>,
     /// Told of each change.
     changed: watch::Sender<u64>,
 }
 
 impl Listeners {
-    pub fn new(backlog: u32, keepalive: TcpKeepalive, given: Sockets, changed: watch::Sender<u64>) -> Self {
+    pub fn new(
+        backlog: u32,
+        keepalive: TcpKeepalive,
+        given: Sockets,
+        lookup: Option<Arc<dyn Lookup>>,
+        changed: watch::Sender<u64>,
+    ) -> Self {
         Self {
             backlog,
             keepalive,
             given,
-            open: HashSet::new(),
+            lookup,
+            barred: HashSet::new(),
+            open: HashMap::new(),
+            leaving: Vec::new(),
             failed: HashMap::new(),
             changed,
         }
     }
 
+    /// Has these be found at their own ports only, from the next time on that they are opened.
+    pub fn bar(&mut self, barred: HashSet<Bind>) {
+        self.barred = barred;
+    }
+
     /// Opens what is missing and closes what is no longer wanted.
     pub fn follow(&mut self, wanted: &HashSet<Bind>, workers: &Workers) {
         self.failed.retain(|bind, _| wanted.contains(bind));
-        self.open.retain(|bind| {
+        self.open.retain(|bind, at| {
             let stays = wanted.contains(bind);
             if !stays {
-                workers.close(*bind);
+                workers.close(*at);
                 self.changed.send_modify(|changes| *changes += 1);
             }
             stays
         });
         for &bind in wanted {
-            if !self.open.contains(&bind) {
+            if !self.open.contains_key(&bind) {
                 self.open(bind, workers);
             }
         }
+        self.settle();
         // What nobody wants: clients that wait there are reset.
         if !std::mem::take(&mut self.given).is_empty() {
             self.changed.send_modify(|changes| *changes += 1);
@@ -68,20 +94,52 @@ impl Listeners {
         self.given.iter()
     }
 
-    /// Tries again what could not be opened.
-    pub fn retry(&mut self, workers: &Workers) {
+    /// Tries again what could not be opened, or not at its own port.
+    pub fn retry(&mut self, workers: &Workers, now: Instant) {
         let failed: Vec<Bind> = self.failed.keys().copied().collect();
         for bind in failed {
             self.open(bind, workers);
+        }
+        let led: Vec<Bind> = self.led().collect();
+        for bind in led {
+            if let Ok(sockets) = together(Vec::new(), self.more(workers.count(), bind.address)) {
+                workers.listen(bind, bind, sockets);
+                // Clients may wait in the others.
+                let before = self.open.insert(bind, bind);
+                self.leaving.extend(before.map(|at| (at, now)));
+                self.changed.send_modify(|changes| *changes += 1);
+            }
+        }
+        self.settle();
+        self.leaving.retain(|(at, since)| {
+            let stays = now.duration_since(*since) < LINGER;
+            if !stays {
+                workers.close(*at);
+                self.changed.send_modify(|changes| *changes += 1);
+            }
+            stays
+        });
+    }
+
+    /// Frontends whose sockets are bound elsewhere.
+    pub fn led(&self) -> impl Iterator<Item = Bind> {
+        let open = self.open.iter();
+        open.filter(|(bind, at)| bind != at).map(|(bind, _)| *bind)
+    }
+
+    /// Clients are led to these, and to no others.
+    fn settle(&self) {
+        if let Some(lookup) = &self.lookup {
+            lookup.keep(&self.led().collect());
         }
     }
 
     fn open(&mut self, bind: Bind, workers: &Workers) {
         let given = self.given.take(&bind);
         match self.made(bind, given, workers) {
-            Ok(()) => {
+            Ok(at) => {
                 self.failed.remove(&bind);
-                self.open.insert(bind);
+                self.open.insert(bind, at);
                 self.changed.send_modify(|changes| *changes += 1);
             }
             Err(error) => {
@@ -93,26 +151,72 @@ impl Listeners {
     /// Every worker gets a socket of its own, or more of those that were `given`: each is kept, as the kernel resets clients
     /// that wait in one that is closed, whatever others there are at the same address. All or none: a frontend that only some
     /// processors serve would lose clients; one that others have served before is not given up for that.
-    fn made(&self, bind: Bind, given: Vec<OwnedFd>, workers: &Workers) -> io::Result<()> {
-        let missing = 0..workers.count().saturating_sub(given.len());
+    /// Gives where they are bound.
+    fn made(&self, bind: Bind, given: Vec<OwnedFd>, workers: &Workers) -> io::Result<Bind> {
+        let missing = workers.count().saturating_sub(given.len());
         match bind.protocol {
             Protocol::Tcp => {
-                let more = missing.map(|_| tcp(bind.address, self.backlog, &self.keepalive));
+                let at = given.first().map_or(Ok(bind), Sockets::bind)?;
                 let sockets: Vec<TcpListener> = given.into_iter().map(TcpListener::from).collect();
                 for socket in &sockets {
                     // The configuration may have changed.
                     let _ = SockRef::from(socket).listen(waiting(self.backlog));
                     let _ = SockRef::from(socket).set_tcp_keepalive(&self.keepalive);
                 }
-                workers.listen(bind, together(sockets, more)?);
+                if at != bind {
+                    return self.elsewhere(bind, at.address, sockets, workers);
+                }
+                match together(sockets, self.more(missing, bind.address)) {
+                    Ok(sockets) => workers.listen(bind, bind, sockets),
+                    Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+                        let led = self.elsewhere(bind, nowhere(bind.address), Vec::new(), workers);
+                        let both = |why| io::Error::new(error.kind(), format!("{error}; {why}"));
+                        return led.map_err(both);
+                    }
+                    Err(error) => return Err(error),
+                }
             }
             Protocol::Udp => {
-                let more = missing.map(|_| udp::listen(bind.address));
+                let more = (0..missing).map(|_| udp::listen(bind.address));
                 let sockets = given.into_iter().map(UdpSocket::from).collect();
                 workers.receive(bind, together(sockets, more)?);
             }
         }
-        Ok(())
+        Ok(bind)
+    }
+
+    /// Where another program has the port: sockets at an address that nobody asks for, to which clients are led. Some may be there
+    /// already.
+    fn elsewhere(
+        &self,
+        bind: Bind,
+        mut address: SocketAddr,
+        mut sockets: Vec<TcpListener>,
+        workers: &Workers,
+    ) -> io::Result<Bind> {
+        let unled =
+            || io::Error::other("there are no packet programs to lead clients past whoever has the port");
+        let lookup = self.lookup.as_ref().ok_or_else(unled)?;
+        if self.barred.contains(&bind) {
+            return Err(io::Error::other(
+                "clients are not led past what may be a task that is connected to in their names (transparent)",
+            ));
+        }
+        while sockets.len() < workers.count() {
+            sockets.push(tcp(address, self.backlog, &self.keepalive)?);
+            // The next ones join the first one's group.
+            address = sockets[0].local_addr()?;
+        }
+        // Each of a group leads to all of it.
+        let led = lookup.lead(bind, sockets[0].as_fd());
+        led.map_err(io::Error::other)?;
+        let at = Bind { address, ..bind };
+        workers.listen(at, bind, sockets);
+        Ok(at)
+    }
+
+    fn more(&self, count: usize, address: SocketAddr) -> impl Iterator<Item = io::Result<TcpListener>> {
+        (0..count).map(move |_| tcp(address, self.backlog, &self.keepalive))
     }
 
     /// Those that could not be opened.
@@ -122,7 +226,7 @@ impl Listeners {
 
     /// Of those of TCP that are open.
     pub fn ports(&self) -> BTreeSet<(Family, u16)> {
-        let tcp = self.open.iter().filter(|bind| bind.protocol == Protocol::Tcp);
+        let tcp = self.open.keys().filter(|bind| bind.protocol == Protocol::Tcp);
         tcp.map(|bind| (Family::of(bind.address.ip()), bind.address.port()))
             .collect()
     }
@@ -167,6 +271,14 @@ fn together<S>(mut sockets: Vec<S>, more: impl Iterator<Item = io::Result<S>>) -
         }
     }
     Ok(sockets)
+}
+
+/// Of the same family, at a port that the kernel chooses.
+const fn nowhere(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0),
+        SocketAddr::V6(_) => SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0),
+    }
 }
 
 /// As the kernel takes it.

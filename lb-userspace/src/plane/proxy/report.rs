@@ -1,6 +1,6 @@
 //! What the proxy tells about itself, over the control socket and in the command line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -13,6 +13,9 @@ pub struct ProxyReport {
     pub workers: usize,
     /// Frontends, by address family and protocol, at which this node listens.
     pub listeners: usize,
+    /// Those of them whose port another program has: clients are led past it.
+    #[serde(default)]
+    pub led: BTreeSet<String>,
     /// Connections accepted.
     pub opened: u64,
     /// One for each of [`Cause::ALL`](super::Cause::ALL), in that order.

@@ -57,6 +57,19 @@ impl Sockets {
             .collect()
     }
 
+    /// Clients find some of them elsewhere than where they are bound: `found` has where, by the cookie of one of those that are bound
+    /// to the same address.
+    pub fn rename(&mut self, found: &BTreeMap<u64, Bind>) {
+        let name = |socket: &OwnedFd| found.get(&SockRef::from(socket).cookie().ok()?).copied();
+        let named: Vec<(Bind, Bind)> = (self.0.iter())
+            .filter_map(|(at, sockets)| Some((*at, sockets.iter().find_map(name)?)))
+            .collect();
+        for (at, bind) in named {
+            let sockets = self.take(&at);
+            self.0.insert(bind, sockets);
+        }
+    }
+
     pub fn take(&mut self, bind: &Bind) -> Vec<OwnedFd> {
         self.0.remove(bind).unwrap_or_default()
     }
@@ -106,6 +119,23 @@ mod tests {
         assert_eq!(sockets.take(&at(Protocol::Tcp)).len(), 2);
         assert_eq!(sockets.len(), 1);
         assert_eq!(sockets.take(&at(Protocol::Udp)).len(), 1);
+        assert!(sockets.is_empty());
+    }
+
+    #[test]
+    fn sockets_that_clients_are_led_to_have_the_name_that_these_ask_for() {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let cookie = SockRef::from(&listener).cookie().unwrap();
+        let mut sockets = Sockets::default();
+        sockets.add(listener.into()).unwrap();
+        let bind = Bind {
+            address: "192.0.2.1:80".parse().unwrap(),
+            protocol: Protocol::Tcp,
+        };
+        sockets.rename(&[(cookie + 1, bind)].into());
+        assert!(sockets.take(&bind).is_empty());
+        sockets.rename(&[(cookie, bind)].into());
+        assert_eq!(sockets.take(&bind).len(), 1);
         assert!(sockets.is_empty());
     }
 

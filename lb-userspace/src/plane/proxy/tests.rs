@@ -4,6 +4,7 @@ mod announce;
 mod carry;
 mod failures;
 mod heirs;
+mod led;
 mod limits;
 mod members;
 pub mod rig;

@@ -41,9 +41,14 @@ pub struct Worker {
 /// What a worker is told.
 #[derive(Debug)]
 enum Order {
-    Listen(Bind, TcpListener),
+    /// Clients of a frontend come to a socket that is bound somewhere.
+    Listen {
+        at: Bind,
+        bind: Bind,
+        socket: TcpListener,
+    },
     Receive(Bind, UdpSocket),
-    /// Clients that wait there are reset; those that were accepted go on.
+    /// Clients that wait in sockets bound there are reset; those that were accepted go on.
     Close(Bind),
     /// Handles of all its sockets.
     Lend(mpsc::Sender<io::Result<OwnedFd>>),
@@ -83,11 +88,12 @@ impl Workers {
         self.orders.len()
     }
 
-    /// One socket for each worker; where there are more, as another agent had more workers, they are shared out.
-    pub fn listen(&self, bind: Bind, sockets: Vec<TcpListener>) {
+    /// One socket for each worker, bound somewhere for the clients of a frontend; where there are more, as another agent had more
+    /// workers, they are shared out.
+    pub fn listen(&self, at: Bind, bind: Bind, sockets: Vec<TcpListener>) {
         for (worker, socket) in self.orders.iter().cycle().zip(sockets) {
             // One that has ended is told of when the plane ends.
-            let _ = worker.send(Order::Listen(bind, socket));
+            let _ = worker.send(Order::Listen { at, bind, socket });
         }
     }
 
@@ -98,9 +104,9 @@ impl Workers {
         }
     }
 
-    pub fn close(&self, bind: Bind) {
+    pub fn close(&self, at: Bind) {
         for worker in &self.orders {
-            let _ = worker.send(Order::Close(bind));
+            let _ = worker.send(Order::Close(at));
         }
     }
 
@@ -169,15 +175,15 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
     while let Some(order) = orders.recv().await {
         match order {
             // Another agent has the place: nobody would be served here.
-            Order::Listen(..) | Order::Receive(..) if *worker.retired.borrow() => {}
-            Order::Listen(bind, socket) => match tokio::net::TcpListener::from_std(socket) {
+            Order::Listen { .. } | Order::Receive(..) if *worker.retired.borrow() => {}
+            Order::Listen { at, bind, socket } => match tokio::net::TcpListener::from_std(socket) {
                 Ok(socket) => {
                     // What was before it was closed does not count; who waited there is told in time all the same.
                     worker.hold.over(bind);
                     let socket = Rc::new(socket);
                     let serving = tcp::serve(Rc::clone(&socket), bind, Rc::clone(&worker));
                     let serving = tokio::task::spawn_local(serving).abort_handle();
-                    open.entry(bind).or_default().push(Open { socket, serving });
+                    open.entry(at).or_default().push(Open { socket, serving });
                 }
                 Err(error) => tracing::error!(%bind, %error, "a worker cannot wait for clients"),
             },
@@ -194,8 +200,8 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
                 let serving = serving.abort_handle();
                 open.entry(bind).or_default().push(Open { socket, serving });
             }
-            Order::Close(bind) => {
-                for open in open.remove(&bind).into_iter().flatten() {
+            Order::Close(at) => {
+                for open in open.remove(&at).into_iter().flatten() {
                     open.serving.abort();
                 }
             }

@@ -1,6 +1,7 @@
 //! Services that change planes while they are asked, families without tasks, and a node without packet programs among others.
 
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
 
 use netns::client::http;
@@ -84,11 +85,8 @@ fn a_service_that_changes_planes_and_back_fails_no_request_and_keeps_every_conne
     }
 }
 
-#[test]
-fn a_client_of_a_family_without_tasks_is_led_to_those_of_the_other() {
-    let Some(mut cluster) = testing::web("families", 3).stage() else {
-        return;
-    };
+/// Tasks have no IPv6 addresses any more.
+fn leave_ipv4_alone(cluster: &mut Stage) {
     let text = services::render(&cluster.state);
     let one_family: Vec<String> = text
         .lines()
@@ -102,6 +100,14 @@ fn a_client_of_a_family_without_tasks_is_led_to_those_of_the_other() {
     cluster.state.file = Some(one_family.join("\n"));
     cluster.publish().unwrap();
     cluster.settle().unwrap();
+}
+
+#[test]
+fn a_client_of_a_family_without_tasks_is_led_to_those_of_the_other() {
+    let Some(mut cluster) = testing::web("families", 3).stage() else {
+        return;
+    };
+    leave_ipv4_alone(&mut cluster);
     let targets = cluster.ports(8080);
     assert!(targets.iter().any(SocketAddr::is_ipv6));
     for target in &targets {
@@ -235,4 +241,104 @@ fn an_agent_that_may_not_load_packet_programs_serves_by_the_proxy_and_says_why()
     let status = cluster.portico("node2", &["status"]).unwrap();
     assert!(status.contains("eBPF is not available: "), "{status}");
     all_reach_all(&cluster);
+}
+
+/// Listens on the node itself, at all addresses of both families.
+fn program(cluster: &Stage, port: u16) -> TcpListener {
+    let bind = move || TcpListener::bind(("::", port)).unwrap();
+    let listener = cluster.place("node1").run(bind).unwrap();
+    listener.set_nonblocking(true).unwrap();
+    listener
+}
+
+/// Whether it is this program that a new connection comes to.
+fn takes(program: &TcpListener, connect: impl FnOnce() -> TcpStream) -> bool {
+    let client = connect().local_addr().unwrap();
+    let accepted = || match program.accept() {
+        Ok((_, from)) => Some(from.port() == client.port()),
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::WouldBlock);
+            None
+        }
+    };
+    let mut taken = None;
+    let _ = wait::until("it is accepted", Duration::from_secs(1), || {
+        taken = accepted();
+        taken.is_some()
+    });
+    taken == Some(true)
+}
+
+/// Who comes in to a port of the mesh is served whoever else has it; all the rest is that program's.
+#[test]
+fn a_port_that_another_program_has_is_served_beside_it_whatever_becomes_of_either() {
+    let Some(mut cluster) = testing::web("taken", 3).mode("auto").stage() else {
+        return;
+    };
+    let (others, free) = (program(&cluster, 8080), program(&cluster, 8090));
+    leave_ipv4_alone(&mut cluster);
+    let targets: Vec<SocketAddr> = cluster
+        .ports(8080)
+        .into_iter()
+        .filter(SocketAddr::is_ipv6)
+        .collect();
+    let node1 = targets[0];
+    let is_led = |cluster: &Stage, node| {
+        let status = cluster.portico(node, &["status"]).unwrap();
+        status.contains("another program has the port of [::]:8080/tcp")
+    };
+    wait::until("clients are led past it", Duration::from_secs(10), || {
+        is_led(&cluster, "node1")
+    })
+    .unwrap();
+    assert!(!is_led(&cluster, "node2"), "nobody has it there");
+    for target in &targets {
+        wait::until("it is answered", Duration::from_secs(10), || {
+            http::ask(&cluster.client(), *target).is_ok()
+        })
+        .unwrap();
+    }
+    let (client, node) = (cluster.client(), cluster.place("node1"));
+    let outside = |to: SocketAddr| client.run(move || TcpStream::connect(to).unwrap()).unwrap();
+    let inside = |to: SocketAddr| node.run(move || TcpStream::connect(to).unwrap()).unwrap();
+    assert!(!takes(&others, || outside(node1)));
+    assert!(takes(&free, || outside(SocketAddr::new(node1.ip(), 8090))));
+    for own in [node1, "[::1]:8080".parse().unwrap()] {
+        assert!(takes(&others, || inside(own)), "{own}: its own processes");
+    }
+
+    // An agent after the other.
+    let mut idle = Idle::open(&cluster.client(), &targets, 12).unwrap();
+    let load = || Plan::new_connections(&targets, 100.0).start(&client);
+    let first = load();
+    first.wait_for(100).unwrap();
+    cluster.replace_agent("node1").unwrap();
+    cluster.settle().unwrap();
+    first.wait_for(100).unwrap();
+    let report = first.stop().unwrap();
+    report.assert_flawless();
+    assert_eq!(report.tasks().len(), 3, "{:?}", report.answers);
+    assert_eq!(idle.prove(), Ok(()));
+    assert!(!takes(&others, || outside(node1)));
+    drop(idle);
+
+    // While there is none it is as if there had never been one.
+    cluster.kill_agent("node1").unwrap();
+    assert!(takes(&others, || outside(node1)));
+    cluster.start_agent("node1").unwrap();
+    cluster.wait_agents().unwrap();
+    cluster.settle().unwrap();
+    assert!(!takes(&others, || outside(node1)));
+
+    // The other one goes.
+    let second = load();
+    second.wait_for(100).unwrap();
+    drop(others);
+    wait::until("the port is the agent's", Duration::from_secs(10), || {
+        !is_led(&cluster, "node1")
+    })
+    .unwrap();
+    std::thread::sleep(Duration::from_secs(6));
+    second.wait_for(100).unwrap();
+    second.stop().unwrap().assert_flawless();
 }

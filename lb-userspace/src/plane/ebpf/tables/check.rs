@@ -128,7 +128,8 @@ impl Tables {
     }
 }
 
-fn check_table<K, V>(
+/// Makes a map say what is `wanted`, and tells what it did not.
+pub fn check_table<K, V>(
     name: &str,
     map: &mut Table<K, V>,
     wanted: &HashMap<K, V>,

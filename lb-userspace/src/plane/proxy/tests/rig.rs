@@ -22,6 +22,8 @@ pub struct Rig {
     pub plane: ProxyPlane,
     pub snapshot: Snapshot,
     pub tasks: Vec<SocketAddr>,
+    /// Of planes from the next one on.
+    pub lookup: Option<Arc<dyn Lookup>>,
     config: Config,
     relay: Relay,
     runtime: Runtime,
@@ -93,7 +95,7 @@ impl Rig {
             keepalive: Duration::from_secs(60),
         };
         let relay = Relay::new(setup).unwrap();
-        let plane = ProxyPlane::start(&config, SEED, &relay, Sockets::default()).unwrap();
+        let plane = ProxyPlane::start(&config, SEED, &relay, Sockets::default(), None).unwrap();
         drop(inside);
         let tasks = addresses
             .iter()
@@ -102,6 +104,7 @@ impl Rig {
             plane,
             tasks: tasks.collect(),
             snapshot,
+            lookup: None,
             config,
             relay,
             runtime,
@@ -119,7 +122,8 @@ impl Rig {
         meanwhile(self);
         self.config.proxy.workers = workers;
         let inside = self.runtime.enter();
-        let heir = ProxyPlane::start(&self.config, SEED, &self.relay, given).unwrap();
+        let lookup = self.lookup.clone();
+        let heir = ProxyPlane::start(&self.config, SEED, &self.relay, given, lookup).unwrap();
         drop(inside);
         let before = std::mem::replace(&mut self.plane, heir);
         self.apply();
