@@ -81,6 +81,9 @@ pub async fn offer(door: Door, relay: Relay, mut view: View) {
 /// Accepts nobody any more. Who is being let in is let in; where nobody carries on what this agent has, that is given a moment
 /// to end by itself, as most requests do.
 pub async fn retire(proxy: &ProxyPlane, door: &Door, is_replaced: bool) {
+    if !is_replaced {
+        proxy.end_relaying();
+    }
     let ends = async {
         tokio::join!(proxy.retire(), door.retire());
         while !is_replaced && proxy.connections() > 0 {

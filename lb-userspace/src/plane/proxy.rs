@@ -321,6 +321,11 @@ impl ProxyPlane {
         self.shared.sockets.subscribe()
     }
 
+    /// Nothing is begun for other nodes any more: nobody would carry it on.
+    pub fn end_relaying(&self) {
+        self.shared.relay.end();
+    }
+
     /// Waits until no more clients are taken: the sockets are another agent's.
     pub async fn retire(&self) {
         self.shared.workers.retire().await;

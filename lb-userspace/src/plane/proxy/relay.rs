@@ -25,6 +25,7 @@ mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::time::{Duration, Instant};
 
 use socket2::TcpKeepalive;
@@ -70,6 +71,8 @@ struct Shared {
     figures: Figures,
     complaints: Complaints,
     lanes: Lanes,
+    /// Nobody carries on what would begin now.
+    is_over: AtomicBool,
 }
 
 impl Relay {
@@ -87,6 +90,7 @@ impl Relay {
             figures: Figures::default(),
             complaints: Complaints::default(),
             lanes: Lanes::default(),
+            is_over: AtomicBool::new(false),
         }))
     }
 
@@ -103,6 +107,12 @@ impl Relay {
     /// Connections to other nodes belong to the runtime that they were made in: each has a dialer of its own.
     pub fn dialer(&self) -> Dialer {
         Dialer::new(Arc::clone(&self.0))
+    }
+
+    /// Other nodes have nothing begun any more, by handshakes that are finished either: they ask somebody else. What is carried
+    /// goes on.
+    pub fn end(&self) {
+        self.0.is_over.store(true, SeqCst);
     }
 
     pub fn report(&self) -> RelayReport {

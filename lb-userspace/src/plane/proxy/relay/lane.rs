@@ -4,6 +4,7 @@ use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -204,6 +205,10 @@ async fn serve(
     counted: impl Future<Output = Option<Counted>>,
 ) {
     let _present = shared.figures.carrying();
+    // Looked at once it is counted: who waits for the last one sees it, or it does not begin.
+    if shared.is_over.load(SeqCst) {
+        return;
+    }
     let task_cut = CutOff::of(&task);
     if let Err(error) = say(shared, &mut node, Answer::Connected).await {
         tracing::debug!("a node has gone before its task was there: {error}");

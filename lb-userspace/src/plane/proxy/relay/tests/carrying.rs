@@ -203,3 +203,20 @@ async fn a_connection_whose_member_is_gone_before_it_was_known_ends() {
     assert_eq!(error.kind(), ErrorKind::ConnectionReset);
     is_over(&owner, 1).await;
 }
+
+/// Its agent is about to end: by a handshake from before, too, nothing begins, and the other node asks somebody else.
+#[tokio::test]
+async fn what_would_begin_at_the_end_does_not_and_what_is_there_goes_on() {
+    let listening = Listening::new().await;
+    let owner = Owner::of(listening.address()).await;
+    let caller = owner.caller("node1", SECRET);
+    let mut before = dial(&caller, TAG).await.unwrap();
+    let mut task = listening.accept().await;
+    owner.relay.end();
+    let failure = dial(&caller, TAG).await.unwrap_err();
+    assert!(failure.is_of_node(), "{failure}");
+    task.write_all(b"still").await.unwrap();
+    let mut bytes = [0; 5];
+    before.read_exact(&mut bytes).await.unwrap();
+    assert_eq!(&bytes, b"still");
+}
