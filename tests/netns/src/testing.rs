@@ -137,7 +137,7 @@ pub fn web(name: &str, tasks: u32) -> Builder {
 /// A service whose tasks see their clients themselves, as packet programs show them unasked: proxies are asked for it.
 pub fn seeing(service: Service) -> Service {
     match std::env::var(MODE) {
-        Ok(mode) if mode == "proxy" => service.with("proxy: { transparent: true }"),
+        Ok(mode) if mode != "ebpf" => service.with("proxy: { transparent: true }"),
         _ => service,
     }
 }
