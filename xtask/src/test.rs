@@ -58,6 +58,14 @@ const PROXIED: [&str; 19] = [
     "udp::flows_of_a_draining_task",
 ];
 
+/// Those of them that do not hold where nodes with and without packet programs serve together (docs/proxy.md, Limits).
+const UNMIXED: [&str; 4] = [
+    "idle::a_connection_outlives",
+    "restarts::connections_of_an_agent_that_was",
+    "restarts::replacing_every",
+    "udp::a_flow_stays",
+];
+
 /// Sets up and runs the parts given, or all of them; stops at the first failure, and says how long each step took.
 pub fn test(parts: &[Part], arguments: &[String]) -> Result<()> {
     let parts = if parts.is_empty() {
@@ -156,7 +164,9 @@ impl Part {
             Self::Proxy => {
                 let traffic = ["test", "--workspace", "--test", "traffic", "--"];
                 let tests = ["proxy", "mixed"].map(|mode| {
-                    let mut tests = cargo(&[&traffic[..], &PROXIED].concat());
+                    let not = UNMIXED.map(|test| ["--skip", test]).concat();
+                    let skipped = if mode == "mixed" { &not[..] } else { &[] };
+                    let mut tests = cargo(&[&traffic[..], &PROXIED, skipped].concat());
                     tests.env("PORTICO_MODE", mode);
                     tests
                 });

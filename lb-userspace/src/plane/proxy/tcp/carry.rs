@@ -175,7 +175,9 @@ impl<'m> Way<'m> {
                 return Ok(());
             }
             let mut broken = None;
-            if read < buffer.len() && has_closed(from) {
+            // Of a short connection this is half of its packets; one that goes on shall not pay for the look.
+            let is_first = self.moved.get() == 0;
+            if is_first && read < buffer.len() && has_closed(from) {
                 match attempt(|| from.try_read(&mut buffer[read..])) {
                     Ok(Some(0)) => self.said = true,
                     Ok(more) => read += more.unwrap_or(0),
