@@ -86,10 +86,10 @@ impl Cluster {
         self.save()
     }
 
-    /// An agent's end and another one's begin, so that connections live on: where the kernel carries them it is killed, where
-    /// the agent itself does it is replaced.
+    /// An agent's end and another one's begin, so that connections live on: where the kernel carries them all it is killed, where
+    /// agents carry some it is replaced.
     pub fn restart_agent(&mut self, node: &str) -> Result<()> {
-        if self.state.mode.as_deref() == Some("proxy") {
+        if matches!(self.state.mode.as_deref(), Some("proxy" | MIXED)) {
             return self.replace_agent(node).map(drop);
         }
         self.kill_agent(node)?;

@@ -70,12 +70,13 @@ fn all_end(replaced: &[Process]) {
 
 /// Live flows of all nodes, as their agents have them.
 fn flows(cluster: &Cluster) -> u64 {
-    let of = |node: &String| {
+    let of = |node: &String| -> u64 {
         let status = cluster.portico_json(node, &["status"]).unwrap();
-        status["flows"].as_u64().unwrap_or_else(|| {
-            let flows = &status["planes"][0]["report"]["flows"];
-            flows["established"].as_u64().unwrap()
-        })
+        let planes = status["planes"].as_array().unwrap();
+        let flows = planes
+            .iter()
+            .map(|plane| &plane["report"]["flows"]["established"]);
+        flows.map(|flows| flows.as_u64().unwrap()).sum()
     };
     cluster.nodes().iter().map(of).sum()
 }

@@ -59,13 +59,16 @@ impl Tables {
         Ok(())
     }
 
-    /// Tells the programs that the tables are kept. Before the first snapshot they are not: they may be of an agent that
-    /// died long ago.
+    /// Tells the programs that the tables are kept. Before the first snapshot that is still as an agent before this one has left
+    /// it: it may have died long ago, and it may have handed over a moment ago.
     pub fn beat(&mut self) -> Result<(), EbpfError> {
         let Some(settings) = self.settings else {
             return Ok(());
         };
-        let alive = if self.applied.is_some() { tick() } else { 0 };
+        let alive = match self.applied {
+            Some(_) => tick(),
+            None => self.maps.settings.get(0)?.alive,
+        };
         self.maps.settings.set(0, Settings { alive, ..settings })
     }
 
