@@ -61,6 +61,7 @@ use self::workers::Workers;
 use super::choice::Here;
 use super::{FlowReport, PlaneReport, Problem};
 use crate::config::Config;
+use crate::interfaces;
 use crate::model::{Family, Snapshot};
 
 pub use counters::Cause;
@@ -203,7 +204,17 @@ impl ProxyPlane {
         let (began, is_alone) = (Instant::now(), here.is_proxy_alone());
         let Shared { table, seed, .. } = &*self.shared;
         let mut state = self.shared.state();
-        let families = if is_alone { Vec::new() } else { families::known() };
+        let own: BTreeSet<IpAddr> = if is_alone {
+            BTreeSet::new()
+        } else {
+            let all = interfaces::addresses().into_iter().flatten();
+            all.map(|address| address.ip).collect()
+        };
+        let families = if is_alone {
+            Vec::new()
+        } else {
+            families::known(&own)
+        };
         let fronts = Fronts::new(
             snapshot,
             &Wants {
@@ -211,10 +222,13 @@ impl ProxyPlane {
                 seed: *seed,
                 here,
                 families: &families,
+                own: &own,
                 lately: &|bind| state.served.has(bind) || state.vips.has(bind.address.ip()),
             },
         );
         let fronts = Arc::new(fronts);
+        // Before any task is connected to in its clients' names.
+        state.bar(&fronts, &self.shared.workers);
         // The way to an address comes before what listens there, and both before whoever is told of it.
         let vips: Vec<IpAddr> = if is_alone {
             let services = snapshot.services.values();
@@ -417,9 +431,14 @@ impl State {
         }
         let is_own = |bind: &Bind| self.vips.has(bind.address.ip());
         let wanted = self.served.listening(fronts, is_own, Instant::now());
-        let unled = wanted.iter().filter(|bind| !fronts.may_lead(bind)).copied();
-        self.listeners.bar(unled.collect());
+        self.bar(fronts, workers);
         self.listeners.follow(&wanted, workers);
+    }
+
+    /// Leads no more clients to where they must not be led.
+    fn bar(&mut self, fronts: &Fronts, workers: &Workers) {
+        let unled = fronts.binds().filter(|bind| !fronts.may_lead(bind));
+        self.listeners.bar(unled.collect(), workers);
     }
 }
 

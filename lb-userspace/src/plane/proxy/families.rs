@@ -1,18 +1,17 @@
 //! In which families clients can know this machine: nobody needs a socket for others.
 
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 
 use lb_common::host::NODE_VIP6;
 
-use crate::interfaces;
 use crate::model::Family;
 
-/// Those of the machine's addresses.
-pub fn known() -> Vec<Family> {
-    let Ok(addresses) = interfaces::addresses() else {
+/// Those of the machine's addresses; all, where none could be had.
+pub fn known(addresses: &BTreeSet<IpAddr>) -> Vec<Family> {
+    if addresses.is_empty() {
         return Family::ALL.into();
-    };
-    let addresses: Vec<IpAddr> = addresses.map(|address| address.ip).collect();
+    }
     let is_known = |family: &Family| {
         let mut addresses = addresses.iter().filter(|ip| Family::of(**ip) == *family);
         addresses.any(|ip| is_public(*ip))

@@ -2,11 +2,11 @@
 
 mod front;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 
-use crate::model::{Family, Frontend, Protocol, Service, Snapshot};
+use crate::model::{Family, Frontend, Member, Protocol, Service, Snapshot};
 use crate::plane::choice::{Here, Reason, Serving};
 
 pub use front::{Front, Place};
@@ -34,8 +34,9 @@ pub struct Fronts {
     given: HashSet<Bind>,
     /// Those of them that are served only to lead clients of one family to tasks of the other.
     across: HashSet<Bind>,
-    /// At which tasks are connected to in their clients' names.
-    transparent: HashSet<u16>,
+    /// At which tasks may be connected to in their clients' names on the network of the node itself: what is for them shall not be led
+    /// to the proxy. The proxy does so for transparent services, packet programs do for tasks of the node.
+    unled: HashSet<u16>,
 }
 
 /// Who wants to know.
@@ -46,6 +47,8 @@ pub struct Wants<'w> {
     pub here: &'w Here,
     /// Families in which clients can know this machine.
     pub families: &'w [Family],
+    /// This machine's addresses, where clients may be led past other programs.
+    pub own: &'w BTreeSet<IpAddr>,
     /// What was served lately: clients may be waiting there.
     pub lately: &'w dyn Fn(&Bind) -> bool,
 }
@@ -70,10 +73,10 @@ impl Fronts {
         let by_proxy = snapshot.nodes.values().filter(|node| node.by_proxy && !alone);
         let by_proxy: HashSet<u16> = by_proxy.map(|node| node.tag).collect();
         for service in snapshot.services.values() {
-            if service.proxy.transparent {
-                let pools = snapshot.pools_of(&service.name).iter();
-                fronts.transparent.extend(pools.map(|pool| pool.target_port));
-            }
+            let is_here = |member: &Member| wants.own.contains(&member.address);
+            let pools = snapshot.pools_of(&service.name).iter();
+            let unled = pools.filter(|pool| service.proxy.transparent || pool.members.iter().any(is_here));
+            fronts.unled.extend(unled.map(|pool| pool.target_port));
             let mut given = fronts.chosen(service, wants);
             if !by_proxy.is_empty() {
                 given.extend(shared(snapshot, service, &by_proxy));
@@ -170,9 +173,9 @@ impl Fronts {
     }
 
     /// Whether clients may be led past another program that has the port. Not past what may be a task on the network of the node
-    /// itself that is connected to in its clients' names: these would be led past it again.
+    /// itself that is connected to in its clients' names: these would be led past it, too.
     pub fn may_lead(&self, bind: &Bind) -> bool {
-        !bind.address.ip().is_unspecified() || !self.transparent.contains(&bind.address.port())
+        !bind.address.ip().is_unspecified() || !self.unled.contains(&bind.address.port())
     }
 
     /// Tags of all members that a client may be led to.

@@ -61,9 +61,20 @@ impl Listeners {
         }
     }
 
-    /// Has these be found at their own ports only, from the next time on that they are opened.
-    pub fn bar(&mut self, barred: HashSet<Bind>) {
+    /// Has these be found at their own ports only, from now on.
+    pub fn bar(&mut self, barred: HashSet<Bind>, workers: &Workers) {
         self.barred = barred;
+        let closing: Vec<Bind> = self.led().filter(|bind| self.barred.contains(bind)).collect();
+        if closing.is_empty() {
+            return;
+        }
+        for bind in closing {
+            if let Some(at) = self.open.remove(&bind) {
+                workers.close(at);
+                self.changed.send_modify(|changes| *changes += 1);
+            }
+        }
+        self.settle();
     }
 
     /// Opens what is missing and closes what is no longer wanted.
@@ -199,7 +210,7 @@ impl Listeners {
         let lookup = self.lookup.as_ref().ok_or_else(unled)?;
         if self.barred.contains(&bind) {
             return Err(io::Error::other(
-                "clients are not led past what may be a task that is connected to in their names (transparent)",
+                "clients are not led past what may be a task on this node's network, or one that is connected to in their names (transparent)",
             ));
         }
         while sockets.len() < workers.count() {

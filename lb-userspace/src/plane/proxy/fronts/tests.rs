@@ -110,6 +110,11 @@ pub fn fronts(snapshot: &Snapshot) -> Fronts {
 
 /// The same with a mode, and addresses of these families.
 fn beside(snapshot: &Snapshot, mode: Mode, families: &[Family]) -> Fronts {
+    among(snapshot, mode, families, &[])
+}
+
+/// On a machine with these addresses.
+fn among(snapshot: &Snapshot, mode: Mode, families: &[Family], own: &[&str]) -> Fronts {
     let here = Here {
         mode,
         without_ebpf: None,
@@ -119,6 +124,7 @@ fn beside(snapshot: &Snapshot, mode: Mode, families: &[Family]) -> Fronts {
         seed: SEED,
         here: &here,
         families,
+        own: &own.iter().map(|ip| ip.parse().unwrap()).collect(),
         lately: &|_| false,
     };
     Fronts::new(snapshot, &wants)
@@ -334,4 +340,24 @@ fn what_has_tasks_on_a_node_without_packet_programs_is_served_beside_them() {
     assert_eq!(sorted(fronts.served()), [at("0.0.0.0:8080")]);
     snapshot.nodes.get_mut("node2").unwrap().by_proxy = false;
     assert_eq!(beside(&snapshot, Mode::Auto, &[Family::V4]).served().count(), 0);
+}
+
+/// It is connected to in its clients' names, at a port that they would be led from to the proxy.
+#[test]
+fn nobody_is_led_past_what_may_be_a_task_on_the_network_of_the_node() {
+    let snapshot = snapshot(&["192.0.2.11", "172.18.0.2"]);
+    let target = snapshot.pools[0].target_port;
+    let bind = |ip: &str, port| Bind {
+        address: SocketAddr::new(ip.parse().unwrap(), port),
+        protocol: Protocol::Tcp,
+    };
+    let led = |own: &[&str], bind| among(&snapshot, Mode::Ebpf, &Family::ALL, own).may_lead(&bind);
+    let own = ["192.0.2.11", "127.0.0.1"];
+    assert!(!led(&own, bind("0.0.0.0", target)));
+    assert!(led(&own, bind("0.0.0.0", target + 1)));
+    assert!(
+        led(&own, bind("10.0.0.1", target)),
+        "an address of the service alone"
+    );
+    assert!(led(&["192.0.2.19"], bind("0.0.0.0", target)), "of another node");
 }

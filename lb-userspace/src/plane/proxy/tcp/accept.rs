@@ -133,6 +133,7 @@ async fn begin(
         client,
         ends,
         socket,
+        is_reset: false,
     };
     let mut dialled = dial.task(Arc::clone(front)).await?;
     if let Some(version) = rules.send {

@@ -201,9 +201,11 @@ impl<'m> Way<'m> {
             }
             if sent < read {
                 self.load = Load::Rest(Bytes::copy_from_slice(&buffer[sent..read]));
+            } else if self.said {
+                // Nothing is behind it.
             } else if read >= LARGE {
                 self.load = Load::Pages(Pipe::take().map_err(Fault::Here)?);
-            } else if !self.said {
+            } else {
                 drained(from);
             }
             Ok(())

@@ -17,7 +17,7 @@ use crate::plane::proxy::Cause;
 use crate::plane::proxy::fronts::{Bind, Front, Place};
 use crate::plane::proxy::live::Counted;
 use crate::plane::proxy::relay::Relayed;
-use crate::plane::proxy::socket::is_exhaustion;
+use crate::plane::proxy::socket::{attempt, is_exhaustion};
 use crate::plane::proxy::workers::Worker;
 
 /// A task that has taken the client.
@@ -54,6 +54,8 @@ pub struct Dial<'c> {
     pub ends: Ends,
     /// For the first task that is asked. Made when the client was accepted: who has a descriptor here finds the second one, too.
     pub socket: Option<TcpSocket>,
+    /// The client has been heard to have left.
+    pub is_reset: bool,
 }
 
 impl Dial<'_> {
@@ -137,8 +139,9 @@ impl Dial<'_> {
 
     async fn here(&mut self, address: SocketAddr, patience: Duration) -> io::Result<Task> {
         let ways = &self.worker.table.ways;
+        let has_spoken = self.socket.is_some() && self.has_spoken()?;
         if let Some(socket) = &self.socket
-            && self.has_spoken()
+            && has_spoken
         {
             // What it has said is the handshake's last acknowledgement, too. Where the task is to speak first that would be late.
             let _ = SockRef::from(socket).set_tcp_quickack(false);
@@ -158,14 +161,15 @@ impl Dial<'_> {
         Ok(Task::There(Box::new(relayed)))
     }
 
-    /// Whether bytes of the client wait for its task.
-    fn has_spoken(&self) -> bool {
-        let seen = SockRef::from(self.client).peek(&mut [MaybeUninit::uninit()]);
-        matches!(seen, Ok(1))
+    /// Whether bytes of the client wait for its task. Fails for one that has reset its connection: the kernel says so once.
+    fn has_spoken(&mut self) -> io::Result<bool> {
+        let seen = attempt(|| SockRef::from(self.client).peek(&mut [MaybeUninit::uninit()]));
+        self.is_reset |= seen.is_err();
+        Ok(seen? == Some(1))
     }
 
     /// Whether the client has reset the connection. One that only says no more may well wait for an answer.
     fn is_gone(&self) -> bool {
-        !matches!(self.client.take_error(), Ok(None))
+        self.is_reset || !matches!(self.client.take_error(), Ok(None))
     }
 }

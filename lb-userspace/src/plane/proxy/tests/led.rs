@@ -93,12 +93,9 @@ fn clients_are_led_past_a_program_until_it_goes_whichever_agent_is_there() {
 
 #[test]
 fn nobody_is_led_to_where_tasks_see_their_clients_at_the_same_port_and_it_is_told() {
-    let rules = ProxyRules {
-        transparent: true,
-        ..ProxyRules::default()
-    };
-    let mut rig = Rig::new(1, rules);
-    rig.lookup = Some(Arc::new(Led::default()));
+    let mut rig = Rig::new(1, ProxyRules::default());
+    let led = Arc::new(Led::default());
+    rig.lookup = Some(Arc::clone(&led) as _);
     let other = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = other.local_addr().unwrap().port();
     let service = Arc::make_mut(rig.snapshot.services.get_mut("web").unwrap());
@@ -108,6 +105,18 @@ fn nobody_is_led_to_where_tasks_see_their_clients_at_the_same_port_and_it_is_tol
         Arc::make_mut(pool).target_port = port;
     }
     rig.replace(2, |_| {});
+    let bind = Bind {
+        address: (Ipv4Addr::UNSPECIFIED, port).into(),
+        protocol: Protocol::Tcp,
+    };
+    assert!(led.to(bind).is_some());
+
+    // Those that are led already are led no more.
+    let service = Arc::make_mut(rig.snapshot.services.get_mut("web").unwrap());
+    service.proxy.transparent = true;
+    rig.snapshot.generation += 1;
+    rig.apply();
+    assert_eq!(led.to(bind), None);
     let problems = rig.plane.report().problems;
     let told = |part: &str| problems.iter().any(|problem| problem.error.contains(part));
     assert!(
