@@ -10,10 +10,12 @@ use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::mem;
 use std::net::Shutdown;
+use std::os::fd::AsRawFd;
 use std::task::{Context, Poll, ready};
 
 use bytes::{Buf, Bytes};
 use futures_util::FutureExt;
+use nix::sys::socket::{MsgFlags, recv};
 use socket2::SockRef;
 use tokio::io::Interest;
 use tokio::net::TcpStream;
@@ -54,9 +56,11 @@ pub enum Broken {
 pub async fn carry(client: &TcpStream, task: &TcpStream, moved: &Moved) -> Result<(), Broken> {
     let (mut up, mut down) = (Way::new(&moved.to_task), Way::new(&moved.to_client));
     poll_fn(|cx| {
-        let up = up
-            .poll(cx, client, task, down.has_ended())
-            .map_err(|fault| fault.told(Broken::Client, Broken::Task))?;
+        let up = up.poll(cx, client, task, down.has_ended());
+        if let Poll::Ready(Err(Fault::Receiver(_))) = up {
+            down.last_words(task, client);
+        }
+        let up = up.map_err(|fault| fault.told(Broken::Client, Broken::Task))?;
         let down = down
             .poll(cx, task, client, up.is_ready())
             .map_err(|fault| fault.told(Broken::Task, Broken::Client))?;
@@ -210,6 +214,20 @@ impl<'m> Way<'m> {
             }
             Ok(())
         })
+    }
+
+    /// Passes on what a sender has said that does not hear the other one out, as servers refuse what is too large: whoever writes to it
+    /// learns of its reset, and may do so before the runtime knows that there is something to read.
+    fn last_words(&mut self, from: &TcpStream, to: &TcpStream) {
+        if !matches!(self.load, Load::Nothing) {
+            return;
+        }
+        SHARED.with_borrow_mut(|buffer| {
+            let read = recv(from.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT).unwrap_or(0);
+            // Nobody is left to tell of an error.
+            let sent = to.try_write(&buffer[..read]).unwrap_or(0);
+            self.moved.set(self.moved.get() + sent as u64);
+        });
     }
 
     /// Fills and empties the pipe; ready when it is given back.

@@ -168,3 +168,24 @@ fn a_task_that_breaks_off_in_the_middle_of_much_is_told_of() {
     broken.join().unwrap();
     rig.wait(Cause::TaskReset, 1);
 }
+
+/// As servers refuse what is too large.
+#[test]
+fn the_answer_of_a_task_that_does_not_hear_its_client_out_arrives() {
+    let rig = Rig::new(1, ProxyRules::default());
+    let task = rig.listen(0);
+    for turn in 0..50 {
+        let mut client = rig.client();
+        let mut sending = client.try_clone().unwrap();
+        let sending = std::thread::spawn(move || while sending.write_all(&[7; 65_536]).is_ok() {});
+        let (mut near, _) = task.accept().unwrap();
+        assert_eq!(read(&mut near, 1), [7]);
+        near.write_all(b"too large").unwrap();
+        // With unread bytes: the kernel resets it.
+        drop(near);
+        assert_eq!(read(&mut client, 9), b"too large", "{turn}");
+        drop(client);
+        sending.join().unwrap();
+    }
+    rig.wait(Cause::TaskReset, 50);
+}
