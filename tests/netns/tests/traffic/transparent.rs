@@ -74,7 +74,15 @@ fn tasks_on_every_node_see_the_client_itself_by_every_node() {
     let mut held = held.unwrap();
     held.ask().unwrap();
     assert_ne!(http::ask(&client, one).unwrap().client, own.ip());
-    assert_eq!(rules(&cluster), 1, "that of the connection that goes on");
+    let is_the_last = || rules(&cluster) == 1;
+    netns::wait::until(
+        "all rules go but one",
+        std::time::Duration::from_secs(30),
+        is_the_last,
+    )
+    .unwrap();
+    // That of the connection that goes on.
+    held.ask().unwrap();
     drop(held);
     netns::wait::until("the last rule goes", std::time::Duration::from_secs(90), || {
         rules(&cluster) == 0
