@@ -37,6 +37,9 @@ pub fn given() -> Sockets {
 /// Which sockets there are, by where clients find them: at one place others may follow.
 type Kept = BTreeMap<Bind, BTreeSet<u64>>;
 
+/// Handles of those that clients find.
+type Open = BTreeMap<Bind, Vec<OwnedFd>>;
+
 /// What systemd has: what it has given, and where sockets were taken over from another agent, these or others.
 pub fn kept(given: &Sockets, taken: &Sockets) -> Kept {
     let mut kept: Kept = taken.binds().map(|bind| (bind, BTreeSet::new())).collect();
@@ -61,24 +64,19 @@ pub async fn keep(mut kept: Kept, proxy: ProxyPlane, door: Door) {
         if changed.is_err() {
             return;
         }
-        let lent = loop {
-            match proxy.lend().await {
-                Ok(lent) => break lent,
-                Err(error) => tracing::warn!(%error, "systemd is not told of all sockets now"),
-            }
-            // There may be descriptors then.
-            sleep(AGAIN).await;
-        };
-        let told = manager.follow(&mut kept, &by_place(lent.into_iter().chain(door.lend())));
-        if let Err(error) = told {
-            tracing::warn!(%error, "systemd does not keep this agent's sockets; clients are refused while there is none");
-            return;
-        }
+        manager
+            .inform(&mut kept, || lend(proxy.clone(), door.clone()))
+            .await;
     }
 }
 
-fn by_place(sockets: impl Iterator<Item = OwnedFd>) -> BTreeMap<Bind, Vec<OwnedFd>> {
-    let mut places: BTreeMap<Bind, Vec<OwnedFd>> = BTreeMap::new();
+async fn lend(proxy: ProxyPlane, door: Door) -> io::Result<Open> {
+    let lent = proxy.lend().await?;
+    Ok(by_place(lent.into_iter().chain(door.lend())))
+}
+
+fn by_place(sockets: impl Iterator<Item = OwnedFd>) -> Open {
+    let mut places = Open::new();
     for socket in sockets {
         if let Ok(bind) = Sockets::bind(&socket) {
             places.entry(bind).or_default().push(socket);
@@ -99,7 +97,29 @@ impl Manager {
         Some(Self(socket))
     }
 
-    fn follow(&self, kept: &mut Kept, open: &BTreeMap<Bind, Vec<OwnedFd>>) -> io::Result<()> {
+    /// Until it has heard of all that is lent.
+    async fn inform<L>(&self, kept: &mut Kept, lend: impl Fn() -> L)
+    where
+        L: Future<Output = io::Result<Open>>,
+    {
+        let mut is_said = false;
+        loop {
+            let told = match lend().await {
+                Ok(open) => self.follow(kept, &open),
+                Err(error) => Err(error),
+            };
+            let Err(error) = told else { return };
+            if !is_said {
+                tracing::warn!(%error, "systemd is not told of all sockets: without an agent clients of the others are refused; it is tried again each second");
+            }
+            is_said = true;
+            // There may be descriptors then, or room for messages.
+            sleep(AGAIN).await;
+        }
+    }
+
+    /// What has been told when it fails is not told again.
+    fn follow(&self, kept: &mut Kept, open: &Open) -> io::Result<()> {
         let gone: Vec<Bind> = kept
             .keys()
             .filter(|bind| !open.contains_key(bind))
@@ -115,8 +135,9 @@ impl Manager {
                 continue;
             }
             // One that was closed here would go on listening, and nobody would serve its clients.
-            if kept.remove(bind).is_some() {
+            if kept.contains_key(bind) {
                 self.tell(&format!("FDSTOREREMOVE=1\nFDNAME={}\n", name(bind)), &[])?;
+                kept.remove(bind);
             }
             for together in sockets.chunks(TOGETHER) {
                 let together: Vec<RawFd> = together.iter().map(AsRawFd::as_raw_fd).collect();
@@ -141,6 +162,8 @@ fn name(bind: &Bind) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::cell::Cell;
+    use std::future::ready;
     use std::net::{Ipv4Addr, TcpListener};
     use std::os::unix::net::UnixDatagram;
 
@@ -169,7 +192,7 @@ mod tests {
             protocol: Protocol::Udp,
         };
         let mut kept: Kept = [(gone, BTreeSet::new())].into();
-        let mut open: BTreeMap<Bind, Vec<OwnedFd>> = BTreeMap::new();
+        let mut open = Open::new();
         open.insert(bind, vec![listener.try_clone().unwrap().into()]);
 
         manager.follow(&mut kept, &open).unwrap();
@@ -212,5 +235,36 @@ mod tests {
         let stored = format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0\n");
         assert_eq!(heard(&systemd), Some(stored));
         assert_eq!(heard(&systemd), None);
+    }
+    #[tokio::test(start_paused = true)]
+    async fn what_systemd_does_not_take_is_told_later() {
+        let (systemd, own) = UnixDatagram::pair().unwrap();
+        own.set_nonblocking(true).unwrap();
+        while own.send(b"READY=1").is_ok() {}
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let name = format!("127.0.0.1;{}/tcp", listener.local_addr().unwrap().port());
+        let mut sockets = Sockets::default();
+        sockets.add(listener.try_clone().unwrap().into()).unwrap();
+        // Another agent's, which is told anew: that takes two messages.
+        let mut kept = kept(&Sockets::default(), &sockets);
+        let (turns, mut last) = (Cell::new(0), None);
+        let lend = || {
+            turns.set(turns.get() + 1);
+            match turns.get() {
+                1 => return ready(Err(io::ErrorKind::OutOfMemory.into())),
+                2 => {}
+                3 => drop(heard(&systemd)),
+                _ => while heard(&systemd).is_some() {},
+            }
+            let open = [listener.try_clone().unwrap().into()];
+            ready(Ok(by_place(open.into_iter())))
+        };
+        Manager(own).inform(&mut kept, lend).await;
+        assert_eq!(turns.get(), 4);
+        while let Some(words) = heard(&systemd) {
+            last = Some(words);
+        }
+        assert_eq!(last, Some(format!("FDSTORE=1\nFDNAME={name}\nFDPOLL=0\n")));
+        assert_eq!(kept, sockets.identities());
     }
 }
