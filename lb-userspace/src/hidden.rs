@@ -33,9 +33,20 @@ pub fn bind<T>(path: &Path, bind: impl FnOnce(&Path) -> Result<T>) -> Result<(T,
     Ok((bound, file))
 }
 
+impl File {
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Whether no other one has its place, and nobody has removed it.
+    pub fn is_there(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode)
+    }
+}
+
 impl Drop for File {
     fn drop(&mut self) {
-        if fs::metadata(&self.path).is_ok_and(|found| found.ino() == self.inode) {
+        if self.is_there() {
             // It may be gone by now, with its directory.
             let _ = fs::remove_file(&self.path);
         }

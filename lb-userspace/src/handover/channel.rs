@@ -111,6 +111,14 @@ impl Listener {
         })
     }
 
+    /// To be found again, where somebody who has gone by now has put another one in its place.
+    pub fn come_back(self) -> io::Result<Self> {
+        if self.file.is_there() {
+            return Ok(self);
+        }
+        Self::bind(self.file.path())
+    }
+
     /// The next one who comes, if it is this agent's own kind; others are sent away.
     pub async fn accept(&self) -> io::Result<Channel> {
         loop {

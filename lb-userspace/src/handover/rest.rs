@@ -178,7 +178,14 @@ impl Left {
             Ok(Some(word)) => tracing::warn!(?word, "the successor says what it should not"),
             Ok(None) | Err(_) => self.change(Successor::lost),
         }
-        if !self.successor.is_awaited() {
+        if matches!(self.successor, Successor::Missing(_)) {
+            // It may have died at the place where the next one asks.
+            self.listener = self.listener.take().and_then(|listener| {
+                let found = listener.come_back();
+                let failed = |error| tracing::warn!(%error, "no other agent can take over from this one");
+                found.map_err(failed).ok()
+            });
+        } else if !self.successor.is_awaited() {
             // They are the successor's alone, or nobody's.
             (self.lent, self.listener) = (Lent::default(), None);
         }

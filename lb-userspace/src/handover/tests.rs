@@ -4,7 +4,7 @@ mod rest;
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use socket2::{Domain, SockAddr, Socket, Type};
@@ -111,17 +111,21 @@ async fn a_successor_gets_every_socket_open() {
     TcpStream::connect(agent.addresses[0]).unwrap_err();
 }
 
+/// As an agent does that is killed: its socket is closed, in the place of whatever was there.
+fn leave_file(path: &Path) {
+    let own = path.with_extension("killed");
+    let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None).unwrap();
+    socket.bind(&SockAddr::unix(&own).unwrap()).unwrap();
+    socket.listen(1).unwrap();
+    std::fs::rename(own, path).unwrap();
+}
+
 #[tokio::test]
 async fn where_no_agent_is_nothing_is_taken() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("handover.sock");
     assert!(take(&path).await.unwrap().is_none());
-    // One that was killed leaves its file.
-    let socket = Socket::new(Domain::UNIX, Type::SEQPACKET, None).unwrap();
-    socket.bind(&SockAddr::unix(&path).unwrap()).unwrap();
-    socket.listen(1).unwrap();
-    drop(socket);
-    assert!(path.exists());
+    leave_file(&path);
     assert!(take(&path).await.unwrap().is_none());
 }
 
@@ -166,7 +170,7 @@ async fn another_versions_agent_is_refused_with_the_reason_and_nothing_happens()
 }
 
 /// The other side, word by word.
-async fn say(path: &std::path::Path, words: Vec<(Word, Vec<OwnedFd>)>) {
+async fn say(path: &Path, words: Vec<(Word, Vec<OwnedFd>)>) {
     let listener = Listener::bind(path).unwrap();
     let channel = listener.accept().await.unwrap();
     assert_eq!(word(&channel).await, Some(Word::TakeOver { version: VERSION }));

@@ -15,7 +15,7 @@ use crate::plane::proxy::tests::rig::{Rig, is_reset, read};
 struct Replaced {
     rest: Rest,
     successor: Channel,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 fn runtime() -> Runtime {
@@ -24,7 +24,7 @@ fn runtime() -> Runtime {
 
 impl Replaced {
     /// To be called within a runtime.
-    fn new(rig: &mut Rig, patience: Duration) -> Self {
+    fn new(rig: &mut Rig, lent: Lent, patience: Duration) -> Self {
         let directory = tempfile::tempdir().unwrap();
         let (own, successor) = socketpair(
             AddressFamily::Unix,
@@ -41,12 +41,12 @@ impl Replaced {
             listener: Listener::bind(&directory.path().join("handover.sock"))
                 .unwrap()
                 .sleep(),
-            lent: Lent::default(),
+            lent,
         };
         Self {
             rest: Rest::new(rig.replace(2, |_| {}), given, patience),
             successor: Channel::new(successor).unwrap(),
-            _directory: directory,
+            directory,
         }
     }
 }
@@ -58,7 +58,7 @@ fn who_is_told_to_end_at_once_resets_what_it_has_and_says_so() {
     let (mut client, mut near) = rig.pair(&task);
     let runtime = runtime();
     let inside = runtime.enter();
-    let replaced = Replaced::new(&mut rig, 100 * PATIENCE);
+    let replaced = Replaced::new(&mut rig, Lent::default(), 100 * PATIENCE);
     drop(inside);
     runtime.block_on(async {
         // It came between two words.
@@ -82,7 +82,7 @@ fn a_successor_that_does_not_listen_keeps_nobody_from_ending() {
     let runtime = runtime();
     let inside = runtime.enter();
     let patience = Duration::from_secs(4);
-    let replaced = Replaced::new(&mut rig, patience);
+    let replaced = Replaced::new(&mut rig, Lent::default(), patience);
     drop(inside);
     runtime.block_on(async {
         let began = Instant::now();
@@ -98,4 +98,44 @@ fn a_successor_that_does_not_listen_keeps_nobody_from_ending() {
         assert!(took >= patience && took < 2 * patience, "{took:?}");
         meanwhile.await.unwrap();
     });
+}
+
+/// It was killed after it had put its own socket in the place of the one before, and before that one let everything go.
+#[test]
+fn a_successors_successor_finds_who_has_everything_whatever_the_first_one_left() {
+    let mut rig = Rig::new(1, ProxyRules::default());
+    let task = rig.listen(0);
+    let (mut client, mut near) = rig.pair(&task);
+    let runtime = runtime();
+    let inside = runtime.enter();
+    let (address, socket) = listener();
+    let lent = Lent {
+        sockets: vec![socket],
+        before: Vec::new(),
+    };
+    let replaced = Replaced::new(&mut rig, lent, 100 * PATIENCE);
+    drop(inside);
+    let path = replaced.directory.path().join("handover.sock");
+    runtime.block_on(async {
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let rest = tokio::spawn(replaced.rest.finish(stopped));
+        assert_eq!(word(&replaced.successor).await, Some(Word::Over));
+        leave_file(&path);
+        drop(replaced.successor);
+        let taken = timeout(PATIENCE, async {
+            loop {
+                if let Some(taken) = take(&path).await.unwrap() {
+                    return taken;
+                }
+                tokio::task::yield_now().await;
+            }
+        });
+        let taken = taken.await.unwrap();
+        assert_eq!((taken.sockets.len(), taken.before.len()), (1, 1));
+        TcpStream::connect(address).unwrap();
+        drop(stop);
+        rest.await.unwrap().unwrap();
+    });
+    is_reset(&mut client);
+    is_reset(&mut near);
 }
