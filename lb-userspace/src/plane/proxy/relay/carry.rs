@@ -17,7 +17,7 @@ use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::{client, server};
 
-use super::wire::{Wire, broken};
+use super::wire::{Wire, broken, unannounced};
 use crate::plane::proxy::socket::{attempt, cut_off};
 
 /// Read from a socket at a time: two records of TLS.
@@ -101,11 +101,23 @@ struct Carrying<'a, N> {
 
 impl<N: Node> Carrying<'_, N> {
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Breach>> {
+        // Whoever does not hear the other side out may have said something all the same, as servers refuse what is too large.
         if !self.ended[0] {
-            self.ended[0] = self.tell_near(cx)?.is_ready();
+            let told = self.tell_near(cx);
+            if let Poll::Ready(Err(Breach::Near(_))) = told {
+                self.last_words(cx);
+            }
+            self.ended[0] = told?.is_ready();
         }
         if !self.ended[1] {
-            self.ended[1] = self.tell_node(cx)?.is_ready();
+            let told = self.tell_node(cx);
+            if let Poll::Ready(Err(Breach::Node(_))) = told
+                && !self.ended[0]
+            {
+                // It is broken whatever comes of that.
+                let _ = self.tell_near(cx);
+            }
+            self.ended[1] = told?.is_ready();
         }
         if self.ended == [true; 2] {
             Poll::Ready(Ok(()))
@@ -176,5 +188,21 @@ impl<N: Node> Carrying<'_, N> {
             self.held = Bytes::copy_from_slice(&buffer[sent..read]);
             Ok(())
         })
+    }
+
+    /// Passes on what the near side has said that is broken.
+    fn last_words(&mut self, cx: &mut Context<'_>) {
+        if !self.held.is_empty() || self.said {
+            return;
+        }
+        SHARED.with_borrow_mut(|buffer| {
+            let read = unannounced(self.near, buffer).unwrap_or(0);
+            // Nobody is left to tell of an error.
+            let node = Pin::new(&mut *self.node);
+            if let Poll::Ready(Ok(sent)) = node.poll_write(cx, &buffer[..read]) {
+                self.moved.to_node.fetch_add(sent as u64, Ordering::Relaxed);
+                let _ = Pin::new(&mut *self.node).poll_flush(cx);
+            }
+        });
     }
 }

@@ -11,6 +11,7 @@ use tokio::time::timeout;
 
 use super::cluster::{Listening, Owner, SECRET, SOON, TAG, Task, dial, member as member_of, snapshot};
 use crate::plane::proxy::relay::Relayed;
+use crate::plane::proxy::relay::carry::Passed;
 
 /// A client's connection as it leaves node1, and as its task on node2 has it.
 async fn connected() -> (Owner, Relayed, TcpStream) {
@@ -153,6 +154,42 @@ async fn a_reset_of_the_task_resets_the_client() {
         );
         is_over(&owner, 1).await;
     }
+}
+
+/// As servers refuse what is too large.
+#[tokio::test]
+async fn the_answer_of_a_task_that_does_not_hear_its_client_out_arrives() {
+    let listening = Listening::new().await;
+    let owner = Owner::of(listening.address()).await;
+    let caller = owner.caller("node1", SECRET);
+    let clients = Listening::new().await;
+    for turn in 0..50 {
+        let relayed = dial(&caller, TAG).await.unwrap();
+        let mut task = listening.accept().await;
+        let client = TcpStream::connect(clients.address()).await.unwrap();
+        let near = clients.accept().await;
+        let (mut from_node, mut to_node) = client.into_split();
+        let sending = async { while to_node.write_all(&[7; 65_536]).await.is_ok() {} };
+        let moved = Passed::default();
+        let carrying = async {
+            let outcome = relayed.carry(&near, &moved).await;
+            drop(near);
+            outcome.unwrap_err()
+        };
+        let talking = async {
+            task.read_exact(&mut [0]).await.unwrap();
+            task.write_all(b"too large").await.unwrap();
+            // With unread bytes: the kernel resets it.
+            drop(task);
+            let mut answer = [0; 9];
+            let heard = from_node.read_exact(&mut answer).await;
+            assert!(heard.is_ok() && &answer == b"too large", "{turn}: {heard:?}");
+        };
+        timeout(SOON, async { tokio::join!(sending, carrying, talking) })
+            .await
+            .unwrap();
+    }
+    is_over(&owner, 50).await;
 }
 
 #[tokio::test]
