@@ -417,7 +417,12 @@ impl Shared {
         if !state.neighbours.are_settled() {
             self.runtime.block_on(state.neighbours.mend());
         }
-        state.listen(&self.table.fronts.load(), &self.workers);
+        let fronts = self.table.fronts.load();
+        if fronts.generation == 0 {
+            // Until there is a snapshot clients are led to where an agent before this one led them.
+            return;
+        }
+        state.listen(&fronts, &self.workers);
         state.listeners.retry(&self.workers, Instant::now());
     }
 }
@@ -425,10 +430,6 @@ impl Shared {
 impl State {
     /// Listens where clients are to be served.
     fn listen(&mut self, fronts: &Fronts, workers: &Workers) {
-        if fronts.generation == 0 {
-            // It is not known yet where that is.
-            return;
-        }
         let is_own = |bind: &Bind| self.vips.has(bind.address.ip());
         let wanted = self.served.listening(fronts, is_own, Instant::now());
         self.bar(fronts, workers);

@@ -5,7 +5,7 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use socket2::{Domain, Protocol as Kind, SockRef, Socket, TcpKeepalive, Type};
 use tokio::sync::watch;
@@ -18,6 +18,9 @@ use super::udp;
 use super::workers::Workers;
 use crate::model::{Family, Protocol};
 use crate::plane::Problem;
+
+/// A port that another program has had is taken once it has been free for so long: a program that is started again finds its own.
+pub const GONE: Duration = Duration::from_secs(30);
 
 /// Those that are open, and those that could not be.
 #[derive(Debug)]
@@ -33,7 +36,9 @@ pub struct Listeners {
     barred: HashSet<Bind>,
     /// With where their sockets are bound.
     open: HashMap<Bind, Bind>,
-    /// Bound elsewhere for ports that are free again, since then.
+    /// Bound elsewhere, and their ports are free again, since then.
+    free: HashMap<Bind, Instant>,
+    /// Bound elsewhere for ports that have been taken, since then.
     leaving: Vec<(Bind, Instant)>,
     failed: HashMap<Bind, io::Error>,
     /// Told of each change.
@@ -55,6 +60,7 @@ impl Listeners {
             lookup,
             barred: HashSet::new(),
             open: HashMap::new(),
+            free: HashMap::new(),
             leaving: Vec::new(),
             failed: HashMap::new(),
             changed,
@@ -105,14 +111,13 @@ impl Listeners {
         self.given.iter()
     }
 
-    /// Tries again what could not be opened, or not at its own port.
+    /// Tries again what could not be opened, and takes ports that other programs have left for good.
     pub fn retry(&mut self, workers: &Workers, now: Instant) {
         let failed: Vec<Bind> = self.failed.keys().copied().collect();
         for bind in failed {
             self.open(bind, workers);
         }
-        let led: Vec<Bind> = self.led().collect();
-        for bind in led {
+        for bind in self.left(now) {
             if let Ok(sockets) = together(Vec::new(), self.more(workers.count(), bind.address)) {
                 workers.listen(bind, bind, sockets);
                 // Clients may wait in the others.
@@ -130,6 +135,14 @@ impl Listeners {
             }
             stays
         });
+    }
+
+    /// Those whose ports have been free for long enough.
+    fn left(&mut self, now: Instant) -> Vec<Bind> {
+        let free: Vec<Bind> = self.led().filter(|bind| is_free(bind.address)).collect();
+        self.free.retain(|bind, _| free.contains(bind));
+        let is_long = |bind: &Bind| now.duration_since(*self.free.entry(*bind).or_insert(now)) >= GONE;
+        free.into_iter().filter(is_long).collect()
     }
 
     /// Frontends whose sockets are bound elsewhere.
@@ -298,8 +311,23 @@ fn waiting(backlog: u32) -> i32 {
 }
 
 /// A listening socket for one worker. All workers have one at the same address, and the kernel shares the clients out
-/// (SO_REUSEPORT). An address that is not the machine's own yet, as a VIP may be, is bound all the same (IP_FREEBIND).
+/// (SO_REUSEPORT).
 fn tcp(address: SocketAddr, backlog: u32, keepalive: &TcpKeepalive) -> io::Result<TcpListener> {
+    let socket = bound(address)?;
+    // Accepted sockets inherit these.
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(keepalive)?;
+    socket.listen(waiting(backlog))?;
+    Ok(socket.into())
+}
+
+/// Whether nobody listens there. A program that binds the port in that very moment may still not get it.
+fn is_free(address: SocketAddr) -> bool {
+    bound(address).is_ok()
+}
+
+/// An address that is not the machine's own yet, as a VIP may be, is bound all the same (IP_FREEBIND).
+fn bound(address: SocketAddr) -> io::Result<Socket> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Kind::TCP))?;
     socket.set_nonblocking(true)?;
     socket.set_reuse_address(true)?;
@@ -311,10 +339,6 @@ fn tcp(address: SocketAddr, backlog: u32, keepalive: &TcpKeepalive) -> io::Resul
             socket.set_freebind_v6(true)?;
         }
     }
-    // Accepted sockets inherit these.
-    socket.set_tcp_nodelay(true)?;
-    socket.set_tcp_keepalive(keepalive)?;
     socket.bind(&address.into())?;
-    socket.listen(waiting(backlog))?;
-    Ok(socket.into())
+    Ok(socket)
 }

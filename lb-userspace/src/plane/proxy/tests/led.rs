@@ -7,6 +7,7 @@ use std::os::fd::BorrowedFd;
 
 use socket2::SockRef;
 
+use super::super::listen::GONE;
 use super::super::*;
 use super::rig::{PATIENCE, Rig, read};
 use crate::model::{Protocol, ProxyRules};
@@ -75,7 +76,10 @@ fn clients_are_led_past_a_program_until_it_goes_whichever_agent_is_there() {
     is_served(&mut client(at), &task);
 
     let mut waiting = Vec::new();
-    rig.replace(3, |_| waiting.extend((0..10).map(|_| client(at))));
+    rig.succeed(3, |_| waiting.extend((0..10).map(|_| client(at))));
+    rig.plane.shared.look();
+    assert_eq!(led.to(bind), Some(at), "nothing is known yet");
+    rig.apply();
     assert_eq!(led.to(bind), Some(at), "the same sockets");
     for _ in &waiting {
         task.accept().unwrap().0.write_all(b"!").unwrap();
@@ -84,9 +88,24 @@ fn clients_are_led_past_a_program_until_it_goes_whichever_agent_is_there() {
         assert_eq!(read(client, 1), b"!");
     }
 
+    // Programs are started again, and it is looked each second as well.
+    let look = |later: Duration| {
+        let shared = &rig.plane.shared;
+        shared
+            .state()
+            .listeners
+            .retry(&shared.workers, Instant::now() + later);
+        led.to(bind)
+    };
     drop(other);
-    rig.until(|proxy| proxy.led.is_empty());
-    assert_eq!(led.to(bind), None);
+    assert_eq!(look(Duration::ZERO), Some(at));
+    let other = TcpListener::bind(bind.address).unwrap();
+    assert_eq!(look(GONE), Some(at), "it is back");
+    drop(other);
+    assert_eq!(look(Duration::ZERO), Some(at));
+    assert_eq!(look(GONE / 2), Some(at));
+    is_served(&mut client(at), &task);
+    assert_eq!(look(GONE), None);
     is_served(&mut rig.client(), &task);
     is_served(&mut client(at), &task);
 }

@@ -117,6 +117,13 @@ impl Rig {
     /// Another plane with so many workers gets the sockets, and this one's clients from now on; gives this one. `meanwhile` is
     /// done while nobody accepts.
     pub fn replace(&mut self, workers: u32, meanwhile: impl FnOnce(&Self)) -> ProxyPlane {
+        let before = self.succeed(workers, meanwhile);
+        self.apply();
+        before
+    }
+
+    /// The same, and it has no snapshot yet.
+    pub fn succeed(&mut self, workers: u32, meanwhile: impl FnOnce(&Self)) -> ProxyPlane {
         let given = self.sockets();
         self.retire();
         meanwhile(self);
@@ -125,9 +132,7 @@ impl Rig {
         let lookup = self.lookup.clone();
         let heir = ProxyPlane::start(&self.config, SEED, &self.relay, given, lookup).unwrap();
         drop(inside);
-        let before = std::mem::replace(&mut self.plane, heir);
-        self.apply();
-        before
+        std::mem::replace(&mut self.plane, heir)
     }
 
     fn sockets(&self) -> Sockets {
