@@ -12,7 +12,7 @@ use socket2::SockRef;
 
 use crate::machine::{self, services};
 
-/// A VIP that is the machine's own: for it, that is so for its own processes, too.
+/// One that is the machine's own. As a VIP it is led to for its own processes, too.
 const VIP: &str = "192.0.2.80:80";
 
 fn bind(address: &str) -> Bind {
@@ -76,6 +76,15 @@ fn clients_are_led_past_another_program_until_that_is_not_wanted_any_more_by_the
             .find(|difference| difference.wanted == "lookup");
         assert!(lost.unwrap().repaired, "{differences:?}");
         assert!(is_firsts(&own, &other));
+        // Those who serve look each second, too.
+        std::fs::remove_file(machine::pin("links/lookup")).unwrap();
+        lookup.keep(&[bind(VIP)].into());
+        assert!(is_firsts(&own, &other));
+        std::fs::remove_file(machine::pin("links/lookup")).unwrap();
+        lookup.keep(&[].into());
+        assert_eq!(plane.check().unwrap(), [], "nobody needs it");
+        lookup.lead(bind(VIP), own.as_fd()).unwrap();
+        assert!(is_firsts(&own, &other));
 
         drop((lookup, plane));
         assert!(is_firsts(&own, &other), "an agent's end changes nothing");
@@ -93,5 +102,24 @@ fn clients_are_led_past_another_program_until_that_is_not_wanted_any_more_by_the
         assert!(is_firsts(&other, &next));
         assert!(!machine::pin("links/lookup").exists());
         assert_eq!(lookup.found(), BTreeMap::new());
+    });
+}
+
+/// They mean the program that has the port, however early they come.
+#[test]
+fn an_agents_first_start_leads_nobody_of_its_own_node_past_another_program() {
+    let test = "an_agents_first_start_leads_nobody_of_its_own_node_past_another_program";
+    machine::run(test, |machine| {
+        machine.ip("link set lo up");
+        machine.ip("link add node0 type veth peer name node1");
+        machine.ip("address add 192.0.2.80/24 dev node0");
+        machine.ip("link set node0 up");
+        machine.ip("link set node1 up");
+        let plane = machine.start("");
+        let (other, own) = (listener("0.0.0.0:80"), listener("127.0.0.1:0"));
+        plane.lookup().lead(bind("0.0.0.0:80"), own.as_fd()).unwrap();
+        assert!(is_firsts(&other, &own));
+        plane.apply(&machine.snapshot(&services(1, 2))).unwrap();
+        assert!(is_firsts(&other, &own));
     });
 }

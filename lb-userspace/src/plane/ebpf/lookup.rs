@@ -42,8 +42,10 @@ struct State {
     program: Result<OwnedFd, String>,
     taken: Table<Front<V6>, u64>,
     listener: SockHash<MapData, u64>,
+    /// While it is there the program is attached.
     pin: PathBuf,
-    attached: bool,
+    /// Why it is not, where it should be.
+    unattached: Option<String>,
     /// Ports of the agent's own, which no frontend gets from it.
     own: BTreeSet<u16>,
     /// Cookies of the sockets that clients are led to: `TAKEN`, as it should be.
@@ -61,25 +63,31 @@ impl SocketLookup {
         let taken_ports = table(object, "TAKEN")?;
         let listener = SockHash::try_from(taken(object, "LISTENER")?).map_err(failed("open", "LISTENER"))?;
         let listen = config.dns.listen.iter().chain(&config.metrics.listen);
-        let mut state = State {
+        let state = State {
             program,
             led: taken_ports.all()?.into_iter().collect(),
             taken: taken_ports,
             listener,
             pin: pins.links().join(NAME),
-            attached: false,
+            unattached: None,
             own: listen.map(SocketAddr::port).chain([config.peer.port]).collect(),
         };
-        if state.pin.exists() {
-            // Else it is of a namespace that is gone.
-            state.attached = state.renew() || fs::remove_file(&state.pin).is_err();
+        if state.is_attached() && !state.renew() {
+            // Of a namespace that is gone.
+            let _ = fs::remove_file(&state.pin);
         }
         Ok(Self(Mutex::new(state)))
     }
 
     /// Why nobody can be led; none: whoever has to be is.
     pub fn refusal(&self) -> Option<String> {
-        self.state().program.as_ref().err().cloned()
+        let state = self.state();
+        state
+            .program
+            .as_ref()
+            .err()
+            .or(state.unattached.as_ref())
+            .cloned()
     }
 
     /// What of it is not there as it should be, put right.
@@ -87,8 +95,7 @@ impl SocketLookup {
         let state = &mut *self.state();
         let mut differences = Vec::new();
         check_table("TAKEN", &mut state.taken, &state.led, &mut differences)?;
-        if state.attached && !state.pin.exists() {
-            state.attached = false;
+        if !state.led.is_empty() && !state.is_attached() {
             differences.push(Difference {
                 entry: "program at this node's listening sockets".into(),
                 wanted: NAME.into(),
@@ -153,27 +160,32 @@ impl Lookup for SocketLookup {
                 let _ = state.listener.remove(&cookie);
             }
         }
-        if state.led.is_empty() && state.attached {
-            // The pin holds it: without it every new connection is spared the question.
-            state.attached = fs::remove_file(&state.pin).is_err();
-        }
+        // The pin holds it, and may go with its file system. Without it every new connection is spared the question.
+        let attached = if state.led.is_empty() {
+            let _ = fs::remove_file(&state.pin);
+            Ok(())
+        } else {
+            state.attach()
+        };
+        state.unattached = attached.err();
     }
 }
 
 impl State {
-    fn attach(&mut self) -> Result<(), String> {
-        if self.attached {
+    fn is_attached(&self) -> bool {
+        self.pin.exists()
+    }
+
+    fn attach(&self) -> Result<(), String> {
+        if self.is_attached() {
             return Ok(());
         }
         let words = |error: io::Error| format!("the program cannot be attached: {error}");
         let program = self.program.as_ref().map_err(Clone::clone)?;
         // Of this thread: whoever started the agent may have put it into another one than its process began in.
         let namespace = File::open("/proc/thread-self/ns/net").map_err(words)?;
-        // Left from a namespace that is gone.
-        let _ = fs::remove_file(&self.pin);
         let link = link::attach_lookup(program.as_fd(), namespace.as_fd()).map_err(words)?;
         link::pin(&link, &self.pin).map_err(words)?;
-        self.attached = true;
         tracing::info!("connections are led past other programs that have a port");
         Ok(())
     }

@@ -106,7 +106,6 @@ impl State {
                 Programs::load(loader::open(&pins, &wanted, &nobody)?)?;
             }
         }
-        let lookup = SocketLookup::start(&mut object, &pins, config)?;
         let mut maps = Maps::take(&mut object)?;
         migrate::copy(&pins, &old, &mut maps)?;
         let node: Arc<str> = config.node.as_str().into();
@@ -124,6 +123,9 @@ impl State {
         let own = host.own_addresses(&hooks::bridges(&host, &HashSet::new()));
         tables.set_resolvers(config.dns.listen.iter().copied());
         tables.set_addresses(host.local_addresses(), &own);
+        // Nobody is led past another program before it is known who is of this node.
+        tables.add_own()?;
+        let lookup = SocketLookup::start(&mut object, &pins, config)?;
         let mut cgroup = Cgroup::new(config.cgroup.clone(), pins.links());
         let namespace = sockets::own_cookie().unwrap_or_else(|error| {
             cgroup.blind(error.to_string());

@@ -113,6 +113,17 @@ impl Tables {
         self.put_own()
     }
 
+    /// Writes the node's own addresses that are not there. All the rest stays as an agent before this one has written it, until the first
+    /// snapshot.
+    pub fn add_own(&mut self) -> Result<(), EbpfError> {
+        for (&address, &value) in &self.own_wanted {
+            if !self.own.contains_key(&address) && self.maps.own.put(address, value)? {
+                self.own.insert(address, value);
+            }
+        }
+        Ok(())
+    }
+
     /// Writes the node's own addresses, and its VIPs.
     pub(super) fn put_own(&mut self) -> Result<(), EbpfError> {
         let addresses = self.own_wanted.iter().map(|(&address, &value)| (address, value));
