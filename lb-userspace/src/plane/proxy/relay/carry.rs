@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use std::future::poll_fn;
 use std::io::{self, ErrorKind};
 use std::net::Shutdown;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 
@@ -15,6 +15,7 @@ use bytes::{Buf, Bytes};
 use socket2::SockRef;
 use tokio::io::{AsyncBufRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::task::unconstrained;
 use tokio_rustls::{client, server};
 
 use super::wire::{Wire, broken, unannounced};
@@ -115,7 +116,7 @@ impl<N: Node> Carrying<'_, N> {
                 && !self.ended[0]
             {
                 // It is broken whatever comes of that.
-                let _ = self.tell_near(cx);
+                let _ = at_once(cx, |cx| self.tell_near(cx));
             }
             self.ended[1] = told?.is_ready();
         }
@@ -198,11 +199,16 @@ impl<N: Node> Carrying<'_, N> {
         SHARED.with_borrow_mut(|buffer| {
             let read = unannounced(self.near, buffer).unwrap_or(0);
             // Nobody is left to tell of an error.
-            let node = Pin::new(&mut *self.node);
-            if let Poll::Ready(Ok(sent)) = node.poll_write(cx, &buffer[..read]) {
+            let sent = at_once(cx, |cx| Pin::new(&mut *self.node).poll_write(cx, &buffer[..read]));
+            if let Poll::Ready(Ok(sent)) = sent {
                 self.moved.to_node.fetch_add(sent as u64, Ordering::Relaxed);
-                let _ = Pin::new(&mut *self.node).poll_flush(cx);
+                let _ = at_once(cx, |cx| Pin::new(&mut *self.node).poll_flush(cx));
             }
         });
     }
+}
+
+/// However much this task has done in its turn: there is no other one.
+fn at_once<T>(cx: &mut Context<'_>, poll: impl FnMut(&mut Context<'_>) -> Poll<T>) -> Poll<T> {
+    pin!(unconstrained(poll_fn(poll))).poll(cx)
 }
