@@ -32,10 +32,10 @@ impl<A: Address> Front<A> {
     }
 }
 
-/// A client's flow to a frontend: the key of `HALF*`, `FLOW*` and `HINT*`.
+/// A client's flow to a frontend: the key of `HALF*`, `FLOW*`, `HINT*` and `LAST*`.
 ///
 /// The upper half of `protocol` is the *realm*: the tag of the node on which the client's address means something, 0
-/// where it means the same everywhere. Only `HALF*` and `FLOW*` tell realms apart; a hint is of use even where it is another's.
+/// where it means the same everywhere. `HINT*` does not tell realms apart; a hint is of use even where it is another's.
 #[repr(C, align(8))]
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FlowKey<A> {

@@ -51,7 +51,7 @@ pub struct Pool {
     pub flags: u32,
     /// Tick since which the pool has had no member at all; 0 while it has one.
     pub empty_since: u32,
-    /// Entries of `MEMBER` that belong to the pool; for the agent alone, which finds its books here after a restart.
+    /// Entries of `MEMBER` that belong to the pool.
     pub room: u32,
 }
 
@@ -68,6 +68,12 @@ pub mod pool_flag {
     pub const FLAT: u32 = 8;
     /// Every member runs here: processes of this node's own network namespace may connect to it.
     pub const HERE: u32 = 16;
+    /// The cluster has nodes with and without packet programs: `LAST*` keeps where a client's datagrams went.
+    pub const MIXED: u32 = 32;
+    /// This node's proxy serves the frontends beside packet programs: it keeps the flows that it has.
+    pub const SHARED: u32 = 64;
+    /// Never in the table: of a packet whose node is that of a [`Hint`](super::Hint).
+    pub const HINTED: u32 = 1 << 30;
     /// Never in the table: of a packet whose slot has [`BY_PROXY`](super::BY_PROXY), or whose frontend is [`GIVEN`](super::GIVEN).
     pub const PROXIED: u32 = 1 << 31;
 }
@@ -102,7 +108,15 @@ pub struct Member {
     pub tag: u64,
     /// Tag of the node that runs it.
     pub node: u16,
-    pub pad: [u16; 3],
+    /// [`member_flag`] bits.
+    pub flags: u16,
+    pub pad: [u16; 2],
+}
+
+/// Bits of [`Member::flags`].
+pub mod member_flag {
+    /// UDP flows leave it at once, if there is another: it is unhealthy, or on a node without packet programs.
+    pub const LEFT: u16 = 1;
 }
 
 /// Value of `NODE`, indexed by node tag; tag 0 is no node.
@@ -264,6 +278,17 @@ pub struct Hint {
     pub tick: u32,
 }
 
+/// Value of `LAST*`, by [`FlowKey`](crate::key::FlowKey): where the datagrams of a flow went that came in at this node.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Last {
+    /// Tag of the member, 0: this node's proxy.
+    pub tag: u64,
+    /// The member's offset from [`Pool::members`], which it keeps for life.
+    pub member: u32,
+    pub pad: u32,
+}
+
 /// Value of `UPLINK`, 256 entries: the device whose index ends in this byte.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -337,5 +362,5 @@ macro_rules! plain {
 
 plain! {
     Pool = 40, HeadBlock = 136, ChainSlot = 20, Member = 16, Node = 32, Local = 36, Flow = 24,
-    Rev<V4> = 24, Rev<V6> = 48, Hint = 8, Uplink = 28, Settings = 32, Spent = 8, Counter = 16,
+    Rev<V4> = 24, Rev<V6> = 48, Hint = 8, Last = 16, Uplink = 28, Settings = 32, Spent = 8, Counter = 16,
 }

@@ -95,6 +95,7 @@ steps! {
     Fresh = "fresh", "a node is suspected: the slot's head for new connections is member {} of the pool";
     NoHead = "no_head", "the slot has no member";
     Hinted = "hinted", "a hint says the flow is on node {}";
+    Stays = "stays", "goes where the flow's datagrams went before";
     HostSocket = "host_socket", "the node itself has a socket for it";
     Proxied = "proxied", "what is new here goes to this node's proxy";
     Here = "here", "this node owns it";

@@ -33,6 +33,7 @@ pub mod rewrite;
 pub mod scope;
 pub mod skb;
 pub mod socket;
+pub mod stay;
 pub mod steer;
 pub mod tables;
 pub mod too_big;

@@ -44,6 +44,7 @@ pub fn send_back<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
         tag: 0,
         pool: u32::MAX,
         slot: 0,
+        member: 0,
         node,
         entropy,
         vni: 0,

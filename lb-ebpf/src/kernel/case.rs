@@ -36,6 +36,8 @@ pub struct Choice {
     pub tag: u64,
     pub pool: u32,
     pub slot: u32,
+    /// The member's offset from [`Pool::members`](lb_common::table::Pool::members), where an ingress chose it.
+    pub member: u32,
     /// The node to send to.
     pub node: u16,
     /// For the outer source port.

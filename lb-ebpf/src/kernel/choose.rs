@@ -3,7 +3,7 @@
 
 use lb_common::hash;
 use lb_common::key::{FlowKey, Front};
-use lb_common::table::{BLOCK, BY_PROXY, GIVEN, NO_MEMBER, NOBODY_ELSE, Pool, node_flag, pool_flag};
+use lb_common::table::{BLOCK, BY_PROXY, GIVEN, Member, NO_MEMBER, NOBODY_ELSE, Pool, node_flag, pool_flag};
 use lb_common::trace::Step;
 
 use super::case::Choice;
@@ -75,8 +75,14 @@ fn is_up(row: &Row) -> bool {
 /// Whether the node of a member is suspected.
 #[inline(always)]
 fn is_down(member: u32) -> bool {
-    let node = MEMBER.get(member).and_then(|member| NODE.get(member.node as u32));
-    node.is_some_and(|node| node.flags & node_flag::DOWN != 0)
+    MEMBER.get(member).is_some_and(is_suspected)
+}
+
+/// The same of the member itself.
+#[inline(always)]
+pub fn is_suspected(member: &Member) -> bool {
+    NODE.get(member.node as u32)
+        .is_some_and(|node| node.flags & node_flag::DOWN != 0)
 }
 
 /// Tag of the member that this node's own table has for a slot, 0 where there is none.
@@ -107,6 +113,7 @@ pub fn choose<V: Tables, const DRY: bool>(
         tag: 0,
         pool: number,
         slot,
+        member: 0,
         node: self_node(),
         entropy,
         vni: pool.id as u32,
@@ -133,17 +140,17 @@ pub fn choose<V: Tables, const DRY: bool>(
         row.member = fresh.member;
         row.by_proxy = fresh.by_proxy;
     }
+    choice.member = row.member.wrapping_sub(pool.members);
     if row.by_proxy && is_up(&row) {
         choice.flags |= pool_flag::PROXIED;
     } else {
-        let of_pool = row.member - pool.members;
         note::step::<DRY>(
             if row.member != first {
                 Step::Fresh
             } else {
                 Step::Head
             },
-            of_pool,
+            choice.member,
         );
     }
     if let Some(member) = MEMBER.get(row.member) {
@@ -167,6 +174,7 @@ pub fn choose<V: Tables, const DRY: bool>(
                 .is_some_and(|node| node.flags & node_flag::KNOWN != 0)
             {
                 choice.node = node;
+                choice.flags |= pool_flag::HINTED;
                 note::step::<DRY>(Step::Hinted, node as u32);
             }
         }

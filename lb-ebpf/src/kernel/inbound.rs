@@ -2,7 +2,7 @@
 
 use lb_common::geneve::PORT;
 use lb_common::key::UDP;
-use lb_common::table::{GIVEN, INSIDE, limit};
+use lb_common::table::{GIVEN, INSIDE, limit, pool_flag};
 use lb_common::trace::Step;
 use lb_common::{Verdict, tick};
 
@@ -14,7 +14,7 @@ use super::open;
 use super::owner::own;
 use super::skb::Skb;
 use super::tables::{self, POOL, UPLINK};
-use super::{Path, clock, fragment, note, proxied, reply, scope, too_big, tunnel};
+use super::{Path, clock, fragment, note, proxied, reply, scope, stay, too_big, tunnel};
 use crate::frame::{Frame, L3};
 use crate::parse::{Four, Kind, Packet, Part, Six, is_summed, verify};
 use crate::wire::{ETHERTYPE_IPV4, ETHERTYPE_IPV6, Ipv4, tcp};
@@ -193,9 +193,15 @@ fn decide<V: Path, const DRY: bool>(case: &mut Case<V::Address>, at: u32) -> boo
     let Some(choice) = choose::<V, DRY>(key.client, key.client_port, &key.to(), new, at) else {
         return false;
     };
-    note::choice::<DRY>(&choice);
-    case.arrival.member = choice.tag;
     case.choice = choice;
+    if case.choice.flags & pool_flag::MIXED != 0
+        && case.packet.key.transport() == UDP as u32
+        && at & GIVEN == 0
+    {
+        stay::stay::<V, DRY>(case);
+    }
+    note::choice::<DRY>(&case.choice);
+    case.arrival.member = case.choice.tag;
     true
 }
 

@@ -63,6 +63,21 @@ pub fn takes<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> bool {
     live
 }
 
+/// Whether a task here has the flow of datagrams, and is not to be left: then the choice is changed to it.
+#[inline(never)]
+pub fn holds<V: Path>(case: &mut Case<V::Address>) -> bool {
+    scope::enter::<V>(case);
+    for known in [established::<V>(&case.packet), half_open::<V>(&case.packet)] {
+        if let Some((flow, local)) = known
+            && local.state != local_state::UNHEALTHY
+        {
+            (case.choice.tag, case.choice.node) = (flow.tag, self_node());
+            return true;
+        }
+    }
+    false
+}
+
 #[inline(always)]
 fn own_tcp<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -> Verdict {
     let packet = &case.packet;

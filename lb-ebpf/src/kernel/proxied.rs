@@ -7,7 +7,7 @@ use lb_common::trace::Step;
 
 use super::case::Case;
 use super::skb::Skb;
-use super::{Path, note, owner, scope, socket};
+use super::{Path, note, owner, socket};
 use crate::frame::Frame;
 use crate::parse::{Kind, L4_MASK};
 use crate::wire::{Tcp, tcp};
@@ -31,7 +31,7 @@ pub fn before<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -
         // another connection with it, and take the segments of the first for segments of that.
         Kind::Tcp => case.packet.is_new() && !owner::takes::<V>(skb, case),
         // Datagrams have no beginning: whoever has the flow here goes on with it, and with the errors about it.
-        _ => case.packet.key.transport() == UDP as u32 && !is_held::<V>(case),
+        _ => case.packet.key.transport() == UDP as u32 && !owner::holds::<V>(case),
     };
     // Where no packet program can know more of it the kernel answers.
     if !proxied && case.choice.tag != 0 {
@@ -39,14 +39,6 @@ pub fn before<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -
     }
     note::step::<DRY>(Step::Proxied, 0);
     Some(Verdict::Proxied)
-}
-
-/// Whether a task of this node has the flow.
-#[inline(always)]
-fn is_held<V: Path>(case: &mut Case<V::Address>) -> bool {
-    scope::enter::<V>(case);
-    let key = &case.packet.key;
-    V::flows().get_ptr(key).is_some() || V::halves().get_ptr(key).is_some()
 }
 
 /// Whether the node itself has this connection, and not from us.

@@ -8,7 +8,7 @@ use lb_common::geneve::Tunnel;
 use lb_common::host::ALONE;
 use lb_common::key::{FlowKey, FragmentKey, Front, RevKey};
 use lb_common::table::{
-    ChainSlot, Counter, Flow, GIVEN, HeadBlock, Hint, INSIDE, Local, Member, Node, Pool, Rev, Settings,
+    ChainSlot, Counter, Flow, GIVEN, HeadBlock, Hint, INSIDE, Last, Local, Member, Node, Pool, Rev, Settings,
     Spent, Uplink,
 };
 use lb_common::trace::Trace;
@@ -28,6 +28,7 @@ const PEERS: usize = 65_535;
 const HALVES: usize = 65_536;
 const FLOWS: usize = 1_048_576;
 const HINTS: usize = 65_536;
+const LASTS: usize = 65_536;
 const FRAGMENTS: usize = 8_192;
 const FLATS: usize = 1_024;
 
@@ -45,6 +46,7 @@ type HalfRevs<A> = LruHashMap<RevKey<A>, Rev<A>, HALVES, LRU_PER_CPU>;
 type Revs<A> = HashMap<RevKey<A>, Rev<A>, FLOWS, NO_PREALLOC>;
 type Fragments<A> = LruHashMap<FragmentKey<A>, [u8; 4], FRAGMENTS>;
 type Hints<A> = LruHashMap<FlowKey<A>, Hint, HINTS>;
+type Lasts<A> = LruHashMap<FlowKey<A>, Last, LASTS>;
 type Flats<A> = LpmTrie<A, u32, FLATS>;
 
 #[btf_map]
@@ -105,6 +107,10 @@ static FRAGMENT4: Fragments<V4> = Fragments::new();
 static FRAGMENT6: Fragments<V6> = Fragments::new();
 #[btf_map]
 static HINT6: Hints<V6> = Hints::new();
+#[btf_map]
+static LAST4: Lasts<V4> = Lasts::new();
+#[btf_map]
+static LAST6: Lasts<V6> = Lasts::new();
 
 /// A routing question: the stack takes no unaligned words, and its answer has two Ethernet addresses in a row.
 #[btf_map]
@@ -124,6 +130,7 @@ pub trait Tables: Family {
     fn half_revs() -> &'static HalfRevs<Self::Address>;
     fn revs() -> &'static Revs<Self::Address>;
     fn hints() -> &'static Hints<Self::Address>;
+    fn lasts() -> &'static Lasts<Self::Address>;
     fn fragments() -> &'static Fragments<Self::Address>;
     fn flats() -> &'static Flats<Self::Address>;
     /// Whether it is the underlay address of another node.
@@ -135,7 +142,7 @@ pub trait Tables: Family {
 }
 
 macro_rules! tables {
-    ($family:ty: $front:ident $half:ident $flow:ident $half_rev:ident $rev:ident $hint:ident $fragment:ident $flat:ident $case:ident $peer:ident $own:ident) => {
+    ($family:ty: $front:ident $half:ident $flow:ident $half_rev:ident $rev:ident $hint:ident $last:ident $fragment:ident $flat:ident $case:ident $peer:ident $own:ident) => {
         impl Tables for $family {
             #[inline(always)]
             fn fronts() -> &'static Fronts<Self::Address> {
@@ -160,6 +167,10 @@ macro_rules! tables {
             #[inline(always)]
             fn hints() -> &'static Hints<Self::Address> {
                 &$hint
+            }
+            #[inline(always)]
+            fn lasts() -> &'static Lasts<Self::Address> {
+                &$last
             }
             #[inline(always)]
             fn fragments() -> &'static Fragments<Self::Address> {
@@ -219,8 +230,8 @@ fn is_alone(address: &V6) -> bool {
     value == Some(&ALONE)
 }
 
-tables!(Four: FRONT4 HALF4 FLOW4 HALFREV4 REV4 HINT4 FRAGMENT4 FLAT4 CASE4 is_peer4 is_own4);
-tables!(Six: FRONT6 HALF6 FLOW6 HALFREV6 REV6 HINT6 FRAGMENT6 FLAT6 CASE6 is_peer6 is_own6);
+tables!(Four: FRONT4 HALF4 FLOW4 HALFREV4 REV4 HINT4 LAST4 FRAGMENT4 FLAT4 CASE4 is_peer4 is_own4);
+tables!(Six: FRONT6 HALF6 FLOW6 HALFREV6 REV6 HINT6 LAST6 FRAGMENT6 FLAT6 CASE6 is_peer6 is_own6);
 
 /// What may change while the programs run.
 #[inline(always)]

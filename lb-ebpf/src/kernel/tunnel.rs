@@ -117,6 +117,7 @@ fn address<V: Path>(case: &mut Case<V::Address>, tunnel: &Tunnel) -> bool {
         tag: member,
         pool: number,
         slot,
+        member: 0,
         node: self_node(),
         entropy,
         vni: pool.id as u32,

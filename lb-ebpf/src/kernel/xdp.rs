@@ -116,7 +116,9 @@ fn ingress<V: Path>(xdp: Xdp, window: Window) -> Action {
         return HAND_OVER;
     };
     let host = choice.flags & (pool_flag::HOST_SOCKETS | pool_flag::PROXIED) != 0;
-    if choice.tag == 0 || choice.node == self_node() || host || !is_sound::<V>(window, &plain) {
+    // Where it went before, the tc program looks up.
+    let stays = choice.flags & pool_flag::MIXED != 0 && plain.to.protocol == UDP;
+    if choice.tag == 0 || choice.node == self_node() || host || stays || !is_sound::<V>(window, &plain) {
         return HAND_OVER;
     }
     let inner = plain.end - L3;

@@ -185,8 +185,12 @@ pub fn task_device() -> u32 {
 pub fn fill(rig: &mut Rig) {
     nodes(rig);
     for (number, (tag, node)) in (0..).zip(MEMBERS) {
-        let pad = [0; 3];
-        rig.set("MEMBER", number, Member { tag, node, pad });
+        let member = Member {
+            tag,
+            node,
+            ..Member::default()
+        };
+        rig.set("MEMBER", number, member);
     }
     for net in BOTH {
         for (port, member) in [
@@ -268,7 +272,7 @@ fn pool(rig: &mut Rig, net: Net, port: u16, member: u16) {
             0
         },
         empty_since: u32::from(port == port::NOBODY),
-        room: 0,
+        room: MEMBERS.len() as u32,
     };
     rig.set("POOL", number, pool);
     let member = [member; BLOCK as usize];

@@ -28,6 +28,7 @@ mod replies;
 mod rig;
 mod scoped;
 mod scoped_ways;
+mod stay;
 mod task;
 mod trace;
 mod tunnel;

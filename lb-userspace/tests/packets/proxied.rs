@@ -19,7 +19,7 @@ use crate::rig::{Ran, Rig, TC_UNSPEC, XDP_PASS};
 use crate::task::Task;
 
 /// The frontend is the proxy's, or the packet programs' again.
-fn give(rig: &mut Rig, net: Net, at: u16, given: bool) {
+pub fn give(rig: &mut Rig, net: Net, at: u16, given: bool) {
     let number = net.pool(at) | if given { GIVEN } else { 0 };
     let front = net.front(at);
     for protocol in [TCP, UDP] {

@@ -2,7 +2,7 @@
 
 use lb_common::key::{FlowKey, Front, RevKey};
 use lb_common::table::{
-    ChainSlot, Flow, HeadBlock, Hint, Local, Member, Node, Pool, Rev, Settings, Uplink, local_state,
+    ChainSlot, Flow, HeadBlock, Hint, Last, Local, Member, Node, Pool, Rev, Settings, Uplink, local_state,
 };
 use lb_common::trace::{NOTHING, STEPS, Step, Trace};
 use lb_common::{Plain, V4, V6, Verdict};
@@ -44,6 +44,7 @@ where
         table::<FlowKey<A>, Flow>(rig, &format!("{name}{digit}"), lines);
     }
     table::<FlowKey<A>, Hint>(rig, &format!("HINT{digit}"), lines);
+    table::<FlowKey<A>, Last>(rig, &format!("LAST{digit}"), lines);
     for name in ["HALFREV", "REV"] {
         table::<RevKey<A>, Rev<A>>(rig, &format!("{name}{digit}"), lines);
     }

@@ -5,8 +5,11 @@ use std::sync::Arc;
 
 use aya::maps::{HashMap, Map, MapData};
 use lb_common::key::{Front, TCP};
-use lb_common::table::{BLOCK, BY_PROXY, GIVEN, HeadBlock, Member, NOBODY_ELSE, pool_flag};
-use lb_userspace::model::{Family, Snapshot};
+use lb_common::placement::State;
+use lb_common::table::{
+    BLOCK, BY_PROXY, GIVEN, HeadBlock, Member, NOBODY_ELSE, Pool, member_flag, pool_flag,
+};
+use lb_userspace::model::{Family, Snapshot, Standing};
 
 use crate::machine::{self, Machine, Raw, pinned};
 use crate::suspicion::{array, chains, file, tag};
@@ -100,6 +103,110 @@ fn where_packets_reach_no_task_every_slot_is_the_proxys_alone() {
             let snapshot = machine.snapshot(&file(&[("there", ""), ("beyond", "")]));
             plane.apply(&proxying(&snapshot, &["there", "beyond"])).unwrap();
             assert!(shown(&machine).0.iter().all(|row| *row == (true, None)));
+            assert_eq!(plane.check().unwrap(), []);
+        },
+    );
+}
+
+/// Numbers of the pools that have a flag.
+fn flagged(machine: &Machine, flag: u32) -> Vec<u32> {
+    let pools = machine.pools().into_iter();
+    let flagged = pools.filter(|(_, pool)| pool.flags & flag != 0);
+    flagged.map(|(number, _)| number).collect()
+}
+
+#[test]
+fn every_pool_of_a_mixed_cluster_says_so_and_which_of_them_the_proxy_shares() {
+    machine::run(
+        "every_pool_of_a_mixed_cluster_says_so_and_which_of_them_the_proxy_shares",
+        |machine| {
+            let plane = machine.start("");
+            let text = file(&[("here", ""), ("there", "")])
+                + "  other:\n    ports: [\"8081:80/udp\"]\n    \
+                   backends: [{ node: here, address: 172.18.0.9, task: o }]\n";
+            let snapshot = machine.snapshot(&text);
+            let mixed = proxying(&snapshot, &["there"]);
+            let apply = |snapshot: &Arc<Snapshot>| {
+                plane.apply(snapshot).unwrap();
+                assert_eq!(plane.check().unwrap(), []);
+                [pool_flag::MIXED, pool_flag::SHARED].map(|flag| flagged(&machine, flag).len())
+            };
+            assert_eq!(apply(&snapshot), [0, 0]);
+            assert_eq!(apply(&mixed), [2, 1]);
+            // Its own mode is no other node's.
+            assert_eq!(apply(&proxying(&snapshot, &["here"])), [0, 0]);
+            assert_eq!(apply(&mixed), [2, 1]);
+            // Another program has the port.
+            plane.set_taken([(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 8080, TCP)].into());
+            assert_eq!(apply(&mixed), [2, 0]);
+            plane.set_taken([].into());
+            assert_eq!(apply(&mixed), [2, 1]);
+            assert_eq!(apply(&snapshot), [0, 0]);
+        },
+    );
+}
+
+/// The same with these tasks unhealthy.
+fn ailing(snapshot: &Snapshot, tasks: &[&str]) -> Arc<Snapshot> {
+    let mut snapshot = snapshot.clone();
+    for service in snapshot.services.values_mut() {
+        for backend in &mut Arc::make_mut(service).backends {
+            if tasks.contains(&&*backend.task) {
+                backend.standing = Standing::Unhealthy;
+            }
+        }
+    }
+    for pool in &mut snapshot.pools {
+        for member in &mut Arc::make_mut(pool).members {
+            if tasks.contains(&&*member.task) {
+                member.candidate.state = State::Draining;
+            }
+        }
+    }
+    Arc::new(snapshot)
+}
+
+/// Nodes of the only pool's members, by offset, and whether datagrams leave them.
+fn members(machine: &Machine) -> Vec<(u16, bool)> {
+    let (members, pool): (_, Pool) = (array::<Member>("MEMBER"), machine.pools()[0].1);
+    let room = pool.members..pool.members + pool.room;
+    let all = room.map(|number| members.get(&number, 0).unwrap().0);
+    let used = all.filter(|member| member.tag != 0);
+    used.map(|member| (member.node, member.flags & member_flag::LEFT != 0))
+        .collect()
+}
+
+#[test]
+fn members_that_datagrams_leave_are_marked_and_keep_their_places() {
+    machine::run(
+        "members_that_datagrams_leave_are_marked_and_keep_their_places",
+        |machine| {
+            let plane = machine.start("");
+            let snapshot = machine.snapshot(&file(&[("here", ""), ("there", ""), ("beyond", "")]));
+            plane.apply(&snapshot).unwrap();
+            let before = members(&machine);
+            assert!(before.len() == 3 && before.iter().all(|(_, left)| !left));
+            let left = |nodes: &[&str]| {
+                let nodes: Vec<u16> = nodes.iter().map(|node| tag(&snapshot, node)).collect();
+                let marked = before.iter().map(|&(node, _)| (node, nodes.contains(&node)));
+                marked.collect::<Vec<_>>()
+            };
+            plane.apply(&ailing(&snapshot, &["t0"])).unwrap();
+            assert_eq!(members(&machine), left(&["here"]));
+            plane.apply(&proxying(&snapshot, &["beyond"])).unwrap();
+            assert_eq!(members(&machine), left(&["beyond"]));
+            let both = proxying(&ailing(&snapshot, &["t1"]), &["beyond"]);
+            plane.apply(&both).unwrap();
+            assert_eq!(members(&machine), left(&["there", "beyond"]));
+            assert_eq!(plane.check().unwrap(), []);
+            drop(plane);
+            // The next agent finds one that has recovered meanwhile.
+            let plane = machine.start("");
+            assert_eq!(members(&machine), left(&["there", "beyond"]));
+            plane.apply(&proxying(&snapshot, &["beyond"])).unwrap();
+            assert_eq!(members(&machine), left(&["beyond"]));
+            plane.apply(&snapshot).unwrap();
+            assert_eq!(members(&machine), before);
             assert_eq!(plane.check().unwrap(), []);
         },
     );

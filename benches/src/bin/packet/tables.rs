@@ -111,8 +111,12 @@ fn fill_pool(object: &mut Ebpf, number: u32) -> Result<()> {
         } else {
             (mix(member as u64 + 1), SELF + 1 + member)
         };
-        let pad = [0; 3];
-        set(object, "MEMBER", first + member as u32, Member { tag, node, pad })?;
+        let entry = Member {
+            tag,
+            node,
+            ..Member::default()
+        };
+        set(object, "MEMBER", first + member as u32, entry)?;
     }
     for block in 0..SLOTS / BLOCK {
         let mut member = [0; BLOCK as usize];

@@ -3,7 +3,8 @@
 use lb_common::key::{FlowKey, FragmentKey, Front, RevKey};
 use lb_common::socket::{End, SocketKey, Turned};
 use lb_common::table::{
-    BLOCK, ChainSlot, Counter, Flow, HeadBlock, Hint, Local, Member, Node, Pool, Rev, Settings, Spent, Uplink,
+    BLOCK, ChainSlot, Counter, Flow, HeadBlock, Hint, Last, Local, Member, Node, Pool, Rev, Settings, Spent,
+    Uplink,
 };
 use lb_common::trace::Trace;
 use lb_common::{V4, V6, Verdict};
@@ -76,6 +77,8 @@ pub fn wanted(limits: &Limits) -> Vec<Wanted> {
         map::<FlowKey<V6>, Hint>("HINT6", Some(limits.hints), State),
         map::<u64, Turned>("SOCKET", Some(limits.sockets), State),
         map::<SocketKey, Turned>("DATAGRAM", None, Single),
+        map::<FlowKey<V4>, Last>("LAST4", None, Single),
+        map::<FlowKey<V6>, Last>("LAST6", None, Single),
         // The rest of a datagram follows within moments of its first fragment: worth keeping, not worth copying.
         map::<FragmentKey<V4>, [u8; 4]>("FRAGMENT4", None, Single),
         map::<FragmentKey<V6>, [u8; 4]>("FRAGMENT6", None, Single),

@@ -32,7 +32,7 @@ mod tests {
         let value = lb_common::table::Member {
             tag: 7,
             node: 3,
-            pad: [0; 3],
+            ..Default::default()
         };
         assert_eq!(from_bytes(bytes_of(&value)), Some(value));
         assert_eq!(from_bytes::<lb_common::table::Member>(&[0; 15]), None);

@@ -119,8 +119,8 @@ struct Book {
     number: u32,
     /// The entry of `POOL`.
     entry: table::Pool,
-    /// Member tag by offset; 0 is free.
-    tags: Vec<u64>,
+    /// What is in `MEMBER`, by offset; tag 0 is free.
+    members: Vec<table::Member>,
     /// Offsets given up lately: a slot looked up before may still lead there.
     resting: Vec<(Instant, u16)>,
     /// As applied; `None` while only found pinned.

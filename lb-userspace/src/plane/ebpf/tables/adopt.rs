@@ -147,17 +147,17 @@ impl Tables {
         if !sound {
             return Ok(false);
         }
-        let mut tags = Vec::new();
+        let mut members = Vec::new();
         for offset in 0..entry.room {
-            tags.push(self.maps.member.get(entry.members + offset)?.tag);
+            members.push(self.maps.member.get(entry.members + offset)?);
         }
-        let used = tags.iter().rposition(|&tag| tag != 0).map_or(0, |last| last + 1);
-        tags.truncate(used);
+        let last = members.iter().rposition(|member| member.tag != 0);
+        members.truncate(last.map_or(0, |last| last + 1));
         let unhosted = (entry.chain != NO_TABLE).then(Instant::now);
         let book = Book {
             number,
             entry,
-            tags,
+            members,
             resting: Vec::new(),
             pool: None,
             service: None,
@@ -171,7 +171,7 @@ impl Tables {
     pub fn found_active(&self) -> Option<HashSet<u64>> {
         let mut active = HashSet::new();
         for book in self.books.values() {
-            let mut left = book.tags.iter().filter(|&&tag| tag != 0).count();
+            let mut left = book.tags().count();
             let mut is_shared = false;
             for slot in 0..book.entry.slots {
                 // Each has its first slot early on.
@@ -181,13 +181,13 @@ impl Tables {
                 let head = self.writer().head(book.entry.head, slot);
                 is_shared |= head != NO_MEMBER && head & BY_PROXY != 0;
                 let offset = usize::from(head & !BY_PROXY);
-                if let Some(&tag) = book.tags.get(offset).filter(|&&tag| tag != 0) {
-                    left -= usize::from(active.insert(tag));
+                if let Some(member) = book.members.get(offset).filter(|member| member.tag != 0) {
+                    left -= usize::from(active.insert(member.tag));
                 }
             }
             if is_shared {
                 // Which of them the proxy's slots meant is nowhere.
-                active.extend(book.tags.iter().filter(|&&tag| tag != 0));
+                active.extend(book.tags());
             }
         }
         (!self.books.is_empty()).then_some(active)

@@ -31,6 +31,7 @@ impl Tables {
             nodes: self.set_suspected(suspected.collect()),
             places: self.set_taken(taken),
         };
+        let was_mixed = self.is_mixed();
         turned.nodes.extend(self.set_by_proxy(by_proxy));
         let (changed, gone) = self.difference(snapshot, &turned);
         self.left = self.leaving(snapshot, &changed, &gone);
@@ -54,6 +55,10 @@ impl Tables {
         self.put_own()?;
 
         let wanted = self.show(&changed, now)?;
+        // Pools that are as they were, too.
+        if self.is_mixed() != was_mixed {
+            self.reflag_all()?;
+        }
         self.put_assigned(snapshot)?;
         self.remove_fronts(&old, &wanted)?;
         for id in gone {

@@ -53,19 +53,11 @@ impl Tables {
                 found.push(difference("POOL", &book.number, &book.entry, &entry));
                 self.maps.pool.set(book.number, book.entry)?;
             }
-            for (offset, &tag) in book.tags.iter().enumerate() {
-                let index = book.entry.members + offset as u32;
+            for (index, wanted) in (book.entry.members..).zip(&book.members) {
                 let member = self.maps.member.get(index)?;
-                let candidate = pool.members.iter().find(|member| member.candidate.tag == tag);
-                let node = candidate.map_or(0, |member| member.candidate.node);
-                if member.tag != tag || (tag != 0 && member.node != node) {
-                    let wanted = lb_common::table::Member {
-                        tag,
-                        node,
-                        pad: [0; 3],
-                    };
-                    found.push(difference("MEMBER", &index, &wanted, &member));
-                    self.maps.member.set(index, wanted)?;
+                if member != *wanted {
+                    found.push(difference("MEMBER", &index, wanted, &member));
+                    self.maps.member.set(index, *wanted)?;
                 }
             }
             let slots = self.wrong_slots(id, &pool);

@@ -50,14 +50,22 @@ impl Tables {
 
     /// Takes out members of the book that are not in `kept`, after its entry does not lead to them any more.
     pub(super) fn drop_direct(&mut self, book: &Book, kept: Option<&Pool>) -> Result<(), EbpfError> {
-        for tag in book.tags.iter().filter(|&&tag| tag != 0) {
+        for tag in book.tags() {
             let stays = kept.is_some_and(|pool| {
                 let by_tag = |member: &crate::model::Member| member.candidate.tag;
-                pool.members.binary_search_by_key(tag, by_tag).is_ok()
+                pool.members.binary_search_by_key(&tag, by_tag).is_ok()
             });
-            if !stays && self.direct.remove(tag).is_some() {
-                self.maps.direct.remove(tag)?;
+            if !stays && self.direct.remove(&tag).is_some() {
+                self.maps.direct.remove(&tag)?;
             }
+        }
+        Ok(())
+    }
+
+    /// The entries of all pools again, after something that concerns all of them.
+    pub(super) fn reflag_all(&mut self) -> Result<(), EbpfError> {
+        for id in self.books.keys().copied().collect::<Vec<_>>() {
+            self.reflag(id)?;
         }
         Ok(())
     }
@@ -86,11 +94,7 @@ impl Tables {
 
     /// After the first snapshot: what an agent before this one wrote for members that nobody has.
     pub(super) fn tidy_direct(&mut self) -> Result<(), EbpfError> {
-        let known: HashSet<u64> = self
-            .books
-            .values()
-            .flat_map(|book| book.tags.iter().copied())
-            .collect();
+        let known: HashSet<u64> = self.books.values().flat_map(Book::tags).collect();
         let strangers: Vec<u64> = self
             .direct
             .keys()

@@ -59,8 +59,18 @@ impl Tables {
                 .iter()
                 .any(|front| self.is_given(service, pool, front))
         };
+        service.is_some_and(is_given) || self.has_beyond(pool)
+    }
+
+    /// Whether the proxy serves the pool beside packet programs, for the tasks that these do not reach.
+    pub(super) fn is_shared(&self, pool: &Pool) -> bool {
+        self.has_beyond(pool) && !self.writer().is_taken(pool)
+    }
+
+    /// Whether the pool has tasks that packets do not reach.
+    fn has_beyond(&self, pool: &Pool) -> bool {
         let mut nodes = pool.members.iter().map(|member| member.candidate.node);
-        service.is_some_and(is_given) || nodes.any(|node| self.by_proxy.contains(&node))
+        nodes.any(|node| self.by_proxy.contains(&node))
     }
 
     /// The member that placement gives a slot of the pool.

@@ -125,16 +125,15 @@ impl Tables {
     }
 }
 
+/// How the service has the member's task.
+pub(super) fn standing(member: &Member, service: Option<&Service>) -> Option<Standing> {
+    let mut backends = service?.backends.iter();
+    let backend = backends.find(|backend| backend.task == member.task)?;
+    Some(backend.standing)
+}
+
 fn state(member: &Member, service: Option<&Service>) -> u8 {
-    let standing = service
-        .and_then(|service| {
-            service
-                .backends
-                .iter()
-                .find(|backend| backend.task == member.task)
-        })
-        .map(|backend| backend.standing);
-    match (member.candidate.state, standing) {
+    match (member.candidate.state, standing(member, service)) {
         (_, Some(Standing::Unhealthy)) => local_state::UNHEALTHY,
         (State::Warming, _) => local_state::WARMING,
         (State::Active, _) => local_state::ACTIVE,

@@ -105,6 +105,11 @@ impl Tables {
         &before ^ &self.by_proxy
     }
 
+    /// Whether the cluster has nodes with and without packet programs.
+    pub(super) fn is_mixed(&self) -> bool {
+        !self.by_proxy.is_empty()
+    }
+
     /// Takes where the proxy cannot serve; gives where that is news.
     pub(super) fn set_taken(&mut self, taken: BTreeSet<(IpAddr, u16, u8)>) -> BTreeSet<(IpAddr, u16, u8)> {
         let before = std::mem::replace(&mut self.taken, taken);

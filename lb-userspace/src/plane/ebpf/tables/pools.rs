@@ -61,7 +61,7 @@ impl Tables {
             }
         };
         let mut served = change.clone();
-        match self.place_members(&mut book, pool, now) {
+        match self.place_members(&mut book, change, now) {
             Ok(true) => {}
             Ok(false) => {
                 self.refuse(change, "members", self.limits.members);
@@ -229,7 +229,7 @@ impl Tables {
         Ok(Book {
             number,
             entry,
-            tags: Vec::new(),
+            members: Vec::new(),
             resting: Vec::new(),
             pool: None,
             service: None,
@@ -316,10 +316,7 @@ impl Tables {
             return Ok(());
         }
         self.connected = ports;
-        for id in self.books.keys().copied().collect::<Vec<_>>() {
-            self.reflag(id)?;
-        }
-        Ok(())
+        self.reflag_all()
     }
 
     /// Whether the node itself has connections on any published port, as far as it was asked.
@@ -345,5 +342,7 @@ impl Tables {
                 proxied || frontends.iter().any(|front| self.connected.contains(&front.port)),
                 pool_flag::HOST_SOCKETS,
             )
+            | bit(self.is_mixed(), pool_flag::MIXED)
+            | bit(self.is_shared(pool), pool_flag::SHARED)
     }
 }

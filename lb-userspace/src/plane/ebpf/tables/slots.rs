@@ -108,7 +108,7 @@ impl<'t> Writer<'t> {
     }
 
     /// Whether somebody else would get what is left to the proxy of a pool.
-    fn is_taken(self, pool: &Pool) -> bool {
+    pub(super) fn is_taken(self, pool: &Pool) -> bool {
         let mut frontends = pool.frontends.iter();
         !self.taken.is_empty() && frontends.any(|front| self.taken.contains(&place(pool, front)))
     }
