@@ -58,9 +58,6 @@ const PROXIED: [&str; 19] = [
     "udp::flows_of_a_draining_task",
 ];
 
-/// The one of them that does not hold where nodes with and without packet programs serve together (docs/proxy.md, Limits).
-const UNMIXED: &str = "udp::a_flow_stays";
-
 /// Sets up and runs the parts given, or all of them; stops at the first failure, and says how long each step took.
 pub fn test(parts: &[Part], arguments: &[String]) -> Result<()> {
     let parts = if parts.is_empty() {
@@ -159,11 +156,7 @@ impl Part {
             Self::Proxy => {
                 let traffic = ["test", "--workspace", "--test", "traffic", "--"];
                 let tests = ["proxy", "mixed"].map(|mode| {
-                    let skipped: &[&str] = match mode {
-                        "mixed" => &["--skip", UNMIXED],
-                        _ => &[],
-                    };
-                    let mut tests = cargo(&[&traffic[..], &PROXIED, skipped].concat());
+                    let mut tests = cargo(&[&traffic[..], &PROXIED].concat());
                     tests.env("PORTICO_MODE", mode);
                     tests
                 });
