@@ -23,6 +23,7 @@ mod live;
 mod local;
 mod lookup;
 mod neighbours;
+mod news;
 pub mod relay;
 mod report;
 mod serving;

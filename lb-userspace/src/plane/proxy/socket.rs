@@ -1,11 +1,13 @@
 //! What every part of the proxy asks of its sockets.
 
 use std::io::{self, ErrorKind};
+use std::net;
+use std::os::fd::AsFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use socket2::{SockRef, TcpKeepalive};
-use tokio::net::{TcpSocket, TcpStream};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+use tokio::net::TcpStream;
 
 use crate::model::Family;
 
@@ -27,29 +29,39 @@ pub fn keepalive(silence: Duration) -> TcpKeepalive {
         .with_retries(PROBES)
 }
 
-/// For a connection to a task of this node.
-pub fn for_task(family: Family, keepalive: &TcpKeepalive) -> io::Result<TcpSocket> {
-    let socket = match family {
-        Family::V4 => TcpSocket::new_v4()?,
-        Family::V6 => TcpSocket::new_v6()?,
+/// For a connection to a task of this node. Does not block.
+pub fn for_task(family: Family, keepalive: &TcpKeepalive) -> io::Result<Socket> {
+    let domain = match family {
+        Family::V4 => Domain::IPV4,
+        Family::V6 => Domain::IPV6,
     };
-    socket.set_nodelay(true)?;
-    SockRef::from(&socket).set_tcp_keepalive(keepalive)?;
+    let kind = Type::STREAM.nonblocking().cloexec();
+    let socket = Socket::new(domain, kind, Some(Protocol::TCP))?;
+    socket.set_tcp_nodelay(true)?;
+    socket.set_tcp_keepalive(keepalive)?;
     Ok(socket)
 }
 
 /// Has a connection be reset when it is dropped.
-pub fn cut_off(socket: &TcpStream) {
+pub fn cut_off(socket: &impl AsFd) {
     // One that is gone already has nobody to tell.
     let _ = SockRef::from(socket).set_linger(Some(Duration::ZERO));
 }
 
+/// For what waits for a socket in the runtime; one that the runtime cannot take is reset.
+pub fn in_runtime(socket: net::TcpStream) -> io::Result<TcpStream> {
+    cut_off(&socket);
+    let socket = TcpStream::from_std(socket)?;
+    SockRef::from(&socket).set_linger(None)?;
+    Ok(socket)
+}
+
 /// Has a connection be reset when it is dropped in the middle, for whatever reason: nobody shall take what there is for the whole.
 /// To be dropped before the connection is.
-pub struct CutOff<'s>(Option<&'s TcpStream>);
+pub struct CutOff<'s, S: AsFd>(Option<&'s S>);
 
-impl<'s> CutOff<'s> {
-    pub const fn of(socket: &'s TcpStream) -> Self {
+impl<'s, S: AsFd> CutOff<'s, S> {
+    pub const fn of(socket: &'s S) -> Self {
         Self(Some(socket))
     }
 
@@ -59,7 +71,7 @@ impl<'s> CutOff<'s> {
     }
 }
 
-impl Drop for CutOff<'_> {
+impl<S: AsFd> Drop for CutOff<'_, S> {
     fn drop(&mut self) {
         if let Some(socket) = self.0 {
             cut_off(socket);
@@ -67,11 +79,12 @@ impl Drop for CutOff<'_> {
     }
 }
 
-/// Whether the process, the machine, or its memory for sockets has no more to give.
+/// Whether the process, the machine, or its memory for sockets has no more to give; or the user may watch no more of them
+/// (fs.epoll.max_user_watches).
 pub fn is_exhaustion(error: &io::Error) -> bool {
     let code = error.raw_os_error().map(Errno::from_raw);
     matches!(
         code,
-        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM)
+        Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::ENOSPC)
     )
 }

@@ -2,6 +2,7 @@
 
 mod accept;
 mod announce;
+mod carrier;
 mod carry;
 mod dial;
 mod gate;
@@ -9,4 +10,5 @@ mod hold;
 mod pipe;
 
 pub use accept::serve;
+pub use carrier::Carrier;
 pub use hold::Hold;

@@ -8,8 +8,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use ipnet::IpNet;
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
-use socket2::{Domain, SockRef, Socket, TcpKeepalive, Type};
-use tokio::net::{TcpSocket, TcpStream};
+use socket2::{Domain, Socket, TcpKeepalive, Type};
 
 use super::socket::for_task;
 use crate::model::{Family, Protocol};
@@ -51,23 +50,24 @@ impl Ways {
     }
 
     /// For a connection to a task from an address of this machine.
-    pub fn socket(&self, family: Family) -> io::Result<TcpSocket> {
+    pub fn socket(&self, family: Family) -> io::Result<Socket> {
         for_task(family, &self.keepalive)
     }
 
-    /// Connects to a task for a client, by that socket where there is one already and it will do.
-    pub async fn connect(
+    /// Has a task connected to for a client, by that socket where there is one already and it will do.
+    pub async fn connect<S>(
         &self,
         task: SocketAddr,
         client: SocketAddr,
-        socket: Option<TcpSocket>,
-    ) -> io::Result<TcpStream> {
+        socket: Option<Socket>,
+        connect: impl AsyncFn(Socket, SocketAddr) -> io::Result<S>,
+    ) -> io::Result<S> {
         let family = Family::of(task.ip());
         if let Some(source) = self.source(Protocol::Tcp, task, client) {
             // The client's own port, too, unless it has a connection of that port to this task already.
             for port in [source.port(), 0] {
                 match self.bound(family, SocketAddr::new(source.ip(), port)) {
-                    Ok(socket) => match socket.connect(task).await {
+                    Ok(socket) => match connect(socket, task).await {
                         Err(error) if is_taken(&error) => {}
                         connected => return connected,
                     },
@@ -80,7 +80,7 @@ impl Ways {
             Some(socket) => socket,
             None => self.socket(family)?,
         };
-        socket.connect(task).await
+        connect(socket, task).await
     }
 
     /// A socket for the datagrams of one client to a task, connected to it. Does not wait, and nothing is sent.
@@ -91,7 +91,7 @@ impl Ways {
         if let Some(source) = self.source(Protocol::Udp, task, client) {
             for port in [source.port(), 0] {
                 let socket = socket()?;
-                become_transparent(&SockRef::from(&socket), Family::of(task.ip()))?;
+                become_transparent(&socket, Family::of(task.ip()))?;
                 match socket.bind(&SocketAddr::new(source.ip(), port).into()) {
                     Ok(()) => {
                         made = Some(socket);
@@ -125,15 +125,15 @@ impl Ways {
         leads_back.then_some(client)
     }
 
-    fn bound(&self, family: Family, source: SocketAddr) -> io::Result<TcpSocket> {
+    fn bound(&self, family: Family, source: SocketAddr) -> io::Result<Socket> {
         let socket = self.socket(family)?;
-        become_transparent(&SockRef::from(&socket), family)?;
-        socket.set_reuseaddr(true)?;
+        become_transparent(&socket, family)?;
+        socket.set_reuse_address(true)?;
         if source.port() == 0 {
             // Chosen when it is known where to: not one of all connections from this client.
             setsockopt(&socket, IpBindAddressNoPort, &true)?;
         }
-        socket.bind(source)?;
+        socket.bind(&source.into())?;
         Ok(socket)
     }
 }

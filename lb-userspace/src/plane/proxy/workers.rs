@@ -9,6 +9,8 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 use tokio::task::{AbortHandle, LocalSet};
@@ -16,6 +18,7 @@ use tokio::task::{AbortHandle, LocalSet};
 use super::Table;
 use super::datagrams::Chooser;
 use super::fronts::Bind;
+use super::news::News;
 use super::relay::{Dialer, Relay};
 use super::{tcp, udp};
 
@@ -34,6 +37,7 @@ pub struct Worker {
     pub table: Arc<Table>,
     pub dialer: Dialer,
     pub hold: tcp::Hold,
+    pub carrier: Rc<tcp::Carrier>,
     /// Another agent has the sockets.
     pub retired: watch::Sender<bool>,
 }
@@ -73,11 +77,14 @@ impl Workers {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .build()?;
+            let inside = runtime.enter();
+            let news = News::open()?;
+            drop(inside);
             let (orders, received) = unbounded_channel();
             let (table, relay) = (Arc::clone(table), relay.clone());
             let thread = std::thread::Builder::new()
                 .name(format!("proxy-{number}"))
-                .spawn(move || LocalSet::new().block_on(&runtime, work(table, relay, received)))?;
+                .spawn(move || LocalSet::new().block_on(&runtime, work(table, relay, news, received)))?;
             workers.orders.push(orders);
             workers.threads.push(thread);
         }
@@ -159,12 +166,13 @@ async fn beat() {
 }
 
 /// Until nobody is left to give orders.
-async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Order>) {
+async fn work(table: Arc<Table>, relay: Relay, news: AsyncFd<News>, mut orders: UnboundedReceiver<Order>) {
     let mut open: HashMap<Bind, Vec<Open>> = HashMap::new();
     let worker = Rc::new(Worker {
         table,
         dialer: relay.dialer(),
         hold: tcp::Hold::default(),
+        carrier: tcp::Carrier::new(news),
         retired: watch::Sender::default(),
     });
     let udp = udp::Worker::new(&worker.table.udp, Rc::new(worker.dialer.clone()));
@@ -172,21 +180,36 @@ async fn work(table: Arc<Table>, relay: Relay, mut orders: UnboundedReceiver<Ord
     let (live, ways) = (Arc::clone(&worker.table.live), Arc::clone(&worker.table.ways));
     tokio::task::spawn_local(relay.lane().run(live, ways, Rc::clone(&udp)));
     tokio::task::spawn_local(beat());
-    while let Some(order) = orders.recv().await {
+    let mut carrying = tokio::task::spawn_local(Rc::clone(&worker.carrier).run());
+    loop {
+        let order = tokio::select! {
+            order = orders.recv() => order,
+            outcome = &mut carrying => {
+                // Others of this frontend take the next clients; those of this thread are reset, and may come again.
+                tracing::error!(?outcome, "a worker of the proxy has failed");
+                return;
+            }
+        };
+        let Some(order) = order else {
+            return;
+        };
         match order {
             // Another agent has the place: nobody would be served here.
             Order::Listen { .. } | Order::Receive(..) if *worker.retired.borrow() => {}
-            Order::Listen { at, bind, socket } => match tokio::net::TcpListener::from_std(socket) {
-                Ok(socket) => {
-                    // What was before it was closed does not count; who waited there is told in time all the same.
-                    worker.hold.over(bind);
-                    let socket = Rc::new(socket);
-                    let serving = tcp::serve(Rc::clone(&socket), bind, Rc::clone(&worker));
-                    let serving = tokio::task::spawn_local(serving).abort_handle();
-                    open.entry(at).or_default().push(Open { socket, serving });
+            Order::Listen { at, bind, socket } => {
+                // SAFETY: it owns its descriptor, and nobody replaces it.
+                match unsafe { AsyncFd::register_with_interest(socket, Interest::READABLE) } {
+                    Ok(socket) => {
+                        // What was before it was closed does not count; who waited there is told in time all the same.
+                        worker.hold.over(bind);
+                        let socket = Rc::new(socket);
+                        let serving = tcp::serve(Rc::clone(&socket), bind, Rc::clone(&worker));
+                        let serving = tokio::task::spawn_local(serving).abort_handle();
+                        open.entry(at).or_default().push(Open { socket, serving });
+                    }
+                    Err(error) => tracing::error!(%bind, %error, "a worker cannot wait for clients"),
                 }
-                Err(error) => tracing::error!(%bind, %error, "a worker cannot wait for clients"),
-            },
+            }
             Order::Receive(bind, socket) => {
                 let socket = Rc::new(socket);
                 let table = Arc::clone(&worker.table);

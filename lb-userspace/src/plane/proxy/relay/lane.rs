@@ -6,8 +6,9 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 
+use socket2::Socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{timeout, timeout_at};
 use tokio_rustls::StartHandshake;
@@ -180,7 +181,8 @@ async fn connect(shared: &Shared, ways: &Ways, wanted: &Wanted) -> Result<(TcpSt
     let address = book.find(wanted.member)?;
     let generation = book.generation();
     drop(book);
-    match timeout(TASK, ways.connect(address, wanted.client, None)).await {
+    let connect = async |socket: Socket, task| TcpSocket::from_std_stream(socket.into()).connect(task).await;
+    match timeout(TASK, ways.connect(address, wanted.client, None, connect)).await {
         Ok(Ok(task)) => Ok((task, generation)),
         Ok(Err(error)) => Err(answer_to(&error)),
         Err(_) => Err(Answer::Silent),

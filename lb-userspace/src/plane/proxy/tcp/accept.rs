@@ -1,26 +1,30 @@
 //! Clients as they come.
 
-use std::net::SocketAddr;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use rustix::net::{SocketFlags, acceptfrom_with};
+use socket2::Socket;
+use tokio::io::Interest;
+use tokio::io::unix::AsyncFd;
 
 use super::announce;
-use super::carry::{Broken, Moved, carry};
+use super::carry::Broken;
 use super::dial::{Dial, Dialled, Ends, Task};
 use super::gate::Gate;
 use crate::plane::proxy::Cause;
 use crate::plane::proxy::fronts::{Bind, Front};
 use crate::plane::proxy::live::Counted;
 use crate::plane::proxy::relay::{self, Relayed};
-use crate::plane::proxy::socket::{CutOff, is_exhaustion};
+use crate::plane::proxy::socket::{CutOff, cut_off, in_runtime, is_exhaustion};
 use crate::plane::proxy::workers::Worker;
 
 /// Accepts for one frontend on one worker, until it is aborted, or another agent has the socket: then whoever waits at the gate is
 /// still let in. Connections go on in both cases.
-pub async fn serve(listener: Rc<TcpListener>, bind: Bind, worker: Rc<Worker>) {
+pub async fn serve(listener: Rc<AsyncFd<TcpListener>>, bind: Bind, worker: Rc<Worker>) {
     let mut gate = Gate::new(bind, &worker.table);
     let mut news = worker.retired.subscribe();
     let retired = news.wait_for(|retired| *retired);
@@ -29,7 +33,7 @@ pub async fn serve(listener: Rc<TcpListener>, bind: Bind, worker: Rc<Worker>) {
         let accepted = tokio::select! {
             biased;
             _ = &mut retired => return,
-            accepted = listener.accept() => accepted,
+            accepted = listener.async_io(Interest::READABLE, accept) => accepted,
         };
         match accepted {
             Ok((client, from)) => {
@@ -65,72 +69,80 @@ pub async fn serve(listener: Rc<TcpListener>, bind: Bind, worker: Rc<Worker>) {
     }
 }
 
+/// Without blocking, as is all that is done with what is accepted.
+fn accept(listener: &TcpListener) -> io::Result<(TcpStream, SocketAddr)> {
+    let (client, from) = acceptfrom_with(listener, SocketFlags::CLOEXEC | SocketFlags::NONBLOCK)?;
+    let from = from.ok_or(io::ErrorKind::ConnectionAborted)?;
+    Ok((client.into(), from.try_into()?))
+}
+
 /// A client, as it comes.
 struct Arrival {
     bind: Bind,
     from: SocketAddr,
     /// For its task.
-    socket: Option<TcpSocket>,
+    socket: Option<Socket>,
 }
 
 /// One client, from the first to the last byte. Gives why it ended.
 async fn connection(worker: &Worker, front: Arc<Front>, client: TcpStream, arrival: Arrival) -> Cause {
     let from = arrival.from;
-    let client_cut = CutOff::of(&client);
     // On the heap, and only as long as it takes: a connection that idles shall be small.
-    let begun = Box::pin(begin(worker, &front, &client, arrival)).await;
-    let Dialled { task, counted } = match begun {
+    let begun = Box::pin(begin(worker, &front, client, arrival)).await;
+    let (client, Dialled { task, counted }) = match begun {
         Ok(begun) => begun,
         Err(cause) => return cause,
     };
-    let moved = Moved::default();
     let (cause, [to_task, to_client]) = match task {
         Task::Here(task) => {
-            let task_cut = CutOff::of(&task);
-            let sum = || moved.to_task.get() + moved.to_client.get();
+            let bytes = || {
+                let moved = task.moved();
+                [moved.to_task, moved.to_client]
+            };
             let cause = tokio::select! {
                 biased;
-                outcome = carry(&client, &task, &moved) => told(outcome, &front, from),
-                cause = end(&counted, &front, sum) => cause,
+                outcome = task.carry(client) => told(outcome, &front, from),
+                cause = end(&counted, &front, || bytes().iter().sum()) => cause,
             };
-            if cause == Cause::Done {
-                task_cut.spare();
-            }
-            (cause, [moved.to_task.get(), moved.to_client.get()])
+            (cause, bytes())
         }
         // Larger by its TLS: on the heap, that others need not be.
-        Task::There(task) => Box::pin(relayed(task, &front, &client, &counted)).await,
+        Task::There(task) => match in_runtime(client) {
+            Ok(client) => Box::pin(relayed(task, &front, &client, &counted)).await,
+            Err(error) => (told(Err(Broken::Here(error)), &front, from), [0; 2]),
+        },
     };
-    if cause == Cause::Done {
-        client_cut.spare();
-    }
     let counters = &worker.table.counters;
     counters.to_tasks.fetch_add(to_task, Ordering::Relaxed);
     counters.to_clients.fetch_add(to_client, Ordering::Relaxed);
     cause
 }
 
-/// Whose connection it is, and the task that has it then.
+/// Whose connection it is, and the task that has it then. The client is given back, or reset.
 async fn begin(
     worker: &Worker,
     front: &Arc<Front>,
-    client: &TcpStream,
+    mut client: TcpStream,
     Arrival { bind, from, socket }: Arrival,
-) -> Result<Dialled, Cause> {
+) -> Result<(TcpStream, Dialled), Cause> {
     let rules = &front.service.proxy;
-    let to = client.local_addr().map_err(|_| Cause::Abandoned)?;
+    let to = client.local_addr().map_err(|_| {
+        cut_off(&client);
+        Cause::Abandoned
+    })?;
     let mut ends = Ends { from, to };
     if rules
         .accept
         .iter()
         .any(|net| net.contains(&from.ip().to_canonical()))
     {
-        ends = announce::hear(client, ends).await?;
+        (client, ends) = announce::hear(client, ends).await?;
     }
+    let cut = CutOff::of(&client);
     let dial = Dial {
         worker,
         bind,
-        client,
+        client: &client,
         ends,
         socket,
         is_reset: false,
@@ -139,7 +151,8 @@ async fn begin(
     if let Some(version) = rules.send {
         announce::tell(&mut dialled.task, version, ends).await?;
     }
-    Ok(dialled)
+    cut.spare();
+    Ok((client, dialled))
 }
 
 /// Until a connection ends for a reason of its service: its task is gone or has drained for too long, or both sides have been
@@ -187,9 +200,10 @@ fn told(outcome: Result<(), Broken>, front: &Front, from: SocketAddr) -> Cause {
 async fn relayed(
     task: Box<Relayed>,
     front: &Front,
-    client: &TcpStream,
+    client: &tokio::net::TcpStream,
     counted: &Counted,
 ) -> (Cause, [u64; 2]) {
+    let cut = CutOff::of(client);
     let moved = relay::Passed::default();
     let bytes = || [&moved.to_node, &moved.from_node].map(|moved| moved.load(Ordering::Relaxed));
     let cause = tokio::select! {
@@ -200,5 +214,8 @@ async fn relayed(
         },
         cause = end(counted, front, || bytes().iter().sum()) => cause,
     };
+    if cause == Cause::Done {
+        cut.spare();
+    }
     (cause, bytes())
 }

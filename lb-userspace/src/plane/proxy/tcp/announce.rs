@@ -1,6 +1,7 @@
 //! The PROXY protocol: who a client is, heard from a proxy in front of this one, and told to tasks.
 
 use std::io;
+use std::net;
 use std::time::Duration;
 
 use tokio::io::AsyncWriteExt;
@@ -11,6 +12,7 @@ use super::dial::{Ends, Task};
 use crate::model::ProxyVersion;
 use crate::plane::proxy::Cause;
 use crate::plane::proxy::header::{self, Header, Parsed, Transport};
+use crate::plane::proxy::socket::{CutOff, in_runtime};
 
 /// For the whole header to come: whoever sends one has it ready.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -19,15 +21,23 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const SIGHT: usize = 256;
 
 /// Takes the header off a connection of a trusted proxy, and nothing behind it.
-pub async fn hear(client: &TcpStream, ends: Ends) -> Result<Ends, Cause> {
-    let heard = timeout(PATIENCE, read(client)).await;
+pub async fn hear(client: net::TcpStream, ends: Ends) -> Result<(net::TcpStream, Ends), Cause> {
+    let client = in_runtime(client).map_err(exhausted)?;
+    let cut = CutOff::of(&client);
+    let heard = timeout(PATIENCE, read(&client)).await;
     let read = heard.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()));
     let told = read.map_err(|error| {
         tracing::warn!(from = %ends.from, %error, "a trusted proxy did not say whose connection it is");
         Cause::Malformed
     })?;
+    cut.spare();
     // A proxy that speaks for itself, as health checks do, is the client.
-    Ok(told.unwrap_or(ends))
+    Ok((client.into_std().map_err(exhausted)?, told.unwrap_or(ends)))
+}
+
+fn exhausted(error: io::Error) -> Cause {
+    tracing::warn!(%error, "a connection of a trusted proxy was given up");
+    Cause::Exhausted
 }
 
 /// None: the header names nobody.
@@ -66,8 +76,7 @@ pub async fn tell(task: &mut Task, version: ProxyVersion, Ends { from, to }: End
         ProxyVersion::V2 => header::write_v2(&Header::proxied(Transport::Stream, from, to), &mut bytes),
     }
     let told = match task {
-        // An empty buffer takes it whole.
-        Task::Here(stream) => stream.write_all(&bytes).await,
+        Task::Here(reached) => reached.say(&bytes),
         Task::There(relayed) => {
             async {
                 relayed.write_all(&bytes).await?;

@@ -1,24 +1,18 @@
 //! Bytes between a client and a task, both ways, until both have said all.
 //!
-//! While nothing moves a connection has its two sockets and nothing else: no pipe, no buffer, no timer. What comes in small
-//! portions goes through the one buffer of its worker (a read and a write); where a portion is large the kernel moves
-//! pages by `splice` through a pipe of the pool, until the sender has nothing more for now. A sender whose portions are large goes
-//! on with a pipe the next time.
+//! While nothing moves a connection has its two sockets and nothing else: no pipe, no buffer, no timer, and no task of the runtime is
+//! woken for it. What comes in small portions goes through the one buffer of its worker (a read and a write); where a portion is
+//! large the kernel moves pages by `splice` through a pipe of the pool, until the sender has nothing more for now. A sender whose
+//! portions are large goes on with a pipe the next time.
 
-use std::cell::{Cell, RefCell};
-use std::future::poll_fn;
-use std::io::{self, ErrorKind};
+use std::cell::RefCell;
+use std::io::{self, Read};
 use std::mem;
-use std::net::Shutdown;
-use std::os::fd::AsRawFd;
-use std::task::{Context, Poll, ready};
+use std::net::{Shutdown, TcpStream};
 
 use bytes::{Buf, Bytes};
-use futures_util::FutureExt;
-use nix::sys::socket::{MsgFlags, recv};
+use nix::sys::epoll::EpollFlags;
 use socket2::SockRef;
-use tokio::io::Interest;
-use tokio::net::TcpStream;
 
 use super::pipe::Pipe;
 use crate::plane::proxy::socket::attempt;
@@ -27,16 +21,18 @@ use crate::plane::proxy::socket::attempt;
 const BUFFER: usize = 64 << 10;
 /// A portion as large as this announces more: from here on `splice` costs less than copying.
 const LARGE: usize = 16 << 10;
+/// Portions of one way in a turn: others wait as well.
+const PORTIONS: usize = 16;
 
 thread_local! {
     static SHARED: RefCell<Box<[u8]>> = RefCell::new(vec![0; BUFFER].into());
 }
 
 /// What has gone through a connection so far, in bytes.
-#[derive(Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Moved {
-    pub to_task: Cell<u64>,
-    pub to_client: Cell<u64>,
+    pub to_task: u64,
+    pub to_client: u64,
 }
 
 /// Who ended a connection before it was through.
@@ -48,43 +44,146 @@ pub enum Broken {
     Here(io::Error),
 }
 
-/// Carries until each side has said all, or one is broken: then both are to be reset, so that nobody takes half an answer for a
-/// whole one.
-///
-/// A side that says no more (FIN) goes on listening; its end is passed on once everything before it has been. The last end is passed on
-/// by whoever closes both, which is to be done at once.
-pub async fn carry(client: &TcpStream, task: &TcpStream, moved: &Moved) -> Result<(), Broken> {
-    let (mut up, mut down) = (Way::new(&moved.to_task), Way::new(&moved.to_client));
-    poll_fn(|cx| {
-        let up = up.poll(cx, client, task, down.has_ended());
-        if let Poll::Ready(Err(Fault::Receiver(_))) = up {
+/// How a turn has ended.
+#[derive(Debug)]
+pub enum Turn {
+    /// Nothing moves until there is news.
+    Rests,
+    /// There is more to do, and no news will come of it.
+    GoesOn,
+    /// Each side has said all and heard all. The last end is passed on by whoever closes both, which is to be done at once.
+    Over,
+}
+
+/// One side, and what the kernel has told of it, which it does once (EPOLLET).
+#[derive(Debug)]
+pub struct Side {
+    socket: TcpStream,
+    /// There may be something to read.
+    is_readable: bool,
+    /// There may be room for more.
+    is_writable: bool,
+    /// It has ended, for good or not: whoever has read what there is reads that, too.
+    has_closed: bool,
+}
+
+impl Side {
+    /// What is told of a side.
+    pub const NEWS: EpollFlags = EpollFlags::EPOLLIN
+        .union(EpollFlags::EPOLLOUT)
+        .union(EpollFlags::EPOLLRDHUP)
+        .union(EpollFlags::EPOLLET);
+
+    /// One that nothing is known of.
+    pub const fn new(socket: TcpStream) -> Self {
+        Self {
+            socket,
+            is_readable: false,
+            is_writable: false,
+            has_closed: false,
+        }
+    }
+
+    pub const fn socket(&self) -> &TcpStream {
+        &self.socket
+    }
+
+    /// Takes news.
+    pub fn hear(&mut self, news: EpollFlags) {
+        let is_over = news.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
+        self.has_closed |= is_over || news.contains(EpollFlags::EPOLLRDHUP);
+        self.is_readable |= self.has_closed || news.contains(EpollFlags::EPOLLIN);
+        self.is_writable |= is_over || news.contains(EpollFlags::EPOLLOUT);
+    }
+
+    /// Whether it is connected, or will never be.
+    pub const fn is_decided(&self) -> bool {
+        self.is_writable
+    }
+
+    /// Nothing: there is nothing to read for now.
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<Option<usize>> {
+        let read = attempt(|| (&self.socket).read(buffer))?;
+        self.is_readable = read.is_some();
+        Ok(read)
+    }
+
+    /// A short read took all there was: the next look waits for news, and the kernel is not asked in vain.
+    const fn drained(&mut self) {
+        self.is_readable = self.has_closed;
+    }
+
+    /// How many bytes it has taken.
+    pub fn send(&mut self, bytes: &[u8], flags: libc::c_int) -> io::Result<usize> {
+        let flags = flags | libc::MSG_NOSIGNAL;
+        let sent = attempt(|| SockRef::from(&self.socket).send_with_flags(bytes, flags))?;
+        self.is_writable = sent.is_some();
+        Ok(sent.unwrap_or(0))
+    }
+}
+
+/// A client, and what is on its way between it and its task.
+#[derive(Debug)]
+pub struct Exchange {
+    pub client: Side,
+    up: Way,
+    down: Way,
+}
+
+impl Exchange {
+    pub fn new(client: Side) -> Self {
+        Self {
+            client,
+            up: Way::default(),
+            down: Way::default(),
+        }
+    }
+
+    pub const fn moved(&self) -> Moved {
+        Moved {
+            to_task: self.up.moved,
+            to_client: self.down.moved,
+        }
+    }
+
+    /// Moves what there is. Where it fails both sides are to be cut off, so that nobody takes half an answer for a whole one.
+    ///
+    /// A side that says no more (FIN) goes on listening; its end is passed on once everything before it has been.
+    pub fn turn(&mut self, task: &mut Side) -> Result<Turn, Broken> {
+        let Self { client, up, down } = self;
+        let upward = up.turn(client, task, down.has_ended());
+        if let Err(Fault::Receiver(_)) = upward {
             down.last_words(task, client);
         }
-        let up = up.map_err(|fault| fault.told(Broken::Client, Broken::Task))?;
-        let down = down
-            .poll(cx, task, client, up.is_ready())
+        let upward = upward.map_err(|fault| fault.told(Broken::Client, Broken::Task))?;
+        let downward = down
+            .turn(task, client, up.has_ended())
             .map_err(|fault| fault.told(Broken::Task, Broken::Client))?;
-        if up.is_ready() && down.is_ready() {
-            Poll::Ready(Ok(()))
-        } else {
-            Poll::Pending
+        if up.has_ended() && down.has_ended() {
+            return Ok(Turn::Over);
         }
-    })
-    .await
+        Ok(if upward || downward {
+            Turn::GoesOn
+        } else {
+            Turn::Rests
+        })
+    }
 }
 
 /// One of the two ways.
-struct Way<'m> {
+#[derive(Debug, Default)]
+struct Way {
     load: Load,
     /// The sender has said all.
     said: bool,
     /// The last portion was large.
     is_bulk: bool,
-    moved: &'m Cell<u64>,
+    /// Bytes.
+    moved: u64,
 }
 
 /// What is on its way.
-#[derive(Default)]
+#[derive(Debug, Default)]
 enum Load {
     #[default]
     Nothing,
@@ -112,66 +211,51 @@ impl Fault {
     }
 }
 
-impl<'m> Way<'m> {
-    fn new(moved: &'m Cell<u64>) -> Self {
-        Self {
-            load: Load::Nothing,
-            said: false,
-            is_bulk: false,
-            moved,
-        }
-    }
-
+impl Way {
     const fn has_ended(&self) -> bool {
         matches!(self.load, Load::End)
     }
 
-    /// Moves what there is; ready once the end has been passed on. `is_last`: the other way has ended.
-    fn poll(
-        &mut self,
-        cx: &mut Context<'_>,
-        from: &TcpStream,
-        to: &TcpStream,
-        is_last: bool,
-    ) -> Poll<Result<(), Fault>> {
+    /// Moves what there is; true: there is more, but others wait. `is_last`: the other way has ended.
+    fn turn(&mut self, from: &mut Side, to: &mut Side, is_last: bool) -> Result<bool, Fault> {
+        let mut portions = PORTIONS;
         loop {
             match &mut self.load {
-                Load::End => return Poll::Ready(Ok(())),
+                Load::End => return Ok(false),
                 Load::Nothing if self.said => {
                     if !is_last {
                         // One that is gone meanwhile is told of by its own way.
-                        let _ = SockRef::from(to).shutdown(Shutdown::Write);
+                        let _ = to.socket.shutdown(Shutdown::Write);
                     }
                     self.load = Load::End;
                 }
-                Load::Nothing => {
-                    ready!(from.poll_read_ready(cx)).map_err(Fault::Sender)?;
-                    if self.is_bulk {
-                        self.load = Load::Pages(Pipe::take().map_err(Fault::Here)?);
-                    } else {
-                        self.portion(from, to)?;
-                    }
+                Load::Nothing if !from.is_readable => return Ok(false),
+                Load::Nothing if self.is_bulk => {
+                    self.load = Load::Pages(Pipe::take().map_err(Fault::Here)?);
                 }
+                Load::Nothing => self.portion(from, to)?,
+                Load::Rest(_) | Load::Pages(_) if !to.is_writable => return Ok(false),
                 Load::Rest(rest) => {
-                    ready!(to.poll_write_ready(cx)).map_err(Fault::Receiver)?;
-                    let Some(sent) = attempt(|| to.try_write(rest)).map_err(Fault::Receiver)? else {
-                        continue;
-                    };
-                    self.moved.set(self.moved.get() + sent as u64);
+                    let sent = to.send(rest, 0).map_err(Fault::Receiver)?;
+                    self.moved += sent as u64;
                     rest.advance(sent);
                     if rest.is_empty() {
                         self.load = Load::Nothing;
                     }
                 }
-                Load::Pages(_) => ready!(self.pages(cx, from, to))?,
+                Load::Pages(_) if portions == 0 => return Ok(true),
+                Load::Pages(_) => {
+                    portions -= 1;
+                    self.pages(from, to)?;
+                }
             }
         }
     }
 
     /// Reads and writes once.
-    fn portion(&mut self, from: &TcpStream, to: &TcpStream) -> Result<(), Fault> {
+    fn portion(&mut self, from: &mut Side, to: &mut Side) -> Result<(), Fault> {
         SHARED.with_borrow_mut(|buffer| {
-            let Some(mut read) = attempt(|| from.try_read(buffer)).map_err(Fault::Sender)? else {
+            let Some(mut read) = from.read(buffer).map_err(Fault::Sender)? else {
                 return Ok(());
             };
             if read == 0 {
@@ -180,9 +264,9 @@ impl<'m> Way<'m> {
             }
             let mut broken = None;
             // Of a short connection this is half of its packets; one that goes on shall not pay for the look.
-            let is_first = self.moved.get() == 0;
-            if is_first && read < buffer.len() && has_closed(from) {
-                match attempt(|| from.try_read(&mut buffer[read..])) {
+            let is_first = self.moved == 0;
+            if is_first && read < buffer.len() && from.has_closed {
+                match from.read(&mut buffer[read..]) {
                     Ok(Some(0)) => self.said = true,
                     Ok(more) => read += more.unwrap_or(0),
                     // The kernel says so once.
@@ -190,100 +274,66 @@ impl<'m> Way<'m> {
                 }
             }
             let portion = &buffer[..read];
-            let sent = if self.said {
-                // With the end that follows in one segment.
-                let flags = libc::MSG_MORE | libc::MSG_NOSIGNAL;
-                let send = || SockRef::from(to).send_with_flags(portion, flags);
-                attempt(|| to.try_io(Interest::WRITABLE, send))
-            } else {
-                attempt(|| to.try_write(portion))
-            };
-            let sent = sent.map_err(Fault::Receiver)?.unwrap_or(0);
-            self.moved.set(self.moved.get() + sent as u64);
+            // With the end that follows in one segment.
+            let flags = if self.said { libc::MSG_MORE } else { 0 };
+            let sent = to.send(portion, flags).map_err(Fault::Receiver)?;
+            self.moved += sent as u64;
             if let Some(broken) = broken {
                 return Err(broken);
             }
             if sent < read {
-                self.load = Load::Rest(Bytes::copy_from_slice(&buffer[sent..read]));
+                self.load = Load::Rest(Bytes::copy_from_slice(&portion[sent..]));
             } else if self.said {
                 // Nothing is behind it.
             } else if read >= LARGE {
                 self.load = Load::Pages(Pipe::take().map_err(Fault::Here)?);
             } else {
-                drained(from);
+                from.drained();
             }
             Ok(())
         })
     }
 
     /// Passes on what a sender has said that does not hear the other one out, as servers refuse what is too large: whoever writes to it
-    /// learns of its reset, and may do so before the runtime knows that there is something to read.
-    fn last_words(&mut self, from: &TcpStream, to: &TcpStream) {
+    /// learns of its reset, and may do so before there is news of something to read.
+    fn last_words(&mut self, from: &mut Side, to: &mut Side) {
         if !matches!(self.load, Load::Nothing) {
             return;
         }
         SHARED.with_borrow_mut(|buffer| {
-            let read = recv(from.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT).unwrap_or(0);
             // Nobody is left to tell of an error.
-            let sent = to.try_write(&buffer[..read]).unwrap_or(0);
-            self.moved.set(self.moved.get() + sent as u64);
+            if let Ok(Some(read)) = from.read(buffer) {
+                self.moved += to.send(&buffer[..read], 0).unwrap_or(0) as u64;
+            }
         });
     }
 
-    /// Fills and empties the pipe; ready when it is given back.
-    fn pages(&mut self, cx: &mut Context<'_>, from: &TcpStream, to: &TcpStream) -> Poll<Result<(), Fault>> {
+    /// Fills and empties the pipe once, and gives it back when nothing more is to go through it.
+    fn pages(&mut self, from: &mut Side, to: &mut Side) -> Result<(), Fault> {
         let Load::Pages(pipe) = &mut self.load else {
-            return Poll::Ready(Ok(()));
+            return Ok(());
         };
-        loop {
-            let mut silent = self.said;
-            if !self.said && pipe.has_room() {
-                match from.poll_read_ready(cx) {
-                    Poll::Pending => silent = true,
-                    Poll::Ready(ready) => {
-                        ready.map_err(Fault::Sender)?;
-                        let empty = pipe.is_empty();
-                        match attempt(|| pipe.fill(from)).map_err(Fault::Sender)? {
-                            Some(0) => self.said = true,
-                            Some(_) => {}
-                            // With bytes in it, it may be the pipe that is full: many small segments take all of its places.
-                            None if empty => {
-                                drained(from);
-                                silent = true;
-                            }
-                            None => {}
-                        }
-                    }
-                }
-            }
-            if pipe.is_empty() {
-                if !silent && !self.said {
-                    continue;
-                }
-                self.is_bulk = pipe.through() >= LARGE;
-                if let Load::Pages(pipe) = mem::take(&mut self.load) {
-                    pipe.give();
-                }
-                return Poll::Ready(Ok(()));
-            }
-            ready!(to.poll_write_ready(cx)).map_err(Fault::Receiver)?;
-            match to.try_io(Interest::WRITABLE, || pipe.empty(to)) {
-                Ok(sent) => self.moved.set(self.moved.get() + sent as u64),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(Fault::Receiver(error))),
+        if !self.said && from.is_readable && pipe.has_room() {
+            match attempt(|| pipe.fill(&from.socket)).map_err(Fault::Sender)? {
+                Some(0) => self.said = true,
+                Some(_) => {}
+                // With bytes in it, it may be the pipe that is full: many small segments take all of its places.
+                None if pipe.is_empty() => from.is_readable = false,
+                None => {}
             }
         }
+        if !pipe.is_empty() {
+            match attempt(|| pipe.empty(&to.socket)).map_err(Fault::Receiver)? {
+                Some(sent) => self.moved += sent as u64,
+                None => to.is_writable = false,
+            }
+        }
+        if pipe.is_empty() && (self.said || !from.is_readable) {
+            self.is_bulk = pipe.through() >= LARGE;
+            if let Load::Pages(pipe) = mem::take(&mut self.load) {
+                pipe.give();
+            }
+        }
+        Ok(())
     }
-}
-
-/// Whether the sender's end has come, as far as the kernel has told.
-fn has_closed(stream: &TcpStream) -> bool {
-    let ready = stream.ready(Interest::READABLE).now_or_never();
-    matches!(ready, Some(Ok(ready)) if ready.is_read_closed())
-}
-
-/// A short read took all there was: the next look waits for news, and the kernel is not asked in vain. The end of a stream is
-/// remembered all the same.
-fn drained(stream: &TcpStream) {
-    let _ = stream.try_io(Interest::READABLE, || Err::<(), _>(ErrorKind::WouldBlock.into()));
 }

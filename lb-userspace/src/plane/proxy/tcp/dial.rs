@@ -3,15 +3,15 @@
 
 use std::io;
 use std::mem::MaybeUninit;
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use socket2::SockRef;
-use tokio::net::{TcpSocket, TcpStream};
+use socket2::{SockRef, Socket};
 use tokio::time::timeout;
 
+use super::carrier::Reached;
 use crate::model::{Algorithm, Node};
 use crate::plane::proxy::Cause;
 use crate::plane::proxy::fronts::{Bind, Front, Place};
@@ -28,7 +28,7 @@ pub struct Dialled {
 
 /// Where its socket is.
 pub enum Task {
-    Here(TcpStream),
+    Here(Reached),
     /// Behind the agent of another node.
     There(Box<Relayed>),
 }
@@ -53,7 +53,7 @@ pub struct Dial<'c> {
     pub client: &'c TcpStream,
     pub ends: Ends,
     /// For the first task that is asked. Made when the client was accepted: who has a descriptor here finds the second one, too.
-    pub socket: Option<TcpSocket>,
+    pub socket: Option<Socket>,
     /// The client has been heard to have left.
     pub is_reset: bool,
 }
@@ -140,13 +140,15 @@ impl Dial<'_> {
     async fn here(&mut self, address: SocketAddr, patience: Duration) -> io::Result<Task> {
         let ways = &self.worker.table.ways;
         let has_spoken = self.socket.is_some() && self.has_spoken()?;
-        if let Some(socket) = &self.socket
+        let socket = self.socket.take();
+        if let Some(socket) = &socket
             && has_spoken
         {
             // What it has said is the handshake's last acknowledgement, too. Where the task is to speak first that would be late.
-            let _ = SockRef::from(socket).set_tcp_quickack(false);
+            let _ = socket.set_tcp_quickack(false);
         }
-        let connecting = ways.connect(address, self.ends.from, self.socket.take());
+        let connect = async |socket, task| self.worker.carrier.connect(socket, task).await;
+        let connecting = ways.connect(address, self.ends.from, socket, connect);
         match timeout(patience, connecting).await {
             Ok(connected) => connected.map(Task::Here),
             Err(_) => Err(io::ErrorKind::TimedOut.into()),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use tokio::net::TcpSocket;
+use socket2::Socket;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::model::Family;
@@ -56,7 +56,7 @@ impl<'w> Gate<'w> {
     }
 
     /// For the client's task. None: not for want of descriptors, which are waited for.
-    pub async fn socket(&mut self, family: Family) -> Option<TcpSocket> {
+    pub async fn socket(&mut self, family: Family) -> Option<Socket> {
         loop {
             match self.table.ways.socket(family) {
                 Ok(socket) => {

@@ -11,13 +11,14 @@ use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 use tokio::time::MissedTickBehavior;
 
-use super::answers::{Answers, readable, settle};
+use super::answers::{Answers, readable};
 use super::counters::tick;
 use super::flows::{Flow, FlowId, Flows};
 use super::refusers::Refusers;
 use super::towards::Towards;
 use super::trunk::{Mail, Mailbox};
 use super::{Choose, Counters, Prospect, Worker, towards};
+use crate::plane::proxy::news::settle;
 
 /// A flow that was left by its client to another agent has answers for so long after the last one.
 pub const LINGER: Duration = Duration::from_secs(5);

@@ -7,7 +7,6 @@ use std::time::Instant;
 
 use nix::sys::epoll::EpollEvent;
 
-use super::answers::Ready;
 use super::carrier::Carrier;
 use super::counters::{Amount, Loss, tick};
 use super::fault::Fault;
@@ -16,17 +15,18 @@ use super::inbox::{Inbox, SLOTS};
 use super::outbox::Outbox;
 use super::trunk::Letter;
 use super::{Choose, Desk};
+use crate::plane::proxy::news::News;
 
 /// Datagrams, or super-packets, of one flow in a turn: others wait as well.
 pub const TURN: usize = 16;
 
 impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
     /// Carries what the flows' sockets have, of each so much; true: there may be more.
-    pub fn outward(&mut self, ready: &Ready) -> bool {
+    pub fn outward(&mut self, news: &News) -> bool {
         let worker = Rc::clone(&self.worker);
         let Desk { inbox, outbox, .. } = &mut *worker.desk.borrow_mut();
         let mut events = [EpollEvent::empty(); SLOTS];
-        let events = ready.flows(&mut events);
+        let events = news.come(&mut events);
         let now = Instant::now();
         let mut more = events.len() == SLOTS;
         let mut refused = Vec::new();

@@ -17,7 +17,8 @@ use super::queue::Queue;
 use crate::plane::proxy::answer::Answer;
 use crate::plane::proxy::found::Found;
 use crate::plane::proxy::header::relay_header::Wanted;
-use crate::plane::proxy::udp::answers::{Answers, Ready, readable, settle};
+use crate::plane::proxy::news::{News, settle};
+use crate::plane::proxy::udp::answers::{Answers, readable};
 use crate::plane::proxy::udp::carrier::{LINGER, sweep_period};
 use crate::plane::proxy::udp::census::Full;
 use crate::plane::proxy::udp::counters::{Amount, Loss, tick};
@@ -261,10 +262,10 @@ impl<M: Members> Owner<'_, M> {
     }
 
     /// Carries what the flows' sockets have, of each so much; true: there may be more.
-    fn outward(&mut self, ready: &Ready) -> bool {
+    fn outward(&mut self, news: &News) -> bool {
         let Desk { inbox, .. } = &mut *self.worker.desk.borrow_mut();
         let mut events = [EpollEvent::empty(); SLOTS];
-        let events = ready.flows(&mut events);
+        let events = news.come(&mut events);
         let now = Instant::now();
         let mut more = events.len() == SLOTS;
         for event in events {
