@@ -229,7 +229,8 @@ impl ProxyPlane {
         );
         let fronts = Arc::new(fronts);
         // Before any task is connected to in its clients' names.
-        state.bar(&fronts, &self.shared.workers);
+        let unled = fronts.binds().filter(|bind| !fronts.may_lead(bind));
+        state.listeners.bar(unled.collect(), &self.shared.workers);
         // The way to an address comes before what listens there, and both before whoever is told of it.
         let vips: Vec<IpAddr> = if is_alone {
             let services = snapshot.services.values();
@@ -433,14 +434,7 @@ impl State {
     fn listen(&mut self, fronts: &Fronts, workers: &Workers) {
         let is_own = |bind: &Bind| self.vips.has(bind.address.ip());
         let wanted = self.served.listening(fronts, is_own, Instant::now());
-        self.bar(fronts, workers);
         self.listeners.follow(&wanted, workers);
-    }
-
-    /// Leads no more clients to where they must not be led.
-    fn bar(&mut self, fronts: &Fronts, workers: &Workers) {
-        let unled = fronts.binds().filter(|bind| !fronts.may_lead(bind));
-        self.listeners.bar(unled.collect(), workers);
     }
 }
 
