@@ -56,6 +56,16 @@ impl Cluster {
         Ok(())
     }
 
+    /// Waits until the planes of every agent have carried out all that the agent knows by then.
+    pub fn wait_applied(&self) -> Result<()> {
+        for node in self.agents() {
+            wait::until_some(&format!("{node} has carried out what it knows"), PATIENCE, || {
+                check_applied(&self.portico_json(&node, &["status"])?).map(Some)
+            })?;
+        }
+        Ok(())
+    }
+
     /// Waits until every agent knows the tasks that its own services file names, however old that is: then views lag
     /// behind as far as the files do, and no further.
     pub fn keep_up(&self) -> Result<()> {
@@ -133,16 +143,7 @@ impl Cluster {
                 "it does not hear {name}"
             );
         }
-        for plane in status["planes"].as_array().context("no planes")? {
-            let applied = &plane["report"]["generation"];
-            ensure!(
-                applied.as_u64() >= status["generation"].as_u64(),
-                "plane {} has applied {applied} of {}",
-                plane["name"],
-                status["generation"]
-            );
-        }
-        Ok(())
+        check_applied(&status)
     }
 
     /// What a node says of each task: `active`, `warming`, `draining`, `unhealthy`.
@@ -192,4 +193,17 @@ impl Cluster {
         }
         Ok(sum)
     }
+}
+
+fn check_applied(status: &Value) -> Result<()> {
+    for plane in status["planes"].as_array().context("no planes")? {
+        let applied = &plane["report"]["generation"];
+        ensure!(
+            applied.as_u64() >= status["generation"].as_u64(),
+            "plane {} has applied {applied} of {}",
+            plane["name"],
+            status["generation"]
+        );
+    }
+    Ok(())
 }

@@ -10,6 +10,7 @@ use netns::client::load::{Load, Plan};
 use netns::state::Service;
 use netns::testing::{self, Stage};
 use netns::{Cluster, services, tool, wait};
+use serde_json::Value;
 
 /// More than an agent takes to look for connections of its proxy.
 const LOOKED: Duration = Duration::from_secs(35);
@@ -85,7 +86,7 @@ fn a_service_that_changes_planes_and_back_fails_no_request_and_keeps_every_conne
     }
 }
 
-/// Tasks have no IPv6 addresses any more.
+/// Tasks have no IPv6 addresses any more, and every node has carried that out: connections to these end with them.
 fn leave_ipv4_alone(cluster: &mut Stage) {
     let text = services::render(&cluster.state);
     let one_family: Vec<String> = text
@@ -99,7 +100,19 @@ fn leave_ipv4_alone(cluster: &mut Stage) {
         .collect();
     cluster.state.file = Some(one_family.join("\n"));
     cluster.publish().unwrap();
-    cluster.settle().unwrap();
+    for node in cluster.nodes() {
+        let what = format!("{node} knows that no task has an IPv6 address");
+        wait::until(&what, Duration::from_secs(20), || {
+            let backends = cluster
+                .portico_json(&node, &["backend", "ls"])
+                .unwrap_or_default();
+            let has_one = |row: &Value| row["addresses"].as_array().is_some_and(|all| all.len() == 1);
+            let rows = backends.as_array();
+            rows.is_some_and(|rows| !rows.is_empty() && rows.iter().all(has_one))
+        })
+        .unwrap();
+    }
+    cluster.wait_applied().unwrap();
 }
 
 #[test]
@@ -110,19 +123,15 @@ fn a_client_of_a_family_without_tasks_is_led_to_those_of_the_other() {
     leave_ipv4_alone(&mut cluster);
     let targets = cluster.ports(8080);
     assert!(targets.iter().any(SocketAddr::is_ipv6));
-    for target in &targets {
-        wait::until("it is answered", Duration::from_secs(10), || {
-            http::ask(&cluster.client(), *target).is_ok()
-        })
-        .unwrap();
-    }
     let load = Plan::new_connections(&targets, 100.0).start(&cluster.client());
     load.wait_for(300).unwrap();
     let report = load.stop().unwrap();
     report.assert_flawless();
     assert_eq!(report.tasks().len(), 3, "{:?}", report.answers);
-    let status = cluster.portico("node1", &["status"]).unwrap();
-    assert!(status.contains("web *:8080/tcp (IPv6)"), "{status}");
+    for node in cluster.nodes() {
+        let status = cluster.portico(&node, &["status"]).unwrap();
+        assert!(status.contains("web *:8080/tcp (IPv6)"), "{status}");
+    }
 }
 
 /// `node2` has no packet programs.
