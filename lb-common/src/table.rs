@@ -154,6 +154,8 @@ pub mod node_flag {
     pub const REDIRECT: u16 = 16;
     /// What leaves by this device is for the node itself: it is the far end of `portico0`.
     pub const HOST: u16 = 32;
+    /// The node has no packet programs: what is sent into its tunnel is lost.
+    pub const BARE: u16 = 64;
 }
 
 /// Value of `LOCAL`, keyed by member tag: a member whose task runs on this node.
@@ -286,7 +288,8 @@ pub struct Last {
     pub tag: u64,
     /// The member's offset from [`Pool::members`], which it keeps for life.
     pub member: u32,
-    pub pad: u32,
+    /// Tick of the latest datagram: silent for as long as UDP flows may be, they have ended.
+    pub tick: u32,
 }
 
 /// Value of `UPLINK`, 256 entries: the device whose index ends in this byte.

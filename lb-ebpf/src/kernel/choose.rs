@@ -2,7 +2,7 @@
 //! and no table grows with the number of flows.
 
 use lb_common::hash;
-use lb_common::key::{FlowKey, Front};
+use lb_common::key::{FlowKey, Front, UDP};
 use lb_common::table::{BLOCK, BY_PROXY, GIVEN, Member, NO_MEMBER, NOBODY_ELSE, Pool, node_flag, pool_flag};
 use lb_common::trace::Step;
 
@@ -168,10 +168,15 @@ pub fn choose<V: Tables, const DRY: bool>(
         } else if let Some(hint) = V::hints().get_ptr(key) {
             // SAFETY: one aligned word of a live map value.
             let node = unsafe { (*hint).node };
-            // Of a node that is gone the chain knows, or the flow begins anew.
+            // Of a node that is gone the chain knows, or the flow begins anew. A datagram has no time to wait for one that may be.
+            let wrong = if front.protocol == UDP {
+                node_flag::BARE | node_flag::DOWN
+            } else {
+                node_flag::BARE
+            };
             if NODE
                 .get(node as u32)
-                .is_some_and(|node| node.flags & node_flag::KNOWN != 0)
+                .is_some_and(|node| node.flags & (node_flag::KNOWN | wrong) == node_flag::KNOWN)
             {
                 choice.node = node;
                 choice.flags |= pool_flag::HINTED;

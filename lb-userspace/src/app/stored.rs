@@ -94,6 +94,8 @@ impl Manager {
         let socket = std::os::unix::net::UnixDatagram::unbound().ok()?;
         // As sd-notify does it: a name of the abstract namespace is none that systemd gives a service.
         socket.connect(path).ok()?;
+        // There is another time, and a thread of the runtime is not to wait for systemd.
+        socket.set_nonblocking(true).ok()?;
         Some(Self(socket))
     }
 

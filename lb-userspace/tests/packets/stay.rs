@@ -312,22 +312,79 @@ fn a_frontend_of_the_proxy_is_not_remembered() {
     }
 }
 
+/// Another node holds the flow, as the ingress has heard.
+fn hint(rig: &mut Rig, net: Net, client: SocketAddr, front: SocketAddr, node: u16) {
+    hint_bits(rig, net.pool(port::THERE));
+    let hint = Hint {
+        node,
+        ..Hint::default()
+    };
+    by_family!(net, A => rig.put(&net.map("HINT"), cluster::flow_key::<A>(client, front, UDP), hint));
+}
+
 #[test]
 fn a_hint_comes_first() {
     let Some(mut rig) = rig() else { return };
     for net in BOTH {
         let (client, front, pool) = (net.client(), net.front(port::THERE), net.pool(port::THERE));
         assert_eq!(sent(&mut rig, net, client, front), To::Node(THERE));
-        rig.change::<HeadBlock>("HEAD", pool, |block| block.hinted = u64::MAX);
-        let hint = Hint {
-            node: THIRD,
-            ..Hint::default()
-        };
-        by_family!(net, A => rig.put(&net.map("HINT"), cluster::flow_key::<A>(client, front, UDP), hint));
+        hint(&mut rig, net, client, front, THIRD);
         assert_eq!(sent(&mut rig, net, client, front), To::Node(THIRD));
-        // It names a node by packet programs.
         rig.set_head(pool, BY_PROXY | NOBODY_ELSE);
-        assert_eq!(sent(&mut rig, net, client, front), To::Node(THERE));
+        assert_eq!(sent(&mut rig, net, client, front), To::Node(THIRD));
+    }
+}
+
+#[test]
+fn a_hint_ends_when_the_flow_goes_to_the_proxy() {
+    let Some(mut rig) = rig() else { return };
+    for net in BOTH {
+        let (client, front, pool) = (net.client(), net.front(port::THERE), net.pool(port::THERE));
+        hint(&mut rig, net, client, front, THIRD);
+        for head in [BY_PROXY | NOBODY_ELSE, number::REMOTE] {
+            rig.set_head(pool, head);
+            hint_bits(&mut rig, pool);
+            assert_eq!(sent(&mut rig, net, client, front), To::Proxy);
+        }
+    }
+}
+
+/// As the agent leaves them when it writes heads.
+fn hint_bits(rig: &mut Rig, pool: u32) {
+    rig.change::<HeadBlock>("HEAD", pool, |block| block.hinted = u64::MAX);
+}
+
+#[test]
+fn a_hint_to_a_node_that_takes_no_datagrams_is_passed_over() {
+    let Some(mut rig) = rig() else { return };
+    let up: Node = rig.get("NODE", THIRD.into());
+    for net in BOTH {
+        let (client, front) = (net.client(), net.front(port::THERE));
+        hint(&mut rig, net, client, front, THIRD);
+        for flag in [node_flag::BARE, node_flag::DOWN] {
+            rig.change::<Node>("NODE", THIRD.into(), |node| node.flags |= flag);
+            assert_eq!(sent(&mut rig, net, client, front), To::Node(THERE));
+            rig.set("NODE", THIRD.into(), up);
+            assert_eq!(sent(&mut rig, net, client, front), To::Node(THIRD));
+        }
+    }
+}
+
+#[test]
+fn a_flow_that_was_silent_for_long_is_a_new_one() {
+    let Some(mut rig) = rig() else { return };
+    for net in BOTH {
+        let (client, front) = (net.client(), net.front(port::THERE));
+        for (seconds, to) in [(60, To::Proxy), (240, To::Node(THERE))] {
+            let proxy = Last {
+                tick: relay::now() - tick::from_seconds(seconds),
+                ..Last::default()
+            };
+            remember(&mut rig, net, client, front, proxy);
+            assert_eq!(sent(&mut rig, net, client, front), to);
+            let known = last(&rig, net, client, front).unwrap();
+            assert!(tick::elapsed(relay::now(), known.tick) < tick::from_seconds(30));
+        }
     }
 }
 

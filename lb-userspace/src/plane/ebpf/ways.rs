@@ -26,9 +26,11 @@ pub fn find(host: &Host, snapshot: &Snapshot, own: &str, xdp: impl Fn(u32) -> u1
     let mut ways = Ways::default();
     for node in snapshot.nodes.values() {
         let suspected = if node.suspected { node_flag::DOWN } else { 0 };
+        let is_bare = node.by_proxy && &*node.name != own;
+        let bare = if is_bare { node_flag::BARE } else { 0 };
         let mut entry = Node {
             address: node.address.octets(),
-            flags: node_flag::KNOWN | suspected,
+            flags: node_flag::KNOWN | suspected | bare,
             ..Node::default()
         };
         if &*node.name == own {
@@ -199,6 +201,19 @@ mod tests {
         assert_eq!(ways.peers, [([192, 0, 2, 2], 2)].into());
         // Stale: usable, and to be confirmed.
         assert_eq!(ways.unresolved, [(4, "192.0.2.2".parse().unwrap())]);
+    }
+
+    #[test]
+    fn what_is_known_of_a_node_is_in_its_flags() {
+        let mut snapshot = snapshot();
+        let node = snapshot.nodes.get_mut("b").unwrap();
+        (node.suspected, node.by_proxy) = (true, true);
+        snapshot.nodes.get_mut("a").unwrap().by_proxy = true;
+        let ways = find(&Host::default(), &snapshot, "a", |_| 0);
+        let flags = [1, 2].map(|tag| ways.nodes[&tag].flags);
+        // This one has them, whatever it had before.
+        let other = node_flag::KNOWN | node_flag::DOWN | node_flag::BARE;
+        assert_eq!(flags, [node_flag::KNOWN, other]);
     }
 
     #[test]
