@@ -26,6 +26,7 @@ const TOOLS: &[(&str, &str)] = &[
     ),
     ("ethtool", "offloads of the lab's wires"),
     ("tcpdump", "`lab exec PLACE -- tcpdump`"),
+    ("bpftool", "what is in the maps and where programs are attached"),
     ("iperf3", "bulk load"),
     ("wrk", "request load"),
     (
