@@ -54,6 +54,7 @@ const ENGINES: &[(&str, &str)] = &[
     ("iptables", "what the engine writes its rules with"),
     ("docker-compose", "projects of several containers"),
     ("podman", "an engine that speaks almost like Docker's"),
+    ("openssl", "what certificates of a swarm say"),
 ];
 
 /// Packages that only the benchmark of proxies runs.
