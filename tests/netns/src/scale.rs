@@ -1,6 +1,5 @@
 //! Tasks: started, drained, stopped.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use nix::sys::signal::Signal;
 use crate::cluster::Cluster;
 use crate::process::Process;
 use crate::state::Task;
-use crate::{supervisor, tool, topology, wait};
+use crate::{tool, topology, wait};
 
 /// How long connections may go on at a task that is draining before the task is told to end.
 pub const DRAIN: Duration = Duration::from_secs(3);
@@ -177,11 +176,11 @@ impl Cluster {
 
     /// Removes a task's machine and its place in the state. [`publish`](Self::publish) tells the agents.
     pub fn forget_task(&mut self, name: &str) -> Result<()> {
-        let task = self.task(name)?;
-        if self.state.host_port(name).is_none() {
-            supervisor::remove(&BTreeSet::from([self.place(name).name().to_owned()]))?;
-        } else if let Some(process) = task.process {
+        if let Some(process) = self.task(name)?.process {
             process.kill()?;
+        }
+        if self.state.host_port(name).is_none() {
+            topology::remove_task(&self.state, name)?;
         }
         self.state.tasks.remove(name);
         self.save()

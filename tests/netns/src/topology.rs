@@ -5,6 +5,8 @@
 //!                                        ├─ node2 ── …                   └─ v-web.4 ── …
 //! ```
 
+use std::collections::BTreeSet;
+
 use anyhow::Result;
 
 use crate::address::{self, Pair};
@@ -119,6 +121,15 @@ pub fn add_task(state: &State, name: &str) -> Result<()> {
     lines.extend(device_lines("eth0", task.address, [16, 64]));
     lines.extend(default_route(address::BRIDGE, 0));
     tool::ip(Some(own.name()), &lines)
+}
+
+/// Takes a task's wire and namespace away, the wire first, as engines do: connections whose program was killed hold their
+/// namespace until they give up, and it would go on to answer for an address that another task may have by then.
+pub fn remove_task(state: &State, name: &str) -> Result<()> {
+    let node = place(state, &state.tasks[name].node);
+    let device = task_device(name);
+    tool::ip(Some(node.name()), &[format!("link del {device}")])?;
+    supervisor::remove(&BTreeSet::from([place(state, name).name().to_owned()]))
 }
 
 /// Name of the node's end of a task's veth; device names have at most 15 bytes.

@@ -9,7 +9,7 @@ use netns::client::raw::Wire;
 use netns::client::raw::tcp::{Segment, Speaker, flag};
 use netns::client::raw::udp::Datagram;
 use netns::client::udp;
-use netns::{Service, address, testing};
+use netns::{Service, address, testing, wait};
 
 /// How long the other nodes go on with the old view.
 const LAG: Duration = Duration::from_secs(5);
@@ -72,6 +72,13 @@ fn a_task_at_a_used_address_never_gets_another_services_payload() {
     );
     let lags = [("node2", Duration::ZERO), ("node1", LAG), ("node3", LAG / 2)];
     let lag = cluster.publish_lagging(&lags).unwrap();
+    // Its own node knows what its engine runs; the others lag.
+    let identity = &cluster.task(&new).unwrap().identity;
+    wait::until("node2 knows its new task", Duration::from_secs(10), || {
+        cluster.backend_states("node2").unwrap().contains_key(identity)
+    })
+    .unwrap();
+    cluster.wait_applied().unwrap();
 
     let end = Instant::now() + LAG + Duration::from_secs(1);
     while Instant::now() < end {
