@@ -63,17 +63,24 @@ pub fn takes<V: Path>(skb: Skb, case: &mut Case<V::Address>) -> bool {
     live
 }
 
-/// Whether a task here has the flow of datagrams, and is not to be left: then the choice is changed to it.
+/// Whether a task here has the flow of datagrams, and is not to be left: then the choice is changed to it. One that is left has the flow
+/// no more, also when it is well again; what it still answers finds its way back.
 #[inline(never)]
-pub fn holds<V: Path>(case: &mut Case<V::Address>) -> bool {
+pub fn holds<V: Path, const DRY: bool>(case: &mut Case<V::Address>) -> bool {
     scope::enter::<V>(case);
+    let mut left = false;
     for known in [established::<V>(&case.packet), half_open::<V>(&case.packet)] {
-        if let Some((flow, local)) = known
-            && local.state != local_state::UNHEALTHY
-        {
-            (case.choice.tag, case.choice.node) = (flow.tag, self_node());
-            return true;
+        if let Some((flow, local)) = known {
+            if local.state != local_state::UNHEALTHY {
+                (case.choice.tag, case.choice.node) = (flow.tag, self_node());
+                return true;
+            }
+            left = true;
         }
+    }
+    if !DRY && left && case.packet.kind == Kind::Udp {
+        let _ = V::flows().remove(&case.packet.key);
+        let _ = V::halves().remove(&case.packet.key);
     }
     false
 }

@@ -31,7 +31,7 @@ pub fn before<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>) -
         // another connection with it, and take the segments of the first for segments of that.
         Kind::Tcp => case.packet.is_new() && !owner::takes::<V>(skb, case),
         // Datagrams have no beginning: whoever has the flow here goes on with it, and with the errors about it.
-        _ => case.packet.key.transport() == UDP as u32 && !owner::holds::<V>(case),
+        _ => case.packet.key.transport() == UDP as u32 && !owner::holds::<V, DRY>(case),
     };
     // Where no packet program can know more of it the kernel answers.
     if !proxied && case.choice.tag != 0 {

@@ -294,6 +294,46 @@ fn a_flow_that_a_task_here_has_comes_first() {
 }
 
 #[test]
+fn a_flow_that_has_left_its_task_for_the_proxy_stays_there_when_the_task_recovers() {
+    let Some(mut rig) = rig() else { return };
+    for net in BOTH {
+        cluster::locals(&mut rig, net);
+        let (mut clients, front, pool) = (clients(net), net.front(port::HERE), net.pool(port::HERE));
+        for answered in [false, true] {
+            let client = clients.next().unwrap();
+            rig.set_head(pool, number::TASK);
+            assert_eq!(sent(&mut rig, net, client, front), To::Here);
+            let answer = Packet::udp(net.task(), client).frame();
+            if answered {
+                rig.task(&answer).sent(Verdict::Replied);
+            }
+            rig.set_head(pool, BY_PROXY | number::TASK);
+            rig.change::<Member>("MEMBER", number::TASK.into(), |member| {
+                member.flags = member_flag::LEFT
+            });
+            rig.change_local(TASK, |local| local.state = local_state::UNHEALTHY);
+            // What a router has against an earlier answer moves nothing.
+            let error = icmp_error(net.router(), &Packet::udp(front, client).frame());
+            rig.uplink(&error);
+            assert_eq!(sent(&mut rig, net, client, front), To::Proxy);
+            // It was asked before.
+            rig.task(&answer).sent(Verdict::Replied);
+            rig.change::<Member>("MEMBER", number::TASK.into(), |member| member.flags = 0);
+            rig.change_local(TASK, |local| local.state = local_state::ACTIVE);
+            for head in [BY_PROXY | number::TASK, number::TASK] {
+                rig.set_head(pool, head);
+                assert_eq!(
+                    sent(&mut rig, net, client, front),
+                    To::Proxy,
+                    "answered: {answered}"
+                );
+            }
+            assert_eq!(sent(&mut rig, net, clients.next().unwrap(), front), To::Here);
+        }
+    }
+}
+
+#[test]
 fn a_frontend_of_the_proxy_is_not_remembered() {
     let Some(mut rig) = rig() else { return };
     for net in BOTH {
