@@ -11,7 +11,7 @@ use lb_common::table::{
 };
 use lb_userspace::model::{Family, Snapshot, Standing};
 
-use crate::machine::{self, Machine, Raw, pinned};
+use crate::machine::{self, Machine, Raw, pinned, services};
 use crate::suspicion::{array, chains, file, tag};
 
 /// The same with these nodes in `mode = "proxy"`.
@@ -208,6 +208,40 @@ fn members_that_datagrams_leave_are_marked_and_keep_their_places() {
             plane.apply(&snapshot).unwrap();
             assert_eq!(members(&machine), before);
             assert_eq!(plane.check().unwrap(), []);
+        },
+    );
+}
+
+#[test]
+fn members_that_datagrams_leave_are_marked_where_others_have_no_room() {
+    machine::run(
+        "members_that_datagrams_leave_are_marked_where_others_have_no_room",
+        |machine| {
+            let plane = machine.start("[limits]\nmembers = 64\n");
+            plane.apply(&machine.snapshot(&services(1, 60))).unwrap();
+            assert!(members(&machine).iter().all(|(_, left)| !left));
+            // 65 would need a room of 128.
+            let crowded = machine.snapshot(&services(1, 65));
+            let left = |nodes: &[&str]| {
+                plane.apply(&proxying(&crowded, nodes)).unwrap();
+                assert_eq!(machine::refused(&plane).len(), 1);
+                assert_eq!(plane.check().unwrap(), []);
+                let members = members(&machine);
+                let there = tag(&crowded, "there");
+                let marked = members.iter().filter(|(node, left)| {
+                    assert!(!left || *node == there);
+                    *left
+                });
+                (
+                    marked.count(),
+                    members.iter().filter(|(node, _)| *node == there).count(),
+                )
+            };
+            let (marked, there) = left(&["there"]);
+            assert!(marked == there && there > 0, "{marked} of {there}");
+            assert_eq!(left(&[]), (0, there));
+            // There is room for these.
+            assert_eq!(members(&machine).len(), 64);
         },
     );
 }

@@ -18,7 +18,7 @@ const ROOM: u32 = 4;
 
 impl Tables {
     /// Gives every member of the pool an offset and writes to `MEMBER` those that are new or not as they were: a task can move,
-    /// and a node's tag can change when the set of nodes does. False where the table is full; then nothing is written.
+    /// and a node's tag can change when the set of nodes does. False where the table is full: then those are written that have a place.
     ///
     /// Members that are gone keep their entry until [`forget_members`](Self::forget_members): slots still lead there.
     pub(super) fn place_members(
@@ -52,24 +52,28 @@ impl Tables {
             }
         }
         let most = usize::from(NOBODY_ELSE);
-        if length > most || length > book.entry.room as usize {
+        let room = most.min(book.entry.room as usize);
+        let is_full = length > room;
+        if is_full {
             if length <= most && self.move_members(book, length, &written, now)? {
                 return Ok(true);
             }
             // As with all tables: what rests is used before its time where nothing else is left.
-            if book.resting.is_empty() {
-                return Ok(false);
+            if !book.resting.is_empty() {
+                book.resting.clear();
+                return self.place_members(book, change, now);
             }
-            book.resting.clear();
-            return self.place_members(book, change, now);
         }
-        book.members.resize(length, table::Member::default());
+        book.members.resize(length.min(room), table::Member::default());
         for (offset, entry) in written {
+            let Some(member) = book.members.get_mut(offset) else {
+                continue;
+            };
             let number = book.entry.members + offset as u32;
             self.maps.member.set(number, entry)?;
-            book.members[offset] = entry;
+            *member = entry;
         }
-        Ok(true)
+        Ok(!is_full)
     }
 
     /// Writes all members at a larger place, `written` among them. The pool's entry leads there only when it is written, and the
