@@ -111,12 +111,13 @@ impl Listener {
         })
     }
 
-    /// To be found again, where somebody who has gone by now has put another one in its place.
-    pub fn come_back(self) -> io::Result<Self> {
-        if self.file.is_there() {
-            return Ok(self);
+    /// To be found again, where somebody who has gone by now has put another one in its place. Whoever listens there keeps it.
+    pub fn come_back(&mut self) -> io::Result<()> {
+        let path = self.file.path();
+        if !self.file.is_there() && !is_open(path)? {
+            *self = Self::bind(path)?;
         }
-        Self::bind(self.file.path())
+        Ok(())
     }
 
     /// The next one who comes, if it is this agent's own kind; others are sent away.
@@ -145,6 +146,15 @@ impl Dormant {
             socket: watched(self.socket)?,
             file: self.file,
         })
+    }
+}
+
+/// Whether somebody has the socket of a file. A socket of another kind asks: the kernel tells it so, and who listens hears nothing.
+fn is_open(path: &Path) -> io::Result<bool> {
+    let asking = Socket::new(Domain::UNIX, Type::STREAM.cloexec(), None)?;
+    match asking.connect(&SockAddr::unix(path)?) {
+        Err(error) if matches!(error.kind(), ErrorKind::NotFound | ErrorKind::ConnectionRefused) => Ok(false),
+        _ => Ok(true),
     }
 }
 

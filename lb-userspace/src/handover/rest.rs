@@ -160,8 +160,10 @@ impl Left {
                 }
                 _ = ticks.tick() => {
                     self.plane.look();
-                    if matches!(self.successor, Successor::Serving(_)) {
-                        self.count().await;
+                    match self.successor {
+                        Successor::Serving(_) => self.count().await,
+                        Successor::Missing(_) => self.come_back(),
+                        _ => {}
                     }
                     if !self.successor.is_awaited() && began.elapsed() >= ASKED && self.plane.connections() == 0 {
                         return;
@@ -179,15 +181,20 @@ impl Left {
             Ok(None) | Err(_) => self.change(Successor::lost),
         }
         if matches!(self.successor, Successor::Missing(_)) {
-            // It may have died at the place where the next one asks.
-            self.listener = self.listener.take().and_then(|listener| {
-                let found = listener.come_back();
-                let failed = |error| tracing::warn!(%error, "no other agent can take over from this one");
-                found.map_err(failed).ok()
-            });
+            self.come_back();
         } else if !self.successor.is_awaited() {
             // They are the successor's alone, or nobody's.
             (self.lent, self.listener) = (Lent::default(), None);
+        }
+    }
+
+    /// The successor may have died at the place where the next one asks, and its socket may be closed only now.
+    fn come_back(&mut self) {
+        if let Some(listener) = &mut self.listener
+            && let Err(error) = listener.come_back()
+        {
+            tracing::warn!(%error, "no other agent can take over from this one");
+            self.listener = None;
         }
     }
 

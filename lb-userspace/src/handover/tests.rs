@@ -284,6 +284,32 @@ async fn only_its_own_user_may_open_the_socket_and_its_file_stays_with_the_newes
 }
 
 #[tokio::test]
+async fn who_listens_in_the_place_of_another_one_keeps_it_until_it_has_gone() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("handover.sock");
+    let is_found = async |listener: &Listener| {
+        let asking = Channel::connect(&path).unwrap();
+        asking.tell(&Word::TakeOver { version: VERSION }).await.unwrap();
+        let asked = timeout(PATIENCE, listener.accept()).await.unwrap().unwrap();
+        assert_eq!(word(&asked).await, Some(Word::TakeOver { version: VERSION }));
+    };
+    let mut old = Listener::bind(&path).unwrap();
+    old.come_back().unwrap();
+    is_found(&old).await;
+    let next = Listener::bind(&path).unwrap();
+    old.come_back().unwrap();
+    is_found(&next).await;
+    // It was killed.
+    leave_file(&path);
+    drop(next);
+    old.come_back().unwrap();
+    is_found(&old).await;
+    std::fs::remove_file(&path).unwrap();
+    old.come_back().unwrap();
+    is_found(&old).await;
+}
+
+#[tokio::test]
 async fn sockets_that_nobody_has_are_closed() {
     let agent = Agent::new(3);
     agent.are_open();
