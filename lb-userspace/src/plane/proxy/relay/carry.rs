@@ -1,7 +1,8 @@
 //! Bytes between the TLS of another node and a socket of this one, both ways, until both have said all.
 //!
 //! An end (close_notify there, FIN here) is passed on after everything before it, and the other way goes on. A reset, or a TCP
-//! connection that ends without close_notify, becomes a reset of the other side: nobody takes half an answer for a whole one.
+//! connection that ends without close_notify, becomes a reset of the other side: nobody takes half an answer for a whole one. What a
+//! task has said before its reset arrives before that.
 
 use std::cell::RefCell;
 use std::future::poll_fn;
@@ -39,16 +40,23 @@ pub enum Breach {
 
 /// The other node, by TLS whose either side this is.
 pub trait Node: AsyncBufRead + AsyncWrite + Unpin {
+    /// It has the client, and the near side is the task: whatever became of that since, all that it has said is worth having.
+    const HAS_CLIENT: bool;
+
     fn wire(&self) -> Wire;
 }
 
 impl Node for client::TlsStream<Wire> {
+    const HAS_CLIENT: bool = false;
+
     fn wire(&self) -> Wire {
         self.get_ref().0.clone()
     }
 }
 
 impl Node for server::TlsStream<Wire> {
+    const HAS_CLIENT: bool = true;
+
     fn wire(&self) -> Wire {
         self.get_ref().0.clone()
     }
@@ -70,19 +78,32 @@ pub async fn carry(node: &mut impl Node, near: &TcpStream, moved: &Passed) -> Re
         near,
         said: false,
         held: Bytes::new(),
+        lost: None,
         ended: [false; 2],
         moved,
     };
-    let both = poll_fn(|cx| carrying.poll(cx));
-    let outcome = tokio::select! {
+    let (mut node_broken, mut near_broken) = (pin!(wire.clone().broken()), pin!(broken(near)));
+    let outcome = poll_fn(|cx| {
         // What arrived before a reset is read before it.
-        biased;
-        outcome = both => outcome,
-        () = wire.clone().broken() => Err(Breach::Node(ErrorKind::ConnectionReset.into())),
-        () = broken(near) => Err(Breach::Near(ErrorKind::ConnectionReset.into())),
-    };
-    if outcome.is_err() {
-        wire.cut_off();
+        let carried = carrying.poll(cx);
+        if carried.is_ready() {
+            return carried;
+        }
+        if node_broken.as_mut().poll(cx).is_ready() {
+            return Poll::Ready(Err(Breach::Node(ErrorKind::ConnectionReset.into())));
+        }
+        if carrying.is_heard_out() {
+            ready!(near_broken.as_mut().poll(cx));
+            return Poll::Ready(Err(Breach::Near(ErrorKind::ConnectionReset.into())));
+        }
+        Poll::Pending
+    })
+    .await;
+    if let Err(breach) = &outcome {
+        // Else the missing close_notify tells of it, behind all that is still on its way.
+        if matches!(breach, Breach::Node(_)) || carrying.is_heard_out() {
+            wire.cut_off();
+        }
         cut_off(near);
     }
     outcome
@@ -95,12 +116,19 @@ struct Carrying<'a, N> {
     said: bool,
     /// Of what it has said, what TLS could not take yet.
     held: Bytes,
+    /// It is broken, and there is nothing more to read.
+    lost: Option<io::Error>,
     /// To the near side, to the other node.
     ended: [bool; 2],
     moved: &'a Passed,
 }
 
 impl<N: Node> Carrying<'_, N> {
+    /// The near side has nothing more to say that the other node should have: a reset counts at once. Else reading tells of it.
+    const fn is_heard_out(&self) -> bool {
+        !N::HAS_CLIENT || self.ended[1]
+    }
+
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), Breach>> {
         // Whoever does not hear the other side out may have said something all the same, as servers refuse what is too large.
         if !self.ended[0] {
@@ -157,17 +185,26 @@ impl<N: Node> Carrying<'_, N> {
             if self.said {
                 return Pin::new(&mut *self.node).poll_shutdown(cx).map_err(Breach::Node);
             }
+            // What TLS has taken and the wire has not.
+            if self.lost.is_some() {
+                ready!(Pin::new(&mut *self.node).poll_flush(cx)).map_err(Breach::Node)?;
+            }
+            if let Some(error) = self.lost.take() {
+                return Poll::Ready(Err(Breach::Near(error)));
+            }
             match self.near.poll_read_ready(cx) {
                 Poll::Ready(ready) => ready.map_err(Breach::Near)?,
                 Poll::Pending => {
-                    // What TLS has taken and the wire has not.
                     if let Poll::Ready(Err(error)) = Pin::new(&mut *self.node).poll_flush(cx) {
                         return Poll::Ready(Err(Breach::Node(error)));
                     }
                     return Poll::Pending;
                 }
             }
-            self.portion(cx)?;
+            match self.portion(cx) {
+                Err(Breach::Near(error)) => self.lost = Some(error),
+                done => done?,
+            }
         }
     }
 
@@ -191,20 +228,29 @@ impl<N: Node> Carrying<'_, N> {
         })
     }
 
-    /// Passes on what the near side has said that is broken.
+    /// Passes on what the near side has said that is broken, as far as the other node takes it at once.
     fn last_words(&mut self, cx: &mut Context<'_>) {
-        if !self.held.is_empty() || self.said {
-            return;
-        }
-        SHARED.with_borrow_mut(|buffer| {
-            let read = unannounced(self.near, buffer).unwrap_or(0);
-            // Nobody is left to tell of an error.
-            let sent = at_once(cx, |cx| Pin::new(&mut *self.node).poll_write(cx, &buffer[..read]));
-            if let Poll::Ready(Ok(sent)) = sent {
+        // Nobody is left to tell of an error.
+        let _ = at_once(cx, |cx| self.rest(cx));
+    }
+
+    fn rest(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        loop {
+            while !self.held.is_empty() {
+                let sent = ready!(Pin::new(&mut *self.node).poll_write(cx, &self.held))?;
+                self.held.advance(sent);
                 self.moved.to_node.fetch_add(sent as u64, Ordering::Relaxed);
-                let _ = at_once(cx, |cx| Pin::new(&mut *self.node).poll_flush(cx));
             }
-        });
+            if self.said {
+                break;
+            }
+            self.held = SHARED.with_borrow_mut(|buffer| {
+                let read = unannounced(self.near, buffer).unwrap_or(0);
+                Bytes::copy_from_slice(&buffer[..read])
+            });
+            self.said = self.held.is_empty();
+        }
+        Pin::new(&mut *self.node).poll_flush(cx)
     }
 }
 

@@ -1,17 +1,23 @@
 //! What arrives.
 
 use std::io::ErrorKind;
+use std::net::Ipv4Addr;
+use std::pin::pin;
 use std::time::Duration;
 
 use lb_common::placement::State;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpSocket, TcpStream};
 use tokio::time::timeout;
+use tokio_rustls::{TlsAcceptor, TlsConnector, server};
 
 use super::cluster::{Listening, Owner, SECRET, SOON, TAG, Task, dial, member as member_of, snapshot};
 use crate::plane::proxy::relay::Relayed;
-use crate::plane::proxy::relay::carry::Passed;
+use crate::plane::proxy::relay::carry::{Breach, Passed, carry};
+use crate::plane::proxy::relay::identity::{self, Identity};
+use crate::plane::proxy::relay::wire::Wire;
+use crate::plane::proxy::socket::keepalive;
 
 /// A client's connection as it leaves node1, and as its task on node2 has it.
 async fn connected() -> (Owner, Relayed, TcpStream) {
@@ -186,6 +192,69 @@ async fn the_answer_of_a_task_that_does_not_hear_its_client_out_arrives() {
         outcome.unwrap().unwrap_err();
     }
     is_over(&owner, 50).await;
+}
+
+/// Two ends of a TCP connection; the second has so much room for what it is sent.
+async fn pair(room: usize) -> (TcpStream, TcpStream) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+    SockRef::from(&listener).set_recv_buffer_size(room).unwrap();
+    let socket = TcpSocket::new_v4().unwrap();
+    let connected = socket.connect(listener.local_addr().unwrap());
+    let (one, accepted) = tokio::join!(connected, listener.accept());
+    (one.unwrap(), accepted.unwrap().0)
+}
+
+/// A connection between nodes that takes little at a time, from the task's node to the client's.
+async fn narrow() -> (server::TlsStream<Wire>, Relayed) {
+    const LITTLE: usize = 8 << 10;
+    let (owner, caller) = pair(LITTLE).await;
+    SockRef::from(&owner).set_send_buffer_size(LITTLE).unwrap();
+    let identity = Identity::new(&SECRET, "node2").unwrap();
+    let wire = |socket| Wire::new(socket, &keepalive(Duration::from_secs(60)));
+    let accepting = TlsAcceptor::from(identity.server).accept(wire(owner));
+    let host = identity::host("node2").unwrap();
+    let connecting = TlsConnector::from(identity.client).connect(host, wire(caller));
+    let (node, client) = tokio::join!(accepting, connecting);
+    (node.unwrap(), Relayed::new(client.unwrap()))
+}
+
+/// Its node has all of it by then, and the other one takes it bit by bit.
+#[tokio::test]
+async fn what_a_task_has_said_before_its_reset_arrives_before_that() {
+    const MUCH: usize = 160 << 10;
+    let sent: Vec<u8> = (0..MUCH).map(|n| (n % 251) as u8).collect();
+    for listens in [true, false] {
+        let (mut node, mut client) = narrow().await;
+        let (mut task, near) = pair(MUCH).await;
+        let all_there = async {
+            task.write_all(&sent).await.unwrap();
+            while near.peek(&mut vec![0; MUCH]).await.unwrap() < MUCH {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        timeout(SOON, all_there).await.unwrap();
+        SockRef::from(&task).set_linger(Some(Duration::ZERO)).unwrap();
+        drop(task);
+        let moved = Passed::default();
+        let mut carrying = pin!(async move { carry(&mut node, &near, &moved).await });
+        tokio::select! {
+            biased;
+            outcome = &mut carrying => panic!("{outcome:?}"),
+            () = std::future::ready(()) => {}
+        }
+        if !listens {
+            drop(client);
+            let outcome = timeout(SOON, carrying).await.unwrap();
+            assert!(matches!(outcome, Err(Breach::Node(_))), "{outcome:?}");
+            continue;
+        }
+        let mut heard = Vec::new();
+        let all = async { tokio::join!(carrying, client.read_to_end(&mut heard)) };
+        let (outcome, read) = timeout(SOON, all).await.unwrap();
+        assert!(matches!(outcome, Err(Breach::Near(_))), "{outcome:?}");
+        assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        assert!(heard == sent, "{} of {MUCH}", heard.len());
+    }
 }
 
 #[tokio::test]
