@@ -26,6 +26,8 @@ pub struct Vips {
     wanted: BTreeSet<IpNet>,
     /// `None`: not looked at yet. An agent before this one may have left some.
     there: Option<BTreeSet<IpNet>>,
+    /// Addresses that the machine has by itself; asked for again, since it may lose them.
+    own: BTreeSet<IpNet>,
     /// When those that are not wanted any more were.
     last: HashMap<IpNet, Instant>,
     failed: BTreeMap<IpNet, String>,
@@ -34,13 +36,13 @@ pub struct Vips {
 impl Vips {
     pub fn new(config: &Config) -> Self {
         let listen = config.dns.listen.iter().map(|address| address.ip());
-        // An address of the machine is there already; the others are taken for names alone.
         let own = listen.filter(|ip| !ip.is_loopback() && !ip.is_unspecified());
         let pools = config.vip.pool.iter().copied();
         Self {
             always: pools.chain(own.map(IpNet::from)).collect(),
             wanted: BTreeSet::new(),
             there: None,
+            own: BTreeSet::new(),
             last: HashMap::new(),
             failed: BTreeMap::new(),
         }
@@ -70,16 +72,20 @@ impl Vips {
 
     /// Whether all is as it should be.
     pub fn are_settled(&self) -> bool {
-        self.there.as_ref() == Some(&self.wanted)
+        let Some(there) = &self.there else { return false };
+        let has = |net| there.contains(net) || self.own.contains(net);
+        there.is_subset(&self.wanted) && self.wanted.iter().all(has)
     }
 
     /// Whether what is sent to it reaches this machine's sockets.
     pub fn has(&self, ip: IpAddr) -> bool {
-        let there = self.there.iter();
+        let there = |net: &IpNet| {
+            let mut there = self.there.iter().chain([&self.own]);
+            there.any(|there| there.contains(net))
+        };
         // Other networks than single addresses are always wanted: few.
         let mut wide = self.always.iter();
-        there.clone().any(|there| there.contains(&IpNet::from(ip)))
-            || wide.any(|net| net.contains(&ip) && there.clone().any(|there| there.contains(net)))
+        there(&IpNet::from(ip)) || wide.any(|net| net.contains(&ip) && there(net))
     }
 
     /// Does what is left to be done. A route outlives its last wish by [`LINGER`]: until packet programs have the VIP, packets are
@@ -89,7 +95,8 @@ impl Vips {
     }
 
     async fn work(&mut self, removing: Option<Instant>) {
-        if self.are_settled() {
+        self.own.retain(|net| self.wanted.contains(net));
+        if self.are_settled() && self.own.is_empty() {
             return;
         }
         self.failed.clear();
@@ -109,14 +116,12 @@ impl Vips {
             if there.contains(net) {
                 continue;
             }
-            match set(&handle, *net, true).await {
-                Ok(()) => {
-                    there.insert(*net);
-                }
-                Err(error) => {
-                    self.failed.insert(*net, error.to_string());
-                }
-            }
+            self.own.remove(net);
+            match add(&handle, *net).await {
+                Ok(Added::Ours) => there.insert(*net),
+                Ok(Added::Before) => self.own.insert(*net),
+                Err(error) => self.failed.insert(*net, error.to_string()).is_none(),
+            };
         }
         let unwanted: Vec<IpNet> = there
             .difference(&self.wanted)
@@ -134,7 +139,7 @@ impl Vips {
                 continue;
             }
             // One that somebody else has removed is gone all the same.
-            let _ = set(&handle, net, false).await;
+            let _ = remove(&handle, net).await;
             there.remove(&net);
             self.last.remove(&net);
         }
@@ -188,13 +193,22 @@ fn ours(route: &RouteMessage) -> Option<IpNet> {
     IpNet::new(ip, header.destination_prefix_length).ok()
 }
 
-async fn set(handle: &Handle, net: IpNet, there: bool) -> Result<(), Error> {
-    let message = local::route(net, TABLE)?;
-    if there {
-        handle.route().add(message).replace().execute().await
-    } else {
-        handle.route().del(message).execute().await
+enum Added {
+    Ours,
+    /// The kernel has one for an address of this machine, which is not to be replaced: it would go with ours.
+    Before,
+}
+
+async fn add(handle: &Handle, net: IpNet) -> Result<Added, Error> {
+    match handle.route().add(local::route(net, TABLE)?).execute().await {
+        Ok(()) => Ok(Added::Ours),
+        Err(Error::NetlinkError(refused)) if refused.raw_code() == -libc::EEXIST => Ok(Added::Before),
+        Err(error) => Err(error),
     }
+}
+
+async fn remove(handle: &Handle, net: IpNet) -> Result<(), Error> {
+    handle.route().del(local::route(net, TABLE)?).execute().await
 }
 
 #[cfg(test)]
@@ -254,6 +268,35 @@ mod tests {
             assert!(next.has(one) && next.has(two));
             next.mend(start).await;
             assert!(next.has(one) && !next.has(two));
+        });
+    }
+
+    #[test]
+    fn an_address_of_the_machine_stays_its_own_when_it_is_wanted_no_more() {
+        run(async {
+            let text =
+                "node = 'node1'\n[vip]\npool = []\n[dns]\nlisten = ['192.0.2.7:53', '[2001:db8::7]:53']\n";
+            let own = [vip("192.0.2.7"), vip("2001:db8::7")];
+            let is_own = |ip: IpAddr| std::net::UdpSocket::bind((ip, 0)).is_ok();
+            let handle = netlink::connect().unwrap();
+            for (ip, length) in own.into_iter().zip([24, 64]) {
+                handle.address().add(1, ip, length).execute().await.unwrap();
+            }
+            let mut vips = Vips::new(&Config::parse(Path::new("portico.toml"), text).unwrap());
+            let start = Instant::now();
+            vips.follow(std::iter::empty(), true, start).await;
+            assert!(own.iter().all(|ip| vips.has(*ip)) && vips.are_settled());
+            vips.follow(std::iter::empty(), false, start).await;
+            vips.mend(start + LINGER).await;
+            assert!(vips.are_settled() && own.into_iter().all(is_own));
+            // Once it is not the machine's any more, it is ours to make.
+            vips.follow(std::iter::empty(), true, start).await;
+            let mut addresses = handle.address().get().set_address_filter(own[0]).execute();
+            let address = addresses.try_next().await.unwrap().unwrap();
+            handle.address().del(address).execute().await.unwrap();
+            assert!(!is_own(own[0]));
+            vips.mend(start + LINGER).await;
+            assert!(vips.has(own[0]) && is_own(own[0]));
         });
     }
 }
