@@ -26,5 +26,8 @@ pub fn time<'de, D: Deserializer<'de>, const MIN: u64, const MAX: u64>(
     let bounds = Duration::from_secs(MIN)..=Duration::from_secs(MAX);
     super::time::parse(&text)
         .filter(|time| bounds.contains(time))
-        .ok_or_else(|| D::Error::custom(format_args!("`{text}` is not a time from {MIN}s to {MAX}s")))
+        .ok_or_else(|| {
+            let [min, max] = [MIN, MAX].map(super::time::written);
+            D::Error::custom(format_args!("`{text}` is not a time from {min} to {max}"))
+        })
 }

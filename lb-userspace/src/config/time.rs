@@ -18,9 +18,34 @@ pub fn parse(text: &str) -> Option<Duration> {
     ))
 }
 
+/// Seconds in the largest unit that has a whole number of them.
+pub fn written(seconds: u64) -> String {
+    match seconds {
+        0 => "0s".into(),
+        hours if hours.is_multiple_of(3600) => format!("{}h", hours / 3600),
+        minutes if minutes.is_multiple_of(60) => format!("{}m", minutes / 60),
+        _ => format!("{seconds}s"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn seconds_are_written_as_they_are_read() {
+        for (seconds, text) in [
+            (0, "0s"),
+            (59, "59s"),
+            (90, "90s"),
+            (60, "1m"),
+            (5400, "90m"),
+            (604_800, "168h"),
+        ] {
+            assert_eq!(written(seconds), text);
+            assert_eq!(parse(text), Some(Duration::from_secs(seconds)));
+        }
+    }
 
     #[test]
     fn a_time_is_a_number_and_a_unit() {
