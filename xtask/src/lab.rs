@@ -12,22 +12,20 @@ use crate::setup::{Talk, setup};
 pub fn lab(arguments: &[String]) -> Result<()> {
     setup(Talk::OnlyOfChanges)?;
     let program = binaries("debug")?.join("portico-lab");
-    if !program.exists() {
-        println!("building the agent, the packet programs and the lab (some minutes the first time)");
+    let mut build = build();
+    if program.exists() {
+        build.arg("--quiet");
+    } else {
+        println!(
+            "building the agent, the packet programs and the lab: five to fifteen minutes on two processors"
+        );
     }
-    run(&mut build())?;
+    run(&mut build)?;
     let error = Command::new(&program).args(arguments).exec();
     Err(error).with_context(|| format!("cannot run {}", program.display()))
 }
 
 /// The command that builds what the lab runs: agent, packet programs, lab and tasks.
 pub fn build() -> Command {
-    cargo(&[
-        "build",
-        "--quiet",
-        "--package",
-        "lb-userspace",
-        "--package",
-        "netns",
-    ])
+    cargo(&["build", "--package", "lb-userspace", "--package", "netns"])
 }

@@ -63,28 +63,17 @@ enum Command {
         service: (String, u32),
     },
     /// Take a node's tasks out of service
-    Drain {
-        node: String,
-    },
+    Drain { node: String },
     /// Bring them back
-    Undrain {
-        node: String,
-    },
+    Undrain { node: String },
     /// End a task without draining it
-    StopTask {
-        task: String,
-    },
+    StopTask { task: String },
     /// Cut a node's wires and end its processes
-    KillNode {
-        node: String,
-    },
+    KillNode { node: String },
     /// End a node's agent with SIGKILL
-    KillAgent {
-        node: String,
-    },
-    StartAgent {
-        node: String,
-    },
+    KillAgent { node: String },
+    /// Start a node's agent anew, with the configuration that `up` wrote
+    StartAgent { node: String },
     /// Run a command at a place: client, router, node1, web.1
     Exec {
         place: String,
