@@ -5,10 +5,13 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::net::IpAddr;
 use std::time::Instant;
 
-use futures_util::stream::TryStreamExt;
+use futures_util::stream::{StreamExt, TryStreamExt};
 use ipnet::IpNet;
-use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_core::{
+    NLM_F_ACK, NLM_F_APPEND, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteType};
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
 use rtnetlink::{Error, Handle};
 
 use super::serving::LINGER;
@@ -26,8 +29,6 @@ pub struct Vips {
     wanted: BTreeSet<IpNet>,
     /// `None`: not looked at yet. An agent before this one may have left some.
     there: Option<BTreeSet<IpNet>>,
-    /// Addresses that the machine has by itself; asked for again, since it may lose them.
-    own: BTreeSet<IpNet>,
     /// When those that are not wanted any more were.
     last: HashMap<IpNet, Instant>,
     failed: BTreeMap<IpNet, String>,
@@ -36,13 +37,13 @@ pub struct Vips {
 impl Vips {
     pub fn new(config: &Config) -> Self {
         let listen = config.dns.listen.iter().map(|address| address.ip());
+        // Addresses of the machine, too: a device of the agent's own may have it now, and go.
         let own = listen.filter(|ip| !ip.is_loopback() && !ip.is_unspecified());
         let pools = config.vip.pool.iter().copied();
         Self {
             always: pools.chain(own.map(IpNet::from)).collect(),
             wanted: BTreeSet::new(),
             there: None,
-            own: BTreeSet::new(),
             last: HashMap::new(),
             failed: BTreeMap::new(),
         }
@@ -72,20 +73,16 @@ impl Vips {
 
     /// Whether all is as it should be.
     pub fn are_settled(&self) -> bool {
-        let Some(there) = &self.there else { return false };
-        let has = |net| there.contains(net) || self.own.contains(net);
-        there.is_subset(&self.wanted) && self.wanted.iter().all(has)
+        self.there.as_ref() == Some(&self.wanted)
     }
 
     /// Whether what is sent to it reaches this machine's sockets.
     pub fn has(&self, ip: IpAddr) -> bool {
-        let there = |net: &IpNet| {
-            let mut there = self.there.iter().chain([&self.own]);
-            there.any(|there| there.contains(net))
-        };
+        let there = self.there.iter();
         // Other networks than single addresses are always wanted: few.
         let mut wide = self.always.iter();
-        there(&IpNet::from(ip)) || wide.any(|net| net.contains(&ip) && there(net))
+        there.clone().any(|there| there.contains(&IpNet::from(ip)))
+            || wide.any(|net| net.contains(&ip) && there.clone().any(|there| there.contains(net)))
     }
 
     /// Does what is left to be done. A route outlives its last wish by [`LINGER`]: until packet programs have the VIP, packets are
@@ -95,8 +92,7 @@ impl Vips {
     }
 
     async fn work(&mut self, removing: Option<Instant>) {
-        self.own.retain(|net| self.wanted.contains(net));
-        if self.are_settled() && self.own.is_empty() {
+        if self.are_settled() {
             return;
         }
         self.failed.clear();
@@ -116,12 +112,14 @@ impl Vips {
             if there.contains(net) {
                 continue;
             }
-            self.own.remove(net);
             match add(&handle, *net).await {
-                Ok(Added::Ours) => there.insert(*net),
-                Ok(Added::Before) => self.own.insert(*net),
-                Err(error) => self.failed.insert(*net, error.to_string()).is_none(),
-            };
+                Ok(()) => {
+                    there.insert(*net);
+                }
+                Err(error) => {
+                    self.failed.insert(*net, error.to_string());
+                }
+            }
         }
         let unwanted: Vec<IpNet> = there
             .difference(&self.wanted)
@@ -193,18 +191,22 @@ fn ours(route: &RouteMessage) -> Option<IpNet> {
     IpNet::new(ip, header.destination_prefix_length).ok()
 }
 
-enum Added {
-    Ours,
-    /// The kernel has one for an address of this machine, which is not to be replaced: it would go with ours.
-    Before,
-}
-
-async fn add(handle: &Handle, net: IpNet) -> Result<Added, Error> {
-    match handle.route().add(local::route(net, TABLE)?).execute().await {
-        Ok(()) => Ok(Added::Ours),
-        Err(Error::NetlinkError(refused)) if refused.raw_code() == -libc::EEXIST => Ok(Added::Before),
-        Err(error) => Err(error),
+/// Beside one that the kernel has for an address of this machine: in its place ours would take it along when it goes.
+async fn add(handle: &Handle, net: IpNet) -> Result<(), Error> {
+    let mut message = NetlinkMessage::from(RouteNetlinkMessage::NewRoute(local::route(net, TABLE)?));
+    message.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE | NLM_F_APPEND;
+    let mut answers = handle.clone().request(message)?;
+    while let Some(answer) = answers.next().await {
+        match answer.payload {
+            // It is there.
+            NetlinkPayload::Error(refused) if refused.raw_code() == -libc::EEXIST => {}
+            NetlinkPayload::Error(refused) if refused.raw_code() != 0 => {
+                return Err(Error::NetlinkError(refused));
+            }
+            _ => {}
+        }
     }
+    Ok(())
 }
 
 async fn remove(handle: &Handle, net: IpNet) -> Result<(), Error> {
@@ -289,14 +291,15 @@ mod tests {
             vips.follow(std::iter::empty(), false, start).await;
             vips.mend(start + LINGER).await;
             assert!(vips.are_settled() && own.into_iter().all(is_own));
-            // Once it is not the machine's any more, it is ours to make.
+            // Once it is not the machine's any more, it is ours.
             vips.follow(std::iter::empty(), true, start).await;
             let mut addresses = handle.address().get().set_address_filter(own[0]).execute();
             let address = addresses.try_next().await.unwrap().unwrap();
             handle.address().del(address).execute().await.unwrap();
-            assert!(!is_own(own[0]));
+            assert!(is_own(own[0]));
+            vips.follow(std::iter::empty(), false, start).await;
             vips.mend(start + LINGER).await;
-            assert!(vips.has(own[0]) && is_own(own[0]));
+            assert!(vips.are_settled() && !is_own(own[0]) && is_own(own[1]));
         });
     }
 }
