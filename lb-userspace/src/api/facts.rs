@@ -9,9 +9,9 @@ use serde::{Deserialize, Serialize};
 
 use super::Problem;
 use crate::model::merge::Conflict;
-use crate::model::{Identity, Member, Pool, Snapshot};
+use crate::model::{Identity, Member, Node, Pool, Service, Snapshot};
 use crate::names::report::NamesReport;
-use crate::plane::choice::Here;
+use crate::plane::choice::{Here, Serving};
 use crate::plane::{FlowReport, PlaneReport};
 use crate::source::stream::StreamReport;
 
@@ -56,6 +56,29 @@ impl Facts {
     pub fn live_of(&self, member: u64, node: &str) -> Option<u64> {
         self.counts(node)
             .then(|| self.flows.members.get(&member).copied().unwrap_or(0))
+    }
+
+    /// What serves at a node, as far as its agent has said; a node of which nothing is known is taken to have packet programs.
+    pub fn plane_of(&self, node: &Node) -> Option<Serving> {
+        let has_spoken = || {
+            let mut peers = self.peers.iter();
+            peers.any(|peer| peer.node == *node.name && peer.heard_ms.is_some())
+        };
+        match node.name == self.node {
+            true if self.here.is_proxy_alone() => Some(Serving::Proxy),
+            true => Some(Serving::Ebpf),
+            false if node.by_proxy => Some(Serving::Proxy),
+            false => has_spoken().then_some(Serving::Ebpf),
+        }
+    }
+
+    /// Whether some of the service's tasks run where there are no packet programs.
+    pub fn has_bare(&self, service: &Service) -> bool {
+        let mut nodes = self.snapshot.nodes.values();
+        nodes.any(|node| {
+            let runs = || service.backends.iter().any(|backend| backend.node == node.name);
+            self.plane_of(node) == Some(Serving::Proxy) && runs()
+        })
     }
 
     fn counts(&self, node: &str) -> bool {

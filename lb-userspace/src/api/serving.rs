@@ -7,12 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::Problem;
 use super::facts::Facts;
 use super::naming::label;
-use crate::model::{Family, Frontend, Service};
-use crate::plane::choice::{Choice, Reason};
+use crate::model::{Family, Frontend, Service, is_served};
+use crate::plane::choice::{Choice, Reason, Serving};
 use crate::plane::proxy::Bind;
-
-/// Frontends named one by one.
-const NAMED: usize = 5;
 
 /// What carries clients of one family to one frontend.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,9 +29,9 @@ pub struct Unusual {
     /// See [`Carried::plane`].
     pub plane: Option<String>,
     pub reason: String,
-    /// The first few of them: service, where it answers, family of its clients.
+    /// Service, where it answers, family of its clients.
     pub frontends: Vec<String>,
-    /// How many there are in all.
+    /// How many there are.
     pub count: usize,
 }
 
@@ -42,42 +39,66 @@ pub struct Unusual {
 pub fn carried(facts: &Facts, service: &Service, frontend: &Frontend) -> Vec<Carried> {
     let choices = facts.here.of(service).at(frontend);
     choices
-        .map(|(family, choice)| Carried {
-            family: label(family).into(),
-            usual: choice.reason == Reason::Usual,
-            plane: plane(&choice),
-            reason: why(facts, frontend, family, &choice),
-        })
+        .map(|(family, choice)| found(facts, service, frontend, family, &choice))
         .collect()
 }
 
-fn why(facts: &Facts, frontend: &Frontend, family: Family, choice: &Choice) -> String {
+/// What became of a choice.
+fn found(facts: &Facts, service: &Service, frontend: &Frontend, family: Family, choice: &Choice) -> Carried {
     let bind = Bind::of(frontend, family).to_string();
     let mut proxies = facts
         .planes
         .iter()
         .filter_map(|plane| plane.report.proxy.as_ref());
-    if proxies.any(|proxy| proxy.led.contains(&bind)) {
-        return format!(
-            "{}; clients are led past another program that has the port",
-            choice.reason
-        );
+    let proxy = proxies.next();
+    let missing = proxy.and_then(|proxy| proxy.missing.get(&bind));
+    let mut carried = Carried {
+        family: label(family).into(),
+        plane: choice.plane.map(|plane| plane.label().into()),
+        reason: choice.why(),
+        usual: choice.reason == Reason::Usual,
+    };
+    match (choice.plane, missing) {
+        (Some(Serving::Proxy), Some(error)) => {
+            // What packet programs can do as well they do then.
+            let spared = !facts.here.is_proxy_alone()
+                && service.proxy.needs().next().is_none()
+                && is_served(&service.backends, family);
+            carried.plane = spared.then(|| Serving::Ebpf.label().into());
+            carried.reason += &format!("; the proxy cannot listen there: {error}");
+        }
+        (Some(Serving::Ebpf), Some(error)) if facts.has_bare(service) => {
+            carried.usual = false;
+            carried.reason += &format!(
+                "; tasks on nodes without packet programs get none of them, as the proxy cannot listen there: {error}"
+            );
+        }
+        _ if proxy.is_some_and(|proxy| proxy.led.contains(&bind)) => {
+            carried.reason += "; clients are led past another program that has the port";
+        }
+        _ => {}
     }
-    choice.reason.to_string()
+    carried
 }
 
 /// What is not served by packet programs as usual, by plane and reason.
 pub fn unusual(facts: &Facts) -> Vec<Unusual> {
-    grouped(facts, |choice| choice.reason != Reason::Usual)
+    let all = all(facts).map(|(service, frontend, family, choice)| {
+        let carried = found(facts, service, frontend, family, &choice);
+        (service, frontend, carried)
+    });
+    grouped(all.filter(|(_, _, carried)| !carried.usual))
 }
 
-fn grouped(facts: &Facts, which: impl Fn(&Choice) -> bool) -> Vec<Unusual> {
+fn grouped<'f>(all: impl Iterator<Item = (&'f Service, &'f Frontend, Carried)>) -> Vec<Unusual> {
     let mut found: BTreeMap<(Option<String>, String), Unusual> = BTreeMap::new();
-    for (service, frontend, family, choice) in all(facts) {
-        if !which(&choice) {
-            continue;
-        }
-        let (plane, reason) = (plane(&choice), choice.reason.to_string());
+    for (service, frontend, carried) in all {
+        let Carried {
+            family,
+            plane,
+            reason,
+            ..
+        } = carried;
         let entry = found.entry((plane.clone(), reason.clone()));
         let unusual = entry.or_insert_with(|| Unusual {
             plane,
@@ -86,12 +107,9 @@ fn grouped(facts: &Facts, which: impl Fn(&Choice) -> bool) -> Vec<Unusual> {
             count: 0,
         });
         unusual.count += 1;
-        if unusual.frontends.len() < NAMED {
-            let family = label(family);
-            unusual
-                .frontends
-                .push(format!("{} {frontend} ({family})", service.name));
-        }
+        unusual
+            .frontends
+            .push(format!("{} {frontend} ({family})", service.name));
     }
     found.into_values().collect()
 }
@@ -100,7 +118,12 @@ fn grouped(facts: &Facts, which: impl Fn(&Choice) -> bool) -> Vec<Unusual> {
 /// without the proxy does without them.
 pub fn unserved(facts: &Facts) -> Vec<Problem> {
     let is_missed = |choice: &Choice| choice.plane.is_none() && !matches!(choice.reason, Reason::Family(_));
-    let unserved = grouped(facts, is_missed).into_iter();
+    let missed = all(facts).filter(|(_, _, _, choice)| is_missed(choice));
+    let missed = missed.map(|(service, frontend, family, choice)| {
+        let carried = found(facts, service, frontend, family, &choice);
+        (service, frontend, carried)
+    });
+    let unserved = grouped(missed).into_iter();
     let problem = |unserved: Unusual| {
         let more = match unserved.count - 1 {
             0 => String::new(),
@@ -126,16 +149,12 @@ fn all(facts: &Facts) -> impl Iterator<Item = (&Service, &Frontend, Family, Choi
     })
 }
 
-fn plane(choice: &Choice) -> Option<String> {
-    choice.plane.map(|plane| plane.label().into())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::api::sample;
     use crate::config::Mode;
-    use crate::model::Plane;
+    use crate::model::{Algorithm, Plane};
     use crate::plane::proxy::ProxyReport;
 
     #[test]
@@ -173,6 +192,69 @@ mod tests {
                 "no task has an IPv6 address; clients are led past another program that has the port"
             ),
             "{told}"
+        );
+    }
+
+    /// What is said of `web` where the proxy cannot listen for IPv4 clients.
+    fn without_the_port(facts: &mut Facts) -> Carried {
+        let missing = ("0.0.0.0:8080/tcp".into(), "Address already in use".into());
+        facts.planes[0].report.proxy = Some(ProxyReport {
+            missing: [missing].into(),
+            ..ProxyReport::default()
+        });
+        let service = &facts.snapshot.services["web"];
+        carried(facts, service, &service.frontends[0]).remove(0)
+    }
+
+    #[test]
+    fn where_the_proxy_cannot_listen_nobody_serves_but_packet_programs() {
+        let mut facts = sample::facts();
+        assert!(without_the_port(&mut facts).usual);
+        // They do without the tasks that they do not reach.
+        sample::change(&mut facts, |snapshot| {
+            sample::node(snapshot, "node2").by_proxy = true
+        });
+        let mixed = without_the_port(&mut facts);
+        assert_eq!((mixed.plane.as_deref(), mixed.usual), (Some("ebpf"), false));
+        assert!(mixed.reason.contains("get none of them"), "{mixed:?}");
+        sample::change(&mut facts, |snapshot| {
+            sample::service(snapshot).proxy.plane = Plane::Proxy
+        });
+        let spared = without_the_port(&mut facts);
+        assert_eq!(spared.plane.as_deref(), Some("ebpf"));
+        assert_eq!(
+            spared.reason,
+            "the service has plane: proxy; the proxy cannot listen there: Address already in use"
+        );
+        sample::change(&mut facts, |snapshot| {
+            sample::service(snapshot).proxy.transparent = true
+        });
+        assert_eq!(without_the_port(&mut facts).plane, None);
+        facts.here.mode = Mode::Proxy;
+        sample::change(&mut facts, |snapshot| {
+            sample::service(snapshot).proxy = Default::default()
+        });
+        assert_eq!(without_the_port(&mut facts).plane, None);
+        let unserved = unusual(&facts);
+        let nobody = unserved.iter().find(|unusual| unusual.plane.is_none()).unwrap();
+        assert_eq!(nobody.frontends, ["web *:8080/tcp (IPv4)"]);
+    }
+
+    #[test]
+    fn a_service_that_asks_for_the_proxy_says_so_on_a_node_that_has_nothing_else() {
+        let mut facts = sample::facts();
+        facts.here.mode = Mode::Proxy;
+        sample::change(&mut facts, |snapshot| {
+            let rules = &mut sample::service(snapshot).proxy;
+            (rules.plane, rules.algorithm) = (Plane::Proxy, Algorithm::LeastConnections);
+        });
+        let [unusual] = &unusual(&facts)[..] else {
+            panic!("one reason")
+        };
+        assert_eq!(
+            unusual.reason,
+            "this node has mode = \"proxy\"; the service has plane: proxy; \
+             of a slot's two highest tasks the one with fewer connections is asked for, which only the proxy does"
         );
     }
 

@@ -38,7 +38,7 @@ fn text(status: &Status, format: Format) -> String {
     for plane in &status.planes {
         text += &format!("\nplane {}\n{}", plane.name, indent(&plane_text(plane, format)));
     }
-    text += &serving::text(&status.unusual);
+    text += &serving::text(&status.unusual, format);
     text += "\nsources\n";
     text += &indent(&table(
         ["SOURCE", "PLACE", "LAST GOOD", "STATE"],

@@ -2,6 +2,11 @@
 
 use std::time::Duration;
 
+use super::output::Format;
+
+/// Things listed one by one where not all are asked for.
+const LISTED: usize = 5;
+
 /// `1.5 s`, `2 min 5 s`, `3 h 20 min`.
 pub fn time(milliseconds: u64) -> String {
     let seconds = milliseconds / 1000;
@@ -21,6 +26,19 @@ pub fn count(number: u64, thing: &str) -> String {
 /// `-` where something is not known.
 pub fn or_dash<T: ToString>(value: Option<T>) -> String {
     value.map_or_else(|| "-".into(), |value| value.to_string())
+}
+
+/// `a, b, c, d, e and 2 more`; all of them where every column is asked for.
+pub fn first(things: &[impl AsRef<str>], format: Format) -> String {
+    let listed = match format {
+        Format::Wide => things.len(),
+        _ => things.len().min(LISTED),
+    };
+    let named: Vec<&str> = things[..listed].iter().map(AsRef::as_ref).collect();
+    match things.len() - listed {
+        0 => named.join(", "),
+        more => format!("{} and {more} more", named.join(", ")),
+    }
 }
 
 /// `30s`, `500ms`, `2m`, `1h`.

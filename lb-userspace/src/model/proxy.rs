@@ -107,10 +107,22 @@ impl ProxyRules {
 impl fmt::Display for Need {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::LeastConnections => f.write_str("the task with the fewest connections is asked for"),
+            Self::LeastConnections => {
+                f.write_str("of a slot's two highest tasks the one with fewer connections is asked for")
+            }
             Self::Send(version) => write!(f, "tasks are sent the PROXY protocol, {}", version.label()),
             Self::Accept => f.write_str("the PROXY protocol is accepted"),
             Self::Transparent => f.write_str("transparent connections are asked for"),
+        }
+    }
+}
+
+impl Algorithm {
+    /// As it is written in configuration and output.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Self::Hash => "hash",
+            Self::LeastConnections => "least-connections",
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Choice {
     /// `None`: they are not served here.
     pub plane: Option<Serving>,
     pub reason: Reason,
+    /// What else of the service asks for the proxy, which serves it.
+    pub also: Vec<Reason>,
 }
 
 /// What is asked for.
@@ -51,26 +53,19 @@ impl Here {
         let obstacle = self.obstacle(asked);
         if asked.rules.plane == Plane::Ebpf {
             return match obstacle {
-                Some(reason) => Choice { plane: None, reason },
+                Some(reason) => Choice::nobody(reason),
                 None => Choice::ebpf(Reason::Service(Plane::Ebpf)),
             };
         }
-        let wanted = || (asked.rules.plane == Plane::Proxy).then_some(Reason::Service(Plane::Proxy));
-        let needed = || {
-            let mut needs = asked.rules.needs();
-            needs
-                .next()
-                .filter(|_| asked.protocol == Protocol::Tcp)
-                .map(Reason::Need)
-        };
+        let wanted = (asked.rules.plane == Plane::Proxy).then_some(Reason::Service(Plane::Proxy));
+        let needs = asked.rules.needs().filter(|_| asked.protocol == Protocol::Tcp);
+        let mut own = wanted.into_iter().chain(needs.map(Reason::Need));
         match obstacle {
-            Some(Reason::Node) => Choice::proxy(Reason::Node),
-            obstacle => match wanted().or_else(needed).or(obstacle) {
+            Some(Reason::Node) => Choice::proxy(Reason::Node, own),
+            obstacle => match own.next().or(obstacle) {
                 // Who runs an agent with this mode would rather have no plane than another one.
-                Some(reason @ Reason::Unavailable(_)) if self.mode == Mode::Ebpf => {
-                    Choice { plane: None, reason }
-                }
-                Some(reason) => Choice::proxy(reason),
+                Some(reason @ Reason::Unavailable(_)) if self.mode == Mode::Ebpf => Choice::nobody(reason),
+                Some(reason) => Choice::proxy(reason, own),
                 None => Choice::ebpf(Reason::Usual),
             },
         }
@@ -130,14 +125,30 @@ impl Choice {
         Self {
             plane: Some(Serving::Ebpf),
             reason,
+            also: Vec::new(),
         }
     }
 
-    const fn proxy(reason: Reason) -> Self {
+    fn proxy(reason: Reason, also: impl Iterator<Item = Reason>) -> Self {
         Self {
             plane: Some(Serving::Proxy),
             reason,
+            also: also.collect(),
         }
+    }
+
+    const fn nobody(reason: Reason) -> Self {
+        Self {
+            plane: None,
+            reason,
+            also: Vec::new(),
+        }
+    }
+
+    /// All reasons in words, the one that decided first.
+    pub fn why(&self) -> String {
+        let also = self.also.iter().map(|reason| format!("; {reason}"));
+        self.reason.to_string() + &also.collect::<String>()
     }
 }
 

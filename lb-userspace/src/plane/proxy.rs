@@ -36,7 +36,7 @@ mod vips;
 mod ways;
 mod workers;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
@@ -264,13 +264,9 @@ impl ProxyPlane {
     /// Where it should serve and cannot, as somebody else has the port, or nothing leads there: address, port and number of the
     /// protocol.
     pub fn missing(&self) -> BTreeSet<(IpAddr, u16, u8)> {
-        let state = self.shared.state();
-        let fronts = self.shared.table.fronts.load();
-        let is_lost = |bind: &Bind| !bind.address.ip().is_unspecified() && !state.vips.has(bind.address.ip());
-        let unheard = fronts.served().filter(is_lost);
-        let missing = state.listeners.missing().copied();
+        let missing = self.shared.state().missing(&self.shared.table.fronts.load());
         missing
-            .chain(unheard)
+            .keys()
             .map(|bind| (bind.address.ip(), bind.address.port(), bind.protocol.number()))
             .collect()
     }
@@ -291,6 +287,7 @@ impl ProxyPlane {
         let table = &self.shared.table;
         let fronts = table.fronts.load();
         let [udp, udp_for_nodes] = table.udp.report();
+        let missing = state.missing(&fronts).into_iter();
         // Clients of that family are whoever's has the port.
         let listeners = state.listeners.problems(|bind| fronts.is_across(bind));
         let problems: Vec<Problem> = {
@@ -304,6 +301,7 @@ impl ProxyPlane {
             proxy: Some(ProxyReport {
                 udp,
                 udp_for_nodes,
+                missing: missing.map(|(bind, why)| (bind.to_string(), why)).collect(),
                 trunks: table.udp.trunks.report(),
                 relay: self.shared.relay.report(),
                 ..table
@@ -435,6 +433,17 @@ impl State {
         let is_own = |bind: &Bind| self.vips.has(bind.address.ip());
         let wanted = self.served.listening(fronts, is_own, Instant::now());
         self.listeners.follow(&wanted, workers);
+    }
+
+    /// Where it should serve and cannot, and why.
+    fn missing(&self, fronts: &Fronts) -> BTreeMap<Bind, String> {
+        let is_lost = |bind: &Bind| !bind.address.ip().is_unspecified() && !self.vips.has(bind.address.ip());
+        let unheard = fronts.served().filter(is_lost);
+        let unheard = unheard.map(|bind| (bind, "nothing leads to that address here".to_owned()));
+        let failed = self.listeners.missing();
+        unheard
+            .chain(failed.map(|(bind, error)| (bind, error.to_string())))
+            .collect()
     }
 }
 

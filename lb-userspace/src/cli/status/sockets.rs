@@ -1,12 +1,9 @@
 //! What `portico status` says of the plane that serves by sockets.
 
 use crate::cli::output::{Format, table};
-use crate::cli::words::count;
+use crate::cli::words::{count, first};
 use crate::plane::proxy::relay::RelayReport;
 use crate::plane::proxy::{ProxyReport, UdpReport};
-
-/// Frontends named one by one.
-const NAMED: usize = 5;
 
 /// Connections that the proxy carries.
 pub fn of_sockets(proxy: &ProxyReport, format: Format) -> String {
@@ -18,14 +15,10 @@ pub fn of_sockets(proxy: &ProxyReport, format: Format) -> String {
         proxy.retries,
     );
     if !proxy.led.is_empty() {
-        let named: Vec<&str> = proxy.led.iter().map(String::as_str).take(NAMED).collect();
-        let more = match proxy.led.len() - named.len() {
-            0 => String::new(),
-            more => format!(" and {more} more"),
-        };
+        let led: Vec<&String> = proxy.led.iter().collect();
         text += &format!(
-            "another program has the port of {}{more}: clients are led past it\n",
-            named.join(", ")
+            "another program has the port of {}: clients are led past it\n",
+            first(&led, format)
         );
     }
     if proxy.pauses > 0 {

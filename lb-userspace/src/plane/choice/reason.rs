@@ -44,10 +44,10 @@ impl fmt::Display for Reason {
 
 impl fmt::Display for Choice {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { plane, reason } = self;
+        let (plane, why) = (&self.plane, self.why());
         match plane {
-            Some(plane) => write!(f, "{}: {reason}", plane.label()),
-            None => write!(f, "nothing: eBPF alone may serve it, but {reason}"),
+            Some(plane) => write!(f, "{}: {why}", plane.label()),
+            None => write!(f, "nothing: eBPF alone may serve it, but {why}"),
         }
     }
 }

@@ -98,7 +98,7 @@ fn where_nothing_speaks_for_the_proxy_ebpf_serves() {
 #[test]
 fn every_reason_is_true() {
     each(|here, asked, choice| {
-        let is = match &choice.reason {
+        let is = |reason: &Reason| match reason {
             Reason::Usual => asked.rules.plane == Plane::Auto,
             Reason::Node => here.mode == Mode::Proxy,
             Reason::Service(plane) => *plane == asked.rules.plane && *plane != Plane::Auto,
@@ -108,7 +108,10 @@ fn every_reason_is_true() {
             Reason::Family(family) => *family == asked.family && !asked.has_tasks,
             Reason::Unavailable(why) => here.without_ebpf.as_ref() == Some(why),
         };
-        assert!(is, "{here:?} {asked:?}: {choice}");
+        assert!(
+            is(&choice.reason) && choice.also.iter().all(is),
+            "{here:?} {asked:?}: {choice}"
+        );
         assert!(!choice.to_string().contains('\n'));
     });
 }
@@ -126,28 +129,32 @@ fn every_reason_is_true() {
     true,
     rules(Plane::Proxy, true, false, false),
     false,
-    "proxy: this node has mode = \"proxy\""
+    "proxy: this node has mode = \"proxy\"; the service has plane: proxy; \
+     tasks are sent the PROXY protocol, v2, which only the proxy does"
 )]
 #[case::service(
     Mode::Ebpf,
     true,
     rules(Plane::Proxy, true, false, false),
     false,
-    "proxy: the service has plane: proxy"
+    "proxy: the service has plane: proxy; tasks are sent the PROXY protocol, v2, which only the proxy does"
 )]
 #[case::send(
     Mode::Auto,
     false,
     rules(Plane::Auto, true, true, true),
     false,
-    "proxy: tasks are sent the PROXY protocol, v2, which only the proxy does"
+    "proxy: tasks are sent the PROXY protocol, v2, which only the proxy does; \
+     the PROXY protocol is accepted, which only the proxy does; \
+     transparent connections are asked for, which only the proxy does"
 )]
 #[case::accept(
     Mode::Auto,
     true,
     rules(Plane::Auto, false, true, true),
     true,
-    "proxy: the PROXY protocol is accepted, which only the proxy does"
+    "proxy: the PROXY protocol is accepted, which only the proxy does; \
+     transparent connections are asked for, which only the proxy does"
 )]
 #[case::transparent(
     Mode::Auto,

@@ -243,9 +243,9 @@ impl Listeners {
         (0..count).map(move |_| tcp(address, self.backlog, &self.keepalive))
     }
 
-    /// Those that could not be opened.
-    pub fn missing(&self) -> impl Iterator<Item = &Bind> {
-        self.failed.keys()
+    /// Those that could not be opened, and why.
+    pub fn missing(&self) -> impl Iterator<Item = (Bind, &io::Error)> {
+        self.failed.iter().map(|(bind, error)| (*bind, error))
     }
 
     /// Of those of TCP that are open.

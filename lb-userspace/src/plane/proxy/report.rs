@@ -16,6 +16,9 @@ pub struct ProxyReport {
     /// Those of them whose port another program has: clients are led past it.
     #[serde(default)]
     pub led: BTreeSet<String>,
+    /// Where it should listen and does not, with the reason.
+    #[serde(default)]
+    pub missing: BTreeMap<String, String>,
     /// Connections accepted.
     pub opened: u64,
     /// One for each of [`Cause::ALL`](super::Cause::ALL), in that order.

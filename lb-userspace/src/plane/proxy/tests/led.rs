@@ -142,6 +142,11 @@ fn nobody_is_led_to_where_tasks_see_their_clients_at_the_same_port_and_it_is_tol
         told(&format!("0.0.0.0:{port}/tcp")) && told("(transparent)"),
         "{problems:?}"
     );
+    let missing = rig.plane.report().proxy.unwrap().missing;
+    assert!(
+        missing[&format!("0.0.0.0:{port}/tcp")].contains("(transparent)"),
+        "{missing:?}"
+    );
     let unspecified = Ipv4Addr::UNSPECIFIED.into();
     assert!(
         rig.plane
