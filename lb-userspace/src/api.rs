@@ -12,6 +12,7 @@ pub mod naming;
 pub mod node;
 mod problem;
 pub mod published;
+pub mod rules;
 pub mod server;
 pub mod service;
 pub mod serving;

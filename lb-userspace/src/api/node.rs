@@ -13,6 +13,9 @@ pub struct NodeRow {
     pub address: Ipv4Addr,
     /// `ready`, `draining`, `away` (only its agent), `silent` (the whole node).
     pub state: String,
+    /// `ebpf`, or `proxy` where there are no packet programs; none: its agent was never heard.
+    #[serde(default)]
+    pub plane: Option<String>,
     /// The node whose agent answers this.
     pub this: bool,
     pub backends: usize,
@@ -33,6 +36,7 @@ pub fn nodes(facts: &Facts) -> Vec<NodeRow> {
             name: node.name.to_string(),
             address: node.address,
             state: state(node, peer(facts, node)).into(),
+            plane: facts.plane_of(node).map(|plane| plane.label().into()),
             this: node.name == facts.node,
             backends: backends().filter(|backend| backend.node == node.name).count(),
             heard_ms: peer(facts, node).and_then(|peer| peer.heard_ms),
@@ -68,6 +72,25 @@ mod tests {
         facts.peers[0].away = true;
         let states: Vec<_> = nodes(&facts).into_iter().map(|node| node.state).collect();
         assert_eq!(states, ["ready", "away", "ready"]);
+    }
+
+    #[test]
+    fn nodes_are_shown_with_what_serves_there_as_far_as_they_have_said() {
+        let mut facts = sample::facts();
+        facts.peers[1].heard_ms = None;
+        sample::change(&mut facts, |snapshot| {
+            sample::node(snapshot, "node2").by_proxy = true;
+        });
+        let planes = |facts: &Facts| {
+            nodes(facts)
+                .into_iter()
+                .map(|node| node.plane)
+                .collect::<Vec<_>>()
+        };
+        let [ebpf, proxy] = ["ebpf", "proxy"].map(|plane| Some(plane.to_owned()));
+        assert_eq!(planes(&facts), [ebpf, proxy.clone(), None]);
+        facts.here.mode = crate::config::Mode::Proxy;
+        assert_eq!(planes(&facts)[0], proxy);
     }
 
     #[test]

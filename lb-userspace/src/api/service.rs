@@ -6,6 +6,7 @@ use super::Problem;
 use super::backend::{BackendRow, rows};
 use super::facts::Facts;
 use super::naming::{self, NamingView};
+use super::rules::RulesView;
 use crate::config::suggest;
 use crate::model::{HealthCheck, Naming, Probe, Service, Standing};
 
@@ -30,6 +31,8 @@ pub struct ServiceView {
     pub slots: u32,
     /// `none` or `client-ip`.
     pub affinity: String,
+    #[serde(default)]
+    pub rules: RulesView,
     /// The health check in words, if there is one.
     pub health: Option<String>,
     pub tasks: Vec<BackendRow>,
@@ -55,6 +58,7 @@ pub fn service(facts: &Facts, name: &str) -> Result<ServiceView, Problem> {
         row: row(facts, service),
         slots: service.slots,
         affinity: service.affinity.label().into(),
+        rules: RulesView::from(&service.proxy),
         health: service.health.as_ref().map(health),
         tasks: rows(facts, service),
         problems: kept_shape(service)

@@ -27,13 +27,22 @@ pub struct Status {
     #[serde(default)]
     pub unusual: Vec<Unusual>,
     pub sources: Vec<Source>,
-    pub peers: Vec<Peer>,
+    pub peers: Vec<PeerRow>,
     /// The name server; none where the configuration asks for none.
     #[serde(default)]
     pub names: Option<NamesReport>,
     pub services: Totals,
     /// Everything that is not as it should be, most urgent first.
     pub problems: Vec<Problem>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PeerRow {
+    #[serde(flatten)]
+    pub peer: Peer,
+    /// See [`NodeRow::plane`](super::node::NodeRow::plane).
+    #[serde(default)]
+    pub plane: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -62,8 +71,17 @@ pub fn status(facts: &Facts) -> Status {
         planes,
         unusual: serving::unusual(facts),
         sources,
-        peers,
+        peers: peers.into_iter().map(|peer| row(facts, peer)).collect(),
         names: facts.names.clone(),
+    }
+}
+
+fn row(facts: &Facts, peer: Peer) -> PeerRow {
+    let node = facts.snapshot.nodes.get(&*peer.node);
+    let plane = node.and_then(|node| facts.plane_of(node));
+    PeerRow {
+        peer,
+        plane: plane.map(|plane| plane.label().into()),
     }
 }
 
@@ -250,7 +268,7 @@ mod tests {
         facts.peers[1].suspected = true;
         facts.sources[0].error = Some("services.yaml:3: unknown key `prots`".into());
         let status = status(&facts);
-        assert_eq!(status.peers[0].node, "node3");
+        assert_eq!(status.peers[0].peer.node, "node3");
         let whats: Vec<_> = status
             .problems
             .iter()

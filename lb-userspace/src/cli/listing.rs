@@ -5,6 +5,7 @@ use super::words::{or_dash, time};
 use crate::api::backend::BackendRow;
 use crate::api::naming::NamingView;
 use crate::api::node::NodeRow;
+use crate::api::rules::RulesView;
 use crate::api::service::{ServiceRow, ServiceView};
 use crate::api::{Client, Problem};
 
@@ -95,7 +96,7 @@ pub async fn service(client: &Client, name: &str, format: Format) -> Result<(), 
 
 fn service_text(view: &ServiceView, format: Format) -> String {
     format!(
-        "{}: {} of {} backends active, {} slots, affinity {}\n\ninside the cluster\n{}\nports\n{}\nhealth\n  {}\n\nbackends\n{}",
+        "{}: {} of {} backends active, {} slots, affinity {}\n\ninside the cluster\n{}\nports\n{}\nhealth\n  {}\n\nplanes\n{}\nbackends\n{}",
         view.row.name,
         view.row.active,
         view.row.backends,
@@ -104,8 +105,21 @@ fn service_text(view: &ServiceView, format: Format) -> String {
         indent(&naming(&view.row.naming)),
         indent(&listed(&view.row.ports).replace(", ", "\n")),
         view.health.as_deref().unwrap_or("not checked"),
+        indent(&rules(&view.rules)),
         indent(&backend_table(&view.tasks, format)),
     ) + &problems(&view.problems)
+}
+
+/// What it asks of the planes, as it is written in the services file.
+fn rules(view: &RulesView) -> String {
+    format!(
+        "plane        {}\nalgorithm    {}\nsend         {}\naccept       {}\ntransparent  {}\n",
+        view.plane,
+        view.algorithm,
+        view.send.as_deref().unwrap_or("none"),
+        listed(&view.accept),
+        view.transparent,
+    )
 }
 
 fn problems(problems: &[Problem]) -> String {
@@ -132,22 +146,31 @@ pub async fn nodes(client: &Client, format: Format) -> Result<(), Problem> {
                 name(row),
                 row.address.to_string(),
                 row.state.clone(),
+                or_dash(row.plane.as_ref()),
                 row.backends.to_string(),
                 heard,
             ]
         };
         if format == Format::Wide {
             let wide = rows.iter().map(|row| {
-                let [a, b, c, d, e] = cells(row);
-                [a, b, c, d, e, format!("{:#06x}", row.tag)]
+                let [a, b, c, d, e, f] = cells(row);
+                [a, b, c, d, e, f, format!("{:#06x}", row.tag)]
             });
             return table(
-                ["NODE", "ADDRESS", "STATE", "BACKENDS", "LAST HEARD", "TAG"],
+                [
+                    "NODE",
+                    "ADDRESS",
+                    "STATE",
+                    "PLANE",
+                    "BACKENDS",
+                    "LAST HEARD",
+                    "TAG",
+                ],
                 wide,
             );
         }
         table(
-            ["NODE", "ADDRESS", "STATE", "BACKENDS", "LAST HEARD"],
+            ["NODE", "ADDRESS", "STATE", "PLANE", "BACKENDS", "LAST HEARD"],
             rows.iter().map(cells),
         )
     })
@@ -226,6 +249,7 @@ mod tests {
     use super::*;
     use crate::api::backend::backends;
     use crate::api::{sample, service};
+    use crate::model::{Algorithm, Plane, ProxyRules, ProxyVersion};
 
     #[test]
     fn rfc3986_section_2_3_unreserved_characters_stand_for_themselves() {
@@ -253,6 +277,25 @@ mod tests {
             "SERVICE  PORTS             VIPS        EXPOSED      NETWORKS  ALIASES  ENDPOINT  ACTIVE  FLOWS HERE\n\
              web      *:8080/tcp -> 80  10.254.0.1  http=80/tcp  default   www      vip       3/3     14\n"
         );
+    }
+
+    #[test]
+    fn what_a_service_asks_of_the_planes_is_shown() {
+        let mut facts = sample::facts();
+        sample::change(&mut facts, |snapshot| {
+            sample::service(snapshot).proxy = ProxyRules {
+                plane: Plane::Proxy,
+                algorithm: Algorithm::LeastConnections,
+                send: Some(ProxyVersion::V2),
+                accept: vec!["192.0.2.0/24".parse().unwrap()],
+                transparent: true,
+                ..ProxyRules::default()
+            };
+        });
+        let text = service_text(&service::service(&facts, "web").unwrap(), Format::Table);
+        let expected = "planes\n  plane        proxy\n  algorithm    least-connections\n  send         v2\n  \
+                        accept       192.0.2.0/24\n  transparent  true\n\nbackends\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -6,8 +6,8 @@ use self::sockets::of_sockets;
 use super::output::{Format, indent, print, table};
 use super::serving;
 use super::words::{count, or_dash, time};
-use crate::api::facts::{Peer, Plane, Source};
-use crate::api::status::Status;
+use crate::api::facts::{Plane, Source};
+use crate::api::status::{PeerRow, Status};
 use crate::api::{Client, Problem};
 use crate::names::report::{NamesReport, Upstream, UpstreamState};
 use crate::plane::{FlowReport, InterfaceReport, PlaneReport, Portico0Report, SocketReport, XdpAttachment};
@@ -51,7 +51,7 @@ fn text(status: &Status, format: Format) -> String {
     if !status.peers.is_empty() {
         text += "\npeers\n";
         text += &indent(&table(
-            ["NODE", "LAST HEARD", "STATE"],
+            ["NODE", "LAST HEARD", "STATE", "PLANE"],
             status.peers.iter().map(peer),
         ));
     }
@@ -251,7 +251,7 @@ fn source(source: &Source) -> [String; 4] {
     [source.name.clone(), source.place.clone(), age, state.into()]
 }
 
-fn peer(peer: &Peer) -> [String; 3] {
+fn peer(PeerRow { peer, plane }: &PeerRow) -> [String; 4] {
     let state = match (peer.suspected, peer.away) {
         (true, _) => "silent",
         (false, true) => "away",
@@ -261,6 +261,7 @@ fn peer(peer: &Peer) -> [String; 3] {
         peer.node.clone(),
         or_dash(peer.heard_ms.map(|heard| format!("{} ago", time(heard)))),
         state.into(),
+        or_dash(plane.as_ref()),
     ]
 }
 
@@ -329,6 +330,21 @@ mod tests {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
         }
         assert!(!text.contains("nodata"), "{text}");
+    }
+
+    #[test]
+    fn peers_are_shown_with_what_serves_there() {
+        let mut facts = sample::facts();
+        sample::change(&mut facts, |snapshot| {
+            sample::node(snapshot, "node2").by_proxy = true
+        });
+        let text = text(&status::status(&facts), Format::Table);
+        for line in [
+            "  node2  80 ms ago   alive  proxy\n",
+            "  node3  80 ms ago   alive  ebpf\n",
+        ] {
+            assert!(text.contains(line), "{line:?} is not in\n{text}");
+        }
     }
 
     #[test]

@@ -205,6 +205,19 @@ fn plane_of(cluster: &Cluster, node: &str) -> Vec<String> {
         .collect()
 }
 
+/// Until node1 shows it of node2, to whose tasks the proxy leads where that is all it has.
+fn wait_shown(cluster: &Cluster, plane: &str) {
+    wait::until("node1 shows the plane of node2", Duration::from_secs(20), || {
+        let nodes = cluster.portico_json("node1", &["node", "ls"]).unwrap();
+        let mut nodes = nodes.as_array().unwrap().iter();
+        nodes.any(|node| node["name"] == "node2" && node["plane"] == plane)
+    })
+    .unwrap();
+    let explained = cluster.portico("node1", &["explain", "web"]).unwrap();
+    let is_named = explained.contains("Connections to tasks of node2 are the proxy's");
+    assert_eq!(is_named, plane == "proxy", "{explained}");
+}
+
 /// New connections to every node, each of which reaches every task.
 fn all_reach_all(cluster: &Cluster) {
     for target in cluster.ports(8080) {
@@ -231,6 +244,7 @@ fn a_node_whose_agent_comes_back_with_another_mode_is_followed_by_all() {
         cluster.settle().unwrap();
         cluster.wait_hooked().unwrap();
         assert_eq!(plane_of(&cluster, "node2"), planes);
+        wait_shown(&cluster, planes[0]);
         all_reach_all(&cluster);
     }
 }
