@@ -14,9 +14,10 @@ use serde::{Deserialize, Serialize};
 use super::Problem;
 use super::facts::Facts;
 use super::naming::{self, NamingView, label};
+use super::rules::RulesView;
 use super::service;
 use super::serving::{self, Carried};
-use crate::model::{Frontend, Pool, Service};
+use crate::model::{Frontend, Node, Pool, Service};
 
 pub use scale::Scaling;
 pub use seen::{Mask, Seen};
@@ -26,6 +27,14 @@ pub use share::{Evenness, Share};
 pub struct Explanation {
     pub service: String,
     pub generation: u64,
+    /// The node that this is said of.
+    #[serde(default)]
+    pub node: String,
+    /// All nodes, by name.
+    #[serde(default)]
+    pub nodes: Vec<NodePlane>,
+    #[serde(default)]
+    pub rules: RulesView,
     /// `none` or `client-ip`.
     pub affinity: String,
     pub naming: NamingView,
@@ -38,6 +47,16 @@ pub struct Explanation {
     pub suspected: Vec<String>,
     /// What the operator should know, each with its remedy.
     pub warnings: Vec<String>,
+}
+
+/// What serves at a node.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NodePlane {
+    pub name: String,
+    /// See [`NodeRow::plane`](super::node::NodeRow::plane).
+    pub plane: Option<String>,
+    /// Of the service.
+    pub backends: usize,
 }
 
 /// Where one frontend answers.
@@ -78,6 +97,9 @@ pub fn explain(facts: &Facts, name: &str) -> Result<Explanation, Problem> {
     Ok(Explanation {
         service: service.name.to_string(),
         generation: facts.snapshot.generation,
+        node: facts.node.to_string(),
+        nodes: nodes(facts, service),
+        rules: RulesView::from(&service.proxy),
         affinity: service.affinity.label().into(),
         naming: naming::naming(service),
         leads_to_vip: service.named_vips().next().is_some(),
@@ -122,6 +144,19 @@ fn answer(facts: &Facts, service: &Service, pools: &[&Pool], front: &Frontend) -
         families: families.map(|pool| label(pool.family).into()).collect(),
         carried: serving::carried(facts, service, front),
     }
+}
+
+fn nodes(facts: &Facts, service: &Service) -> Vec<NodePlane> {
+    let runs = |node: &Node| {
+        let backends = service.backends.iter();
+        backends.filter(|backend| backend.node == node.name).count()
+    };
+    let nodes = facts.snapshot.nodes.values().map(|node| NodePlane {
+        name: node.name.to_string(),
+        plane: facts.plane_of(node).map(|plane| plane.label().into()),
+        backends: runs(node),
+    });
+    nodes.collect()
 }
 
 fn suspected(facts: &Facts, service: &Service) -> Vec<String> {

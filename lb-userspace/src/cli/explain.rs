@@ -1,12 +1,16 @@
 //! `portico explain`: the words around the numbers.
 
+mod how;
+mod seen;
+
 use std::net::IpAddr;
 
 use super::listing::escape;
 use super::output::{Format, indent, print, table};
 use super::words::{count, or_dash};
-use crate::api::explain::{Answer, Explanation, Scaling, Seen, Table};
+use crate::api::explain::{Answer, Explanation, NodePlane, Scaling, Table};
 use crate::api::naming::NamingView;
+use crate::api::serving::Carried;
 use crate::api::{Client, Problem};
 
 /// Addresses listed before the rest is only counted.
@@ -17,7 +21,56 @@ pub async fn explain(client: &Client, service: &str, format: Format) -> Result<(
     print(format, &explanation, text)
 }
 
+/// What carries connections of the service from here.
+struct Carriers<'e> {
+    packets: bool,
+    proxy: bool,
+    /// Of clients that the proxy leads to tasks of the other family, where packet programs have these.
+    across: Option<&'e str>,
+    /// Nodes without packet programs, this one not among them.
+    bare: Vec<&'e str>,
+    /// Those of them to whose tasks connections go that packet programs serve otherwise.
+    beyond: Vec<&'e str>,
+    /// Other nodes that have packet programs.
+    others: Vec<&'e str>,
+}
+
+impl<'e> Carriers<'e> {
+    fn of(explanation: &'e Explanation) -> Self {
+        let carried = || {
+            let answers = explanation.answers.iter();
+            answers.flat_map(|answer| answer.carried.iter().map(move |carried| (answer, carried)))
+        };
+        let is_by = |carried: &Carried, plane: &str| carried.plane.as_deref() == Some(plane);
+        let packets = carried().any(|(_, carried)| is_by(carried, "ebpf"));
+        let proxied = || carried().filter(|(_, carried)| is_by(carried, "proxy"));
+        let is_across =
+            |(answer, carried): &(&Answer, &Carried)| packets && !answer.families.contains(&carried.family);
+        let others = |plane: &str, which: fn(&NodePlane) -> bool| {
+            let nodes = explanation.nodes.iter();
+            let others = nodes.filter(|node| node.name != explanation.node && which(node));
+            let others = others.filter(|node| node.plane.as_deref() == Some(plane));
+            others.map(|node| node.name.as_str()).collect::<Vec<_>>()
+        };
+        let beyond = match packets {
+            true => others("proxy", |node| node.backends > 0),
+            false => Vec::new(),
+        };
+        Self {
+            packets,
+            proxy: !beyond.is_empty() || proxied().any(|one| !is_across(&one)),
+            across: proxied()
+                .find(is_across)
+                .map(|(_, carried)| carried.family.as_str()),
+            bare: others("proxy", |_| true),
+            beyond,
+            others: others("ebpf", |_| true),
+        }
+    }
+}
+
 fn text(explanation: &Explanation) -> String {
+    let carriers = Carriers::of(explanation);
     let mut text = String::new();
     for warning in &explanation.warnings {
         text += &format!("warning: {warning}\n");
@@ -33,7 +86,7 @@ fn text(explanation: &Explanation) -> String {
         text += &indent(&where_(answer));
     }
     text += "\nhow a connection gets its task\n";
-    text += &indent(&how(explanation));
+    text += &indent(&how::text(explanation, &carriers));
     for table in &explanation.tables {
         text += &format!(
             "\nthe tasks' shares, port {}, {}\n{}",
@@ -43,7 +96,7 @@ fn text(explanation: &Explanation) -> String {
         );
     }
     text += "\nthe client's address\n";
-    text += &indent(&seen(&explanation.seen));
+    text += &indent(&seen::text(explanation, &carriers));
     text
 }
 
@@ -116,31 +169,6 @@ fn where_(answer: &Answer) -> String {
     text
 }
 
-fn how(explanation: &Explanation) -> String {
-    let slots = explanation.tables.first().map_or(0, |table| table.slots);
-    let hashed = match explanation.affinity.as_str() {
-        "client-ip" => {
-            "The client's address alone is hashed, so that one client always meets the same task, while it is there."
-        }
-        _ => "The client's address and both ports are hashed, so that each connection is placed by itself.",
-    };
-    let mut text = format!(
-        "{hashed}\n\
-         The hash picks one of {slots} slots, and the table says whose slot it is. Every node has the same table and\n\
-         remembers no connection: a connection may arrive at any node, and change nodes, at any time.\n\
-         The node that runs the task remembers its connections. They stay with it whatever the table says later; a\n\
-         packet that comes to the wrong node is passed along the few nodes that can have it.\n\
-         A task that drains or does not listen gets no new connection: its node passes it to the slot's runner-up.\n"
-    );
-    if !explanation.suspected.is_empty() {
-        text += &format!(
-            "Just now {} cannot be heard: new connections go to the runners-up on other nodes.\n",
-            explanation.suspected.join(", ")
-        );
-    }
-    text
-}
-
 fn shares(table: &Table) -> String {
     let rows = table.shares.iter().map(|share| {
         [
@@ -205,44 +233,12 @@ fn scaling(scaling: &Scaling, verb: &str, which: &str, slots: u32) -> String {
     )
 }
 
-fn seen(seen: &Seen) -> String {
-    let list = |addresses: &[IpAddr]| {
-        let listed: Vec<_> = addresses.iter().map(ToString::to_string).collect();
-        listed.join(" and ")
-    };
-    let masks: Vec<String> = seen
-        .masks
-        .iter()
-        .take(LISTED)
-        .map(|mask| format!("{} is {}", mask.node, list(&mask.addresses)))
-        .collect();
-    let mut text = "\
-Every task sees the client's own address and port, through every node.
-Not so where the task could not answer it: a container on another node (bridges have the same subnets everywhere),
-a client inside the task's own subnet, and a task that reaches itself. These are seen as the task's own node.
-"
-    .to_owned();
-    if !masks.is_empty() {
-        text += &format!("In their place {}", masks.join(", "));
-        if seen.masks.len() > LISTED {
-            text += &format!(", and so on for {} more", seen.masks.len() - LISTED);
-        }
-        text += ".\n";
-    }
-    if !seen.flat.is_empty() {
-        let flat: Vec<_> = seen.flat.iter().map(ToString::to_string).collect();
-        text += &format!(
-            "Clients in flat networks ({}) are seen as they are, except a task by itself.\n",
-            flat.join(", ")
-        );
-    }
-    text
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{explain, sample};
+    use crate::api::{Facts, explain, sample};
+    use crate::config::Mode;
+    use crate::model::{Algorithm, Plane, ProxyRules, ProxyVersion};
 
     #[test]
     fn numbers_come_with_the_words_that_make_sense_of_them() {
@@ -276,6 +272,114 @@ mod tests {
         ] {
             assert!(text.contains(expected), "{expected:?} is not in\n{text}");
         }
+    }
+
+    /// What is said of `web`, where `change` has been made to what the sample is.
+    fn said(change: impl FnOnce(&mut Facts)) -> String {
+        let mut facts = sample::facts();
+        change(&mut facts);
+        text(&explain::explain(&facts, "web").unwrap())
+    }
+
+    fn asks_for(facts: &mut Facts, plane: Plane) {
+        sample::change(facts, |snapshot| sample::service(snapshot).proxy.plane = plane);
+    }
+
+    fn prove(text: &str, has: &[&str], has_not: &[&str]) {
+        for expected in has {
+            assert!(text.contains(expected), "{expected:?} is not in\n{text}");
+        }
+        for unexpected in has_not {
+            assert!(!text.contains(unexpected), "{unexpected:?} is in\n{text}");
+        }
+    }
+
+    const OF_PACKETS: [&str; 3] = [
+        "change nodes, at any time",
+        "own address and port, through every node",
+        "In their place",
+    ];
+    const OF_PROXY: [&str; 2] = [
+        "it cannot change nodes",
+        "By the proxy a task sees an address of its own node",
+    ];
+
+    #[test]
+    fn what_the_proxy_serves_is_not_told_as_if_packet_programs_did() {
+        let usual = said(|_| {});
+        prove(&usual, &OF_PACKETS, &OF_PROXY);
+        let across = [
+            "IPv6 clients' connections are the proxy's",
+            "IPv6 clients are seen as an address of the task's own node",
+        ];
+        prove(&usual, &across, &[]);
+        let on_the_node = said(|facts| facts.here.mode = Mode::Proxy);
+        let for_the_service = said(|facts| asks_for(facts, Plane::Proxy));
+        for text in [on_the_node, for_the_service] {
+            prove(&text, &OF_PROXY, &OF_PACKETS);
+            prove(&text, &[], &across);
+        }
+        let alone = said(|facts| asks_for(facts, Plane::Ebpf));
+        prove(&alone, &OF_PACKETS, &OF_PROXY);
+        assert!(
+            alone.contains("Every task sees the client's own address"),
+            "{alone}"
+        );
+    }
+
+    #[test]
+    fn what_a_service_asks_of_the_proxy_is_told_where_it_matters() {
+        let text = said(|facts| {
+            sample::change(facts, |snapshot| {
+                sample::service(snapshot).proxy = ProxyRules {
+                    algorithm: Algorithm::LeastConnections,
+                    send: Some(ProxyVersion::V2),
+                    accept: vec!["192.0.2.0/24".parse().unwrap()],
+                    transparent: true,
+                    ..ProxyRules::default()
+                };
+            });
+        });
+        let has = [
+            "two highest tasks that has fewer connections for its weight",
+            "By the proxy a task sees the client's own address (transparent)",
+            "by the PROXY protocol, v2 (send)",
+            "TCP connections from 192.0.2.0/24 have to begin with a PROXY header",
+        ];
+        prove(&text, &has, &OF_PACKETS);
+    }
+
+    #[test]
+    fn other_nodes_with_another_plane_are_named() {
+        let bare = |facts: &mut Facts| {
+            sample::change(facts, |snapshot| sample::node(snapshot, "node2").by_proxy = true);
+        };
+        let with_tasks = said(bare);
+        let has = [
+            "Connections to tasks of node2 are the proxy's",
+            "all clients who come in by node2: there are no packet programs",
+        ];
+        prove(&with_tasks, &has, &[]);
+        let without_tasks = said(|facts| {
+            bare(facts);
+            sample::change(facts, |snapshot| {
+                let backends = &mut sample::service(snapshot).backends;
+                backends.retain(|backend| &*backend.node != "node2");
+            });
+        });
+        prove(&without_tasks, &has[1..], &has[..1]);
+        let from_there = said(|facts| facts.here.mode = Mode::Proxy);
+        prove(&from_there, &["node2, node3 may serve by packet programs"], &has);
+    }
+
+    #[test]
+    fn where_nobody_serves_that_is_said() {
+        let text = said(|facts| {
+            facts.here.mode = Mode::Proxy;
+            asks_for(facts, Plane::Ebpf);
+        });
+        prove(&text, &["No client is served here."], &OF_PACKETS);
+        prove(&text, &["IPv4 clients are not served here"], &OF_PROXY);
     }
 
     #[test]
