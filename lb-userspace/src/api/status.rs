@@ -140,6 +140,22 @@ fn problems(facts: &Facts, planes: &[Plane], sources: &[Source], peers: &[Peer])
                 peer.node
             ))
     });
+    let is_heard = |node: &str| {
+        !peers
+            .iter()
+            .any(|peer| peer.node == node && (peer.suspected || peer.away))
+    };
+    let relays = planes.iter().filter_map(|plane| plane.report.proxy.as_ref());
+    let unreachable = relays.flat_map(|proxy| &proxy.relay.unreachable);
+    // Of a node that is not heard either, what is said of that says all.
+    let unreachable = unreachable.filter(|relay| is_heard(&relay.node)).map(|relay| {
+        Problem::new(format!("node {} cannot be reached by the relay", relay.node))
+            .because(&relay.why)
+            .traffic(
+                "clients of this node's proxy wait for its tasks in vain, and get others where there are any",
+            )
+            .fix(&relay.fix)
+    });
     let away = peers.iter().filter(|peer| peer.away).map(|peer| {
         Problem::new(format!("the agent of {} is away", peer.node))
             .because(format!("{}; the node itself answers", last_heard(peer)))
@@ -165,6 +181,7 @@ fn problems(facts: &Facts, planes: &[Plane], sources: &[Source], peers: &[Peer])
         .chain(noted(facts))
         .chain(silent)
         .chain(away)
+        .chain(unreachable)
         .chain(unnamed)
         .chain(stale)
         .chain(idle(snapshot))
@@ -250,6 +267,8 @@ mod tests {
     use super::*;
     use crate::api::sample;
     use crate::plane;
+    use crate::plane::proxy::ProxyReport;
+    use crate::plane::proxy::relay::{RelayReport, Unreachable};
 
     #[test]
     fn all_well_shows_no_problem() {
@@ -282,6 +301,33 @@ mod tests {
                 "node node3 is silent",
                 "the agent of node2 is away"
             ]
+        );
+    }
+
+    #[test]
+    fn a_node_that_is_heard_and_that_the_relay_cannot_reach_is_a_problem() {
+        let mut facts = sample::facts();
+        let unreachable = |node: &str| Unreachable {
+            node: node.into(),
+            why: "no answer in time".into(),
+            fix: "let tcp/7950 pass between the nodes".into(),
+        };
+        facts.planes[0].report.proxy = Some(ProxyReport {
+            relay: RelayReport {
+                unreachable: ["node2", "node3"].map(unreachable).into(),
+                ..RelayReport::default()
+            },
+            ..ProxyReport::default()
+        });
+        facts.peers[1].suspected = true;
+        let [silent, unreachable] = &status(&facts).problems[..] else {
+            panic!("two problems")
+        };
+        assert_eq!(silent.what, "node node3 is silent");
+        assert_eq!(unreachable.what, "node node2 cannot be reached by the relay");
+        assert_eq!(
+            unreachable.fix.as_deref(),
+            Some("let tcp/7950 pass between the nodes")
         );
     }
 

@@ -14,6 +14,7 @@ mod figures;
 mod identity;
 mod lane;
 mod limits;
+mod reach;
 mod refusal;
 mod relayed;
 mod shelf;
@@ -34,15 +35,18 @@ use crate::door::{Complaints, Room};
 use crate::model::View;
 use crate::plane::proxy::socket;
 use book::Library;
+use dial::Destination;
 use entrance::{Entrance, Lanes};
 use figures::Figures;
 use identity::Identity;
+use reach::Reach;
 
 pub use carry::{Breach, Passed};
 pub use dial::{Dialer, Failure};
 pub use figures::RelayReport;
 pub use identity::{PROTOCOL, Unmade};
 pub use lane::Lane;
+pub use reach::Unreachable;
 pub use refusal::Refusal;
 pub use relayed::Relayed;
 
@@ -69,6 +73,7 @@ struct Shared {
     library: Library,
     keepalive: TcpKeepalive,
     figures: Figures,
+    reach: Reach,
     complaints: Complaints,
     lanes: Lanes,
     /// Nobody carries on what would begin now.
@@ -88,6 +93,7 @@ impl Relay {
             library: Library::new(setup.node, setup.view),
             keepalive: socket::keepalive(setup.keepalive),
             figures: Figures::default(),
+            reach: Reach::default(),
             complaints: Complaints::default(),
             lanes: Lanes::default(),
             is_over: AtomicBool::new(false),
@@ -116,7 +122,12 @@ impl Relay {
     }
 
     pub fn report(&self) -> RelayReport {
-        self.0.figures.report()
+        let Shared { library, .. } = &*self.0;
+        let is_known = |to: &Destination| library.book().has_node(&to.node, to.address.into());
+        RelayReport {
+            unreachable: self.0.reach.report(is_known),
+            ..self.0.figures.report()
+        }
     }
 }
 

@@ -25,6 +25,9 @@ impl Dialer {
         };
         let outcome = timeout(HANDSHAKE, asking).await.unwrap_or(Err(Failure::Silent));
         self.note(&outcome);
+        if outcome.is_err() {
+            self.shelves.look(&self.caller, &Destination::of(node));
+        }
         outcome
     }
 }

@@ -3,13 +3,14 @@
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpSocket;
 use tokio::sync::Semaphore;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
@@ -29,7 +30,7 @@ use crate::plane::proxy::header::relay_header::{self, Wanted};
 #[derive(Clone)]
 pub struct Dialer {
     pub(super) caller: Arc<Caller>,
-    shelves: Shelves,
+    pub(super) shelves: Shelves,
 }
 
 /// Makes connections to other nodes.
@@ -183,7 +184,26 @@ impl Caller {
         let connected = connector
             .connect(host, Wire::new(socket, &self.shared.keepalive))
             .await;
-        connected.map_err(Failure::of)
+        let connected = connected.map_err(Failure::of)?;
+        self.shared.reach.reached(destination);
+        Ok(connected)
+    }
+
+    /// Remembers that a try that `began` then has failed.
+    pub fn note(&self, destination: &Destination, began: Instant, failure: &Failure) {
+        let Shared { reach, port, .. } = &*self.shared;
+        reach.failed(destination, began, failure, *port);
+    }
+
+    /// Whether it is a node of the cluster that cannot be reached. Whose place another agent has taken misses none.
+    pub fn misses(&self, destination: &Destination) -> bool {
+        let Shared { reach, library, .. } = &*self.shared;
+        let is_known = || {
+            library
+                .book()
+                .has_node(&destination.node, destination.address.into())
+        };
+        !self.shared.is_over.load(SeqCst) && reach.is_failing(destination) && is_known()
     }
 
     /// From the address that other nodes know this one by.

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use serde::{Deserialize, Serialize};
 
+use super::reach::Unreachable;
 use super::refusal::Refusal;
 use crate::plane::proxy::answer::Answer;
 use crate::present::Present;
@@ -42,9 +43,13 @@ pub struct RelayReport {
     pub waited: u64,
     /// Connections that found a handshake finished.
     pub spared: u64,
+    /// Nodes to which nothing is relayed, by name.
+    #[serde(default)]
+    pub unreachable: Vec<Unreachable>,
 }
 
 impl Figures {
+    /// Without the nodes.
     pub fn report(&self) -> RelayReport {
         let labels = Answer::ALL.map(Answer::label);
         RelayReport {
@@ -56,6 +61,7 @@ impl Figures {
             unreached: self.unreached.load(Relaxed),
             waited: self.waited.load(Relaxed),
             spared: self.spared.load(Relaxed),
+            unreachable: Vec::new(),
         }
     }
 

@@ -10,13 +10,15 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
-use super::dial::{Caller, Destination};
+use super::dial::{Caller, Destination, Failure};
 use super::limits::{AGAIN, HANDSHAKE, SPARE, SPARES};
 use super::wire::Wire;
 
 /// Those of one dialer.
 #[derive(Clone, Default)]
-pub struct Shelves(Arc<Mutex<HashMap<Destination, Arc<Shelf>>>>);
+pub struct Shelves(Arc<Mutex<All>>);
+
+type All = HashMap<Destination, Arc<Shelf>>;
 
 /// Those to one node. Kept by a task of its own.
 struct Shelf {
@@ -42,9 +44,7 @@ impl Shelves {
         let now = Instant::now();
         let mut shelves = lock(&self.0);
         let Some(shelf) = shelves.get(destination) else {
-            let shelf = Arc::new(Shelf::new(now));
-            shelves.insert(destination.clone(), Arc::clone(&shelf));
-            tokio::spawn(self.clone().keep(shelf, Arc::clone(caller), destination.clone()));
+            self.add(&mut shelves, caller, destination, now);
             return None;
         };
         let mut stock = lock(&shelf.stock);
@@ -58,6 +58,20 @@ impl Shelves {
         None
     }
 
+    /// Finds out whether a node can be reached.
+    pub fn look(&self, caller: &Arc<Caller>, destination: &Destination) {
+        let mut shelves = lock(&self.0);
+        if !shelves.contains_key(destination) {
+            self.add(&mut shelves, caller, destination, Instant::now());
+        }
+    }
+
+    fn add(&self, shelves: &mut All, caller: &Arc<Caller>, destination: &Destination, now: Instant) {
+        let shelf = Arc::new(Shelf::new(now));
+        shelves.insert(destination.clone(), Arc::clone(&shelf));
+        tokio::spawn(self.clone().keep(shelf, Arc::clone(caller), destination.clone()));
+    }
+
     /// Throws all of a node's away.
     pub fn clear(&self, destination: &Destination) {
         if let Some(shelf) = lock(&self.0).get(destination) {
@@ -66,15 +80,20 @@ impl Shelves {
     }
 
     async fn keep(self, shelf: Arc<Shelf>, caller: Arc<Caller>, destination: Destination) {
-        while !self.retire(&shelf, &destination) {
+        while !self.retire(&shelf, &caller, &destination) {
             if lock(&shelf.stock).spares.len() < SPARES {
-                match timeout(HANDSHAKE, caller.connect(&destination)).await {
-                    Ok(Ok(tls)) => {
+                let began = Instant::now();
+                let outcome = timeout(HANDSHAKE, caller.connect(&destination)).await;
+                match outcome.unwrap_or(Err(Failure::Silent)) {
+                    Ok(tls) => {
                         let since = Instant::now();
                         lock(&shelf.stock).spares.push(Spare { tls, since });
                     }
                     // Clients who come meanwhile find out for themselves.
-                    _ => sleep(AGAIN).await,
+                    Err(failure) => {
+                        caller.note(&destination, began, &failure);
+                        sleep(AGAIN).await;
+                    }
                 }
             } else {
                 let _ = timeout(AGAIN, shelf.taken.notified()).await;
@@ -82,12 +101,14 @@ impl Shelves {
         }
     }
 
-    /// Throws away what is too old; the whole shelf, where nothing was asked for in all that time.
-    fn retire(&self, shelf: &Shelf, destination: &Destination) -> bool {
+    /// Throws away what is too old; the whole shelf, where nothing was asked for in all that time. A node that cannot be reached is
+    /// tried until it can be: operators are told of it so long.
+    fn retire(&self, shelf: &Shelf, caller: &Caller, destination: &Destination) -> bool {
+        let is_missed = caller.misses(destination);
         let mut shelves = lock(&self.0);
         let (now, mut stock) = (Instant::now(), lock(&shelf.stock));
         stock.spares.retain(|spare| now - spare.since < SPARE);
-        let unused = now - stock.asked >= SPARE;
+        let unused = now - stock.asked >= SPARE && !is_missed;
         if unused {
             stock.spares.clear();
             shelves.remove(destination);

@@ -1,11 +1,14 @@
 //! Handshakes that are finished before they are needed.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::cluster::{CLIENT, FRONT, Listening, Owner, SECRET, SOON, TAG, node};
+use crate::door::Door;
 use crate::plane::proxy::relay::limits::{SPARE, SPARES};
 use crate::plane::proxy::relay::{Dialer, Relay, Relayed};
 
@@ -141,4 +144,40 @@ async fn many_at_once_are_all_served_and_nothing_is_left() {
     });
     over.await.unwrap();
     assert_eq!(owner.relay.report().cut, 0);
+}
+
+#[tokio::test]
+async fn a_node_that_cannot_be_reached_is_told_of_until_it_can_be() {
+    let listening = Listening::new().await;
+    let owner = Owner::of(listening.address()).await;
+    let caller = owner.caller("node1", SECRET);
+    let (relay, at) = (owner.relay.clone(), (Ipv4Addr::new(127, 0, 0, 2), owner.port));
+    drop(owner);
+    while TcpStream::connect(at).await.is_ok() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let dialer = caller.dialer();
+    let until = async |wanted: &[&str]| {
+        let told = timeout(SOON, async {
+            loop {
+                let unreachable = caller.report().unreachable;
+                if unreachable.iter().map(|of| &*of.node).eq(wanted.iter().copied()) {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        assert!(told.await.is_ok(), "{:?}", caller.report());
+    };
+    let (client, front) = (CLIENT.parse().unwrap(), FRONT.parse().unwrap());
+    let asked = dialer.dial(&node("node2", 2), TAG, client, front, SOON).await;
+    assert!(asked.is_err());
+    until(&["node2"]).await;
+    // Nobody asks for it any more, and it is still tried.
+    tokio::time::pause();
+    tokio::time::advance(2 * SPARE).await;
+    tokio::time::resume();
+    until(&["node2"]).await;
+    let _offer = Door::new(at.into()).offer(relay.room());
+    until(&[]).await;
 }
