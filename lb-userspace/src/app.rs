@@ -43,8 +43,8 @@ use planes::Planes;
 /// Between ordinary work and the kernel's own.
 const PRIORITY: i32 = -10;
 
-/// Runs the agent until it is told to stop. Traffic goes on afterwards: programs and maps stay in the kernel. One that is
-/// replaced by another agent carries its connections until they are done.
+/// Runs the agent until it is told to stop. Traffic of packet programs goes on afterwards: these and their maps stay in the
+/// kernel. One that is replaced by another agent carries its proxy's connections until they are done.
 pub fn run(config: Config) -> Result<(), Problem> {
     telemetry::log::start();
     hurry();

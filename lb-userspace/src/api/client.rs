@@ -16,6 +16,10 @@ use super::Problem;
 /// An agent that does not answer for so long does not answer.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// Which plane serves what is for the agent to say.
+const WITHOUT_AGENT: &str = "packet programs go on by themselves; what the proxy carries (with mode = \"proxy\" everything) \
+     ends with its agent; changes wait for one";
+
 /// Talks to the agent behind one socket.
 #[derive(Clone, Debug)]
 pub struct Client {
@@ -54,7 +58,7 @@ impl Client {
         let (status, body) = exchange.map_err(|_| {
             Problem::new(format!("the agent at {} does not answer", self.socket.display()))
                 .because(format!("waited {PATIENCE:?}"))
-                .traffic("what the kernel has loaded goes on by itself")
+                .traffic("packet programs go on by themselves; the proxy does as long as the agent lives")
                 .fix("see what it logs, or restart it: connections survive that")
         })??;
         if status.is_success() {
@@ -82,7 +86,7 @@ impl Client {
                 self.socket.display()
             ))
             .because(error)
-            .traffic("what the kernel has loaded goes on by itself")
+            .traffic(WITHOUT_AGENT)
             .fix("see whether the agent was restarted, and try again")
         };
         let (mut sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream))
@@ -105,7 +109,7 @@ impl Client {
     fn unreachable(&self, error: &std::io::Error) -> Problem {
         let problem = Problem::new(format!("cannot reach the agent at {}", self.socket.display()))
             .because(error)
-            .traffic("what the kernel has loaded goes on by itself; changes wait for the agent");
+            .traffic(WITHOUT_AGENT);
         problem.fix(match error.kind() {
             std::io::ErrorKind::PermissionDenied => "be root or a member of group portico",
             _ => "start it (portico run), or name its socket with --socket",

@@ -15,7 +15,7 @@ use crate::model::{DrainObject, Identity, Writer};
 use crate::names::NameServer;
 use crate::names::report::{DnsAnswer, DnsQuestion, NamesReport};
 use crate::peer::{PeerReport, PeerReports, Presence};
-use crate::plane::{self, Difference, Question, TraceReport};
+use crate::plane::{self, Difference, ProxyPlane, Question, TraceReport};
 use crate::source::{self, SourceReport, stream};
 
 /// The agent's parts, as far as the control socket needs them.
@@ -90,7 +90,7 @@ impl Agent for Handle {
                 .collect(),
             conflicts: self.writer.conflicts().to_vec(),
             peers: self.reports.peers.borrow().iter().map(peer).collect(),
-            names: self.names.report(),
+            names: self.names.report(self.planes.proxy()),
             stream: self.reports.stream.as_deref().map(stream::Figures::report),
             health: failing(&self.reports.health.borrow()),
         }
@@ -132,9 +132,16 @@ impl Agent for Handle {
 }
 
 impl NamesState {
-    fn report(&self) -> Option<NamesReport> {
+    /// Addresses that no device has may be this node's by the proxy's routes.
+    fn report(&self, proxy: &ProxyPlane) -> Option<NamesReport> {
         match self {
-            Self::Running(names) => Some(names.report()),
+            Self::Running(names) => {
+                let mut report = names.report();
+                for listening in &mut report.listening {
+                    listening.present |= proxy.has_route(listening.address.ip());
+                }
+                Some(report)
+            }
             Self::Missing(problem) => Some(NamesReport {
                 problems: vec![problem.clone()],
                 ..NamesReport::default()

@@ -100,6 +100,11 @@ impl Planes {
         self.ebpf.as_ref().map_err(Clone::clone)
     }
 
+    /// What serves where packet programs do not.
+    pub const fn proxy(&self) -> &ProxyPlane {
+        &self.proxy
+    }
+
     /// Each serves what the snapshot says. Blocks: to be called from a thread that may.
     pub fn apply(&self, snapshot: &Arc<Snapshot>) -> Result<(), EbpfError> {
         // Sockets are there before packets are left to them, and for a while after that.

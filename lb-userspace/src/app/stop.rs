@@ -95,7 +95,7 @@ pub async fn attend<L>(
     };
     tracing::info!(
         signal,
-        "stopping; programs and maps stay, their connections go on"
+        "stopping; packet programs stay and their connections go on, those of the proxy end unless another agent carries them"
     );
     notify(&[sd_notify::NotifyState::Stopping]);
     stop.trigger();

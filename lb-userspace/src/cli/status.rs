@@ -141,7 +141,7 @@ fn names_text(names: &NamesReport, format: Format) -> String {
         let state = match (&listening.error, listening.present) {
             (Some(error), _) => error,
             (None, true) => "answers",
-            (None, false) => "waits until a device has it",
+            (None, false) => "waits until this node has the address",
         };
         [listening.address.to_string(), state.into()]
     });

@@ -51,7 +51,7 @@ pub struct Listening {
     pub address: SocketAddr,
     /// Why names cannot be asked for there.
     pub error: Option<String>,
-    /// Whether a device of this node has it.
+    /// Whether what is sent there reaches this node: a device has it, or the proxy has made a route to it.
     pub present: bool,
 }
 

@@ -276,6 +276,11 @@ impl ProxyPlane {
         self.shared.state().listeners.ports()
     }
 
+    /// Whether the proxy has made a route by which what is sent to this address reaches this machine's sockets.
+    pub fn has_route(&self, ip: IpAddr) -> bool {
+        self.shared.state().vips.has(ip)
+    }
+
     /// Connections to this node's tasks that the proxy carries, for its own clients and for other nodes; with those that
     /// agents before this one carry still.
     pub fn flows(&self) -> FlowReport {

@@ -105,11 +105,16 @@ async fn a_problem_of_the_agent_arrives_whole() {
 }
 
 #[tokio::test]
-async fn without_an_agent_the_problem_says_how_to_start_one_and_that_traffic_flows() {
+async fn without_an_agent_the_problem_says_how_to_start_one_and_whose_traffic_flows() {
     let directory = tempfile::tempdir().unwrap();
     let client = Client::new(directory.path().join("portico.sock"));
     let problem = client.get::<Status>("/v1/status").await.unwrap_err();
     assert!(problem.what.starts_with("cannot reach the agent at "));
     assert!(problem.fix.unwrap().contains("portico run"));
-    assert!(problem.traffic.contains("goes on"));
+    assert!(problem.traffic.contains("packet programs go on"));
+    assert!(
+        problem
+            .traffic
+            .contains("(with mode = \"proxy\" everything) ends")
+    );
 }
