@@ -26,6 +26,8 @@ pub use client::Client;
 pub use facts::Facts;
 pub use problem::Problem;
 
+use std::collections::BTreeSet;
+
 use crate::model::DrainObject;
 use crate::names::report::{DnsAnswer, DnsQuestion};
 use crate::plane::{Difference, Question, TraceReport};
@@ -46,4 +48,7 @@ pub trait Agent: Send + Sync + 'static {
 
     /// What differed between the kernel's tables and the snapshot; the plane sets right what it can.
     fn differences(&self) -> Result<Vec<Difference>, Problem>;
+
+    /// The sockets by which its proxy hears clients, by the numbers of their inodes.
+    fn sockets(&self) -> Result<BTreeSet<u64>, Problem>;
 }

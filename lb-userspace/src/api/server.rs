@@ -1,5 +1,6 @@
 //! The control API's server side.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
@@ -54,6 +55,7 @@ pub fn router(agent: Arc<dyn Agent>) -> Router {
         .route("/v1/dns", post(post_dns))
         .route("/v1/drain", post(post_drain).get(get_drain))
         .route("/v1/differences", get(get_differences))
+        .route("/v1/sockets", get(get_sockets))
         .with_state(agent)
 }
 
@@ -138,6 +140,10 @@ async fn get_drain(State(agent): Handle, Query(of): Query<OfName>) -> Reply<Prog
 
 async fn get_differences(State(agent): Handle) -> Reply<Vec<Difference>> {
     blocking(move || agent.differences()).await
+}
+
+async fn get_sockets(State(agent): Handle) -> Reply<BTreeSet<u64>> {
+    blocking(move || agent.sockets()).await
 }
 
 /// Views may walk through kernel tables: off the threads that answer.

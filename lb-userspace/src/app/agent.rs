@@ -1,6 +1,6 @@
 //! What the control socket asks the agent.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::watch;
@@ -128,6 +128,11 @@ impl Agent for Handle {
 
     fn differences(&self) -> Result<Vec<Difference>, Problem> {
         self.planes.ebpf()?.check().map_err(Problem::of)
+    }
+
+    fn sockets(&self) -> Result<BTreeSet<u64>, Problem> {
+        let sockets = self.runtime.block_on(self.planes.proxy().identities());
+        sockets.map_err(|error| Problem::new("cannot list the proxy's sockets").because(error))
     }
 }
 

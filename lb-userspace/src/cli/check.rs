@@ -16,8 +16,10 @@ use std::process::ExitCode;
 
 use super::output::{Format, print};
 use crate::api::published::Published;
+use crate::api::status::Status;
 use crate::api::{Client, Problem};
-use finding::State;
+use crate::config::Mode;
+use finding::{Finding, State};
 
 /// Runs every test. Exit code 0: all passed, 1: warnings, 2: failures.
 pub async fn check(
@@ -27,23 +29,32 @@ pub async fn check(
 ) -> Result<ExitCode, Problem> {
     let (config, mut findings) = files::config(config);
     let client = Client::new(socket.map_or_else(|| config.paths.socket(), Into::into));
-    findings.extend(kernel::check());
-    findings.extend(privileges::check());
-    findings.extend(mounts::check(&config));
     let (written, found) = files::services(&config);
-    findings.extend(found);
     // The agent knows what all sources want; without it, only a services file says anything.
     let published: Option<Published> = match client.get("/v1/published").await {
         Ok(published) => Some(published),
         Err(_) => written.as_ref().map(Published::wanted),
     };
     let published = published.as_ref();
-    findings.extend(devices::check(&config).await);
+    let status: Result<Status, Problem> = client.get("/v1/status").await;
+    let own = client.get("/v1/sockets").await.unwrap_or_default();
+    let alone = status.as_ref().map_or(config.mode == Mode::Proxy, |status| {
+        !status.planes.iter().any(agent::is_of_packets)
+    });
+    findings.extend(privileges::check(&config, published));
+    if config.mode == Mode::Proxy {
+        let words = "none are wanted: mode = \"proxy\". The kernel's version, BTF, bpffs, cgroup2 and devices do not matter";
+        findings.push(Finding::ok("programs", words));
+    } else {
+        findings.extend(kernel::check());
+        findings.extend(mounts::check(&config));
+        findings.extend(devices::check(&config).await);
+    }
+    findings.extend(found);
     findings.extend(vips::check(&config.vip, published).await);
-    findings.extend(ports::check(published));
-    let status = client.get("/v1/status").await;
+    findings.extend(ports::check(published, &own, alone));
     findings.extend(names::check(&config, published, status.is_ok()).await);
-    findings.extend(agent::check(&client, status).await);
+    findings.extend(agent::check(&client, status, config.mode).await);
     let worst = findings
         .iter()
         .map(|finding| finding.state)

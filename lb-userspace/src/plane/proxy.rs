@@ -293,6 +293,10 @@ impl ProxyPlane {
         let fronts = table.fronts.load();
         let [udp, udp_for_nodes] = table.udp.report();
         let missing = state.missing(&fronts).into_iter();
+        let is_untold = |family| {
+            let can_be_told = table.udp.can_tell(family == Family::V6);
+            state.listeners.hear_datagrams(family) && !can_be_told
+        };
         // Clients of that family are whoever's has the port.
         let listeners = state.listeners.problems(|bind| fronts.is_across(bind));
         let problems: Vec<Problem> = {
@@ -307,6 +311,7 @@ impl ProxyPlane {
                 udp,
                 udp_for_nodes,
                 missing: missing.map(|(bind, why)| (bind.to_string(), why)).collect(),
+                untold: Family::ALL.into_iter().any(is_untold),
                 trunks: table.udp.trunks.report(),
                 relay: self.shared.relay.report(),
                 ..table
@@ -333,6 +338,11 @@ impl ProxyPlane {
         let mut all = given.await.map_err(io::Error::other)??;
         all.extend(self.shared.workers.lend().await?);
         Ok(all)
+    }
+
+    /// What the kernel calls the sockets that clients find: the numbers of their inodes.
+    pub async fn identities(&self) -> io::Result<BTreeSet<u64>> {
+        self.lend().await?.iter().map(Sockets::identity).collect()
     }
 
     /// Changes whenever clients find other sockets.

@@ -1,5 +1,6 @@
 //! Client and server over a real socket.
 
+use std::collections::BTreeSet;
 use std::future::pending;
 use std::sync::Arc;
 
@@ -51,6 +52,10 @@ impl Agent for Sample {
     fn differences(&self) -> Result<Vec<Difference>, Problem> {
         Ok(vec![])
     }
+
+    fn sockets(&self) -> Result<BTreeSet<u64>, Problem> {
+        Ok([7].into())
+    }
 }
 
 fn start(directory: &Path) -> Client {
@@ -65,6 +70,10 @@ async fn every_view_comes_through_the_socket_as_it_was() {
     let directory = tempfile::tempdir().unwrap();
     let client = start(directory.path());
     let facts = Sample.facts();
+    assert_eq!(
+        client.get::<BTreeSet<u64>>("/v1/sockets").await.unwrap(),
+        [7].into()
+    );
     assert_eq!(
         client.get::<Status>("/v1/status").await.unwrap(),
         crate::api::status::status(&facts)

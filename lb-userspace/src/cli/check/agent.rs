@@ -1,13 +1,20 @@
 //! The running agent: what it finds wrong itself, and whether the kernel holds what the snapshot says.
 
 use super::finding::Finding;
+use crate::api::facts::Plane;
 use crate::api::status::Status;
 use crate::api::{Client, Problem};
 use crate::cli::words::count;
+use crate::config::Mode;
 use crate::plane::{Difference, Portico0Report};
 
-/// `status`: what the agent answered.
-pub async fn check(client: &Client, status: Result<Status, Problem>) -> Vec<Finding> {
+/// Whether it is the plane of packet programs. The other has routes of its own to VIPs, and no tables.
+pub const fn is_of_packets(plane: &Plane) -> bool {
+    plane.report.proxy.is_none()
+}
+
+/// `status`: what the agent answered. `mode`: what it is to serve with.
+pub async fn check(client: &Client, status: Result<Status, Problem>, mode: Mode) -> Vec<Finding> {
     let status = match status {
         Ok(status) => status,
         Err(problem) => {
@@ -20,26 +27,41 @@ pub async fn check(client: &Client, status: Result<Status, Problem>) -> Vec<Find
         format!("{} runs, generation {}", status.node, status.generation),
     )];
     findings.extend(status.problems.iter().map(problem));
-    if status
-        .planes
-        .iter()
-        .any(|plane| plane.problem.is_none() && plane.report.generation > 0)
-    {
-        findings.push(tables(client.get("/v1/differences").await));
-        // The proxy has routes of its own to VIPs.
-        let packets = status.planes.iter().filter(|plane| plane.report.proxy.is_none());
-        let planes = packets.filter(|plane| plane.report.generation > 0);
-        let led = status
-            .planes
-            .iter()
-            .filter_map(|plane| plane.report.proxy.as_ref());
-        let led = led.map(|proxy| proxy.led.len()).sum();
-        findings.extend(planes.flat_map(|plane| {
-            let refused = plane.report.sockets.lookup_refused.as_deref();
-            [portico0(&plane.report.portico0), lookup(refused, led)]
-        }));
+    let (packets, sockets): (Vec<_>, Vec<_>) = status.planes.iter().partition(|plane| is_of_packets(plane));
+    let proxies = || sockets.iter().filter_map(|plane| plane.report.proxy.as_ref());
+    findings.extend(proxies().map(|proxy| {
+        let words = format!("listens at {}", count(proxy.listeners as u64, "frontend"));
+        Finding::ok("proxy", words)
+    }));
+    if packets.is_empty() {
+        let differences: Result<Vec<Difference>, Problem> = client.get("/v1/differences").await;
+        findings.extend(differences.err().map(|why| without_tables(&why, mode)));
+        return findings;
     }
+    let mut at_work = packets;
+    at_work.retain(|plane| plane.report.generation > 0);
+    if at_work.iter().any(|plane| plane.problem.is_none()) {
+        findings.push(tables(client.get("/v1/differences").await));
+    }
+    let led = proxies().map(|proxy| proxy.led.len()).sum();
+    findings.extend(at_work.iter().flat_map(|plane| {
+        let refused = plane.report.sockets.lookup_refused.as_deref();
+        [portico0(&plane.report.portico0), lookup(refused, led)]
+    }));
     findings
+}
+
+/// Where there are no packet programs, and so no tables of theirs.
+fn without_tables(why: &Problem, mode: Mode) -> Finding {
+    let words = format!("there are none, the proxy serves: {}", first_line(why));
+    match mode {
+        Mode::Proxy => Finding::ok("tables", words),
+        Mode::Auto | Mode::Ebpf => Finding::warning(
+            "tables",
+            words,
+            "mend that and restart the agent, or set mode = \"proxy\" in portico.toml where it is by choice",
+        ),
+    }
 }
 
 fn first_line(problem: &Problem) -> String {
@@ -169,7 +191,19 @@ mod tests {
     async fn without_an_agent_the_preflight_alone_is_a_warning() {
         let client = Client::new("/nonexistent/portico.sock");
         let status = client.get("/v1/status").await;
-        let findings = check(&client, status).await;
+        let findings = check(&client, status, Mode::Auto).await;
         assert_eq!((findings.len(), findings[0].state), (1, State::Warning));
+    }
+
+    #[test]
+    fn a_node_without_packet_programs_by_choice_lacks_nothing() {
+        let why = Problem::new("there are no packet programs here").because("mode = \"proxy\"");
+        assert_eq!(without_tables(&why, Mode::Proxy).state, State::Ok);
+        let finding = without_tables(&Problem::new("cannot load the programs: EPERM"), Mode::Auto);
+        assert_eq!(finding.state, State::Warning);
+        assert!(
+            finding.words.ends_with("cannot load the programs: EPERM"),
+            "{finding:?}"
+        );
     }
 }

@@ -27,7 +27,7 @@ fn version(release: &str) -> Finding {
         return Finding::failure(
             "kernel",
             format!("{release} is too old for the eBPF plane"),
-            format!("run {major}.{minor} or newer"),
+            format!("run {major}.{minor} or newer; or set mode = \"proxy\" in portico.toml"),
         );
     }
     Finding::ok("kernel", release)

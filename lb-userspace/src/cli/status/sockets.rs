@@ -24,6 +24,9 @@ pub fn of_sockets(proxy: &ProxyReport, format: Format) -> String {
     if proxy.pauses > 0 {
         text += &format!("clients waited {} to be accepted\n", count(proxy.pauses, "time"));
     }
+    if proxy.untold {
+        text += "clients are not told when a task refuses their datagrams: the agent has no CAP_NET_RAW\n";
+    }
     text += &udp(&proxy.udp, "");
     text += &nodes(proxy);
     let ended = proxy.ended.iter();
@@ -134,8 +137,10 @@ mod tests {
         proxy.udp.lost = [("congested".into(), 7), ("full".into(), 0)].into();
         proxy.udp_for_nodes.lost = [("congested".into(), 1)].into();
         proxy.trunks.open = 2;
+        proxy.untold = true;
         let text = of_sockets(&proxy, Format::Table);
         for line in [
+            "clients are not told when a task refuses their datagrams: the agent has no CAP_NET_RAW\n",
             "3 UDP flows; 9 datagrams to tasks, 0 to clients\n",
             "4 connections relayed to other nodes, 0 asked for in vain; 0 of theirs carried here, 0 now\n",
             "2 connections for datagrams to other nodes, 0 from them; 0 could not be made, 0 broke\n",

@@ -255,6 +255,12 @@ impl Listeners {
             .collect()
     }
 
+    /// Whether datagrams of a family are heard.
+    pub fn hear_datagrams(&self, family: Family) -> bool {
+        let mut udp = self.open.keys().filter(|bind| bind.protocol == Protocol::Udp);
+        udp.any(|bind| Family::of(bind.address.ip()) == family)
+    }
+
     pub fn len(&self) -> usize {
         self.open.len()
     }

@@ -35,6 +35,9 @@ pub struct ProxyReport {
     /// Datagrams of other nodes' clients to tasks of this one.
     #[serde(default)]
     pub udp_for_nodes: UdpReport,
+    /// It listens for datagrams, and could not tell a client that a task refuses them, for want of CAP_NET_RAW.
+    #[serde(default)]
+    pub untold: bool,
     #[serde(default)]
     pub trunks: TrunkReport,
     #[serde(default)]

@@ -4,6 +4,7 @@
 
 mod assigned;
 mod change;
+mod check;
 mod clients;
 mod connect;
 mod eastwest;
