@@ -153,7 +153,7 @@ fn nodes(facts: &Facts, service: &Service) -> Vec<NodePlane> {
     };
     let nodes = facts.snapshot.nodes.values().map(|node| NodePlane {
         name: node.name.to_string(),
-        plane: facts.plane_of(node).map(|plane| plane.label().into()),
+        plane: facts.plane_shown(node),
         backends: runs(node),
     });
     nodes.collect()

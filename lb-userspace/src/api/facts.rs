@@ -59,7 +59,7 @@ impl Facts {
     }
 
     /// What serves at a node, as far as its agent has said; a node of which nothing is known is taken to have packet programs.
-    pub fn plane_of(&self, node: &Node) -> Option<Serving> {
+    fn plane_of(&self, node: &Node) -> Option<Serving> {
         let has_spoken = || {
             let mut peers = self.peers.iter();
             peers.any(|peer| peer.node == *node.name && peer.heard_ms.is_some())
@@ -72,12 +72,16 @@ impl Facts {
         }
     }
 
+    /// The same in a word, as views show it.
+    pub fn plane_shown(&self, node: &Node) -> Option<String> {
+        self.plane_of(node).map(|plane| plane.label().into())
+    }
+
     /// Whether some of the service's tasks run where there are no packet programs.
     pub fn has_bare(&self, service: &Service) -> bool {
-        let mut nodes = self.snapshot.nodes.values();
-        nodes.any(|node| {
-            let runs = || service.backends.iter().any(|backend| backend.node == node.name);
-            self.plane_of(node) == Some(Serving::Proxy) && runs()
+        service.backends.iter().any(|backend| {
+            let node = self.snapshot.nodes.get(&backend.node);
+            node.and_then(|node| self.plane_of(node)) == Some(Serving::Proxy)
         })
     }
 

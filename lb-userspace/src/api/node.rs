@@ -36,7 +36,7 @@ pub fn nodes(facts: &Facts) -> Vec<NodeRow> {
             name: node.name.to_string(),
             address: node.address,
             state: state(node, peer(facts, node)).into(),
-            plane: facts.plane_of(node).map(|plane| plane.label().into()),
+            plane: facts.plane_shown(node),
             this: node.name == facts.node,
             backends: backends().filter(|backend| backend.node == node.name).count(),
             heard_ms: peer(facts, node).and_then(|peer| peer.heard_ms),

@@ -43,14 +43,14 @@ pub fn carried(facts: &Facts, service: &Service, frontend: &Frontend) -> Vec<Car
         .collect()
 }
 
+type Chosen<'f> = (&'f Service, &'f Frontend, Family, Choice);
+type Told<'f> = (&'f Service, &'f Frontend, Carried);
+
 /// What became of a choice.
 fn found(facts: &Facts, service: &Service, frontend: &Frontend, family: Family, choice: &Choice) -> Carried {
     let bind = Bind::of(frontend, family).to_string();
-    let mut proxies = facts
-        .planes
-        .iter()
-        .filter_map(|plane| plane.report.proxy.as_ref());
-    let proxy = proxies.next();
+    let mut planes = facts.planes.iter();
+    let proxy = planes.find_map(|plane| plane.report.proxy.as_ref());
     let missing = proxy.and_then(|proxy| proxy.missing.get(&bind));
     let mut carried = Carried {
         family: label(family).into(),
@@ -83,14 +83,19 @@ fn found(facts: &Facts, service: &Service, frontend: &Frontend, family: Family, 
 
 /// What is not served by packet programs as usual, by plane and reason.
 pub fn unusual(facts: &Facts) -> Vec<Unusual> {
-    let all = all(facts).map(|(service, frontend, family, choice)| {
-        let carried = found(facts, service, frontend, family, &choice);
-        (service, frontend, carried)
-    });
+    let all = all(facts).map(told(facts));
     grouped(all.filter(|(_, _, carried)| !carried.usual))
 }
 
-fn grouped<'f>(all: impl Iterator<Item = (&'f Service, &'f Frontend, Carried)>) -> Vec<Unusual> {
+/// Of a frontend and the choice for it, what became of that.
+fn told<'f>(facts: &Facts) -> impl Fn(Chosen<'f>) -> Told<'f> {
+    |(service, frontend, family, choice)| {
+        let carried = found(facts, service, frontend, family, &choice);
+        (service, frontend, carried)
+    }
+}
+
+fn grouped<'f>(all: impl Iterator<Item = Told<'f>>) -> Vec<Unusual> {
     let mut found: BTreeMap<(Option<String>, String), Unusual> = BTreeMap::new();
     for (service, frontend, carried) in all {
         let Carried {
@@ -119,11 +124,7 @@ fn grouped<'f>(all: impl Iterator<Item = (&'f Service, &'f Frontend, Carried)>) 
 pub fn unserved(facts: &Facts) -> Vec<Problem> {
     let is_missed = |choice: &Choice| choice.plane.is_none() && !matches!(choice.reason, Reason::Family(_));
     let missed = all(facts).filter(|(_, _, _, choice)| is_missed(choice));
-    let missed = missed.map(|(service, frontend, family, choice)| {
-        let carried = found(facts, service, frontend, family, &choice);
-        (service, frontend, carried)
-    });
-    let unserved = grouped(missed).into_iter();
+    let unserved = grouped(missed.map(told(facts))).into_iter();
     let problem = |unserved: Unusual| {
         let more = match unserved.count - 1 {
             0 => String::new(),
@@ -138,7 +139,7 @@ pub fn unserved(facts: &Facts) -> Vec<Problem> {
     unserved.map(problem).collect()
 }
 
-fn all(facts: &Facts) -> impl Iterator<Item = (&Service, &Frontend, Family, Choice)> {
+fn all(facts: &Facts) -> impl Iterator<Item = Chosen<'_>> {
     facts.snapshot.services.values().flat_map(|service| {
         let choices = facts.here.of(service);
         let frontends = service.frontends.iter();

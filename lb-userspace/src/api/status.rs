@@ -78,10 +78,9 @@ pub fn status(facts: &Facts) -> Status {
 
 fn row(facts: &Facts, peer: Peer) -> PeerRow {
     let node = facts.snapshot.nodes.get(&*peer.node);
-    let plane = node.and_then(|node| facts.plane_of(node));
     PeerRow {
+        plane: node.and_then(|node| facts.plane_shown(node)),
         peer,
-        plane: plane.map(|plane| plane.label().into()),
     }
 }
 

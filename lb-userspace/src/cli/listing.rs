@@ -65,7 +65,8 @@ fn wide(rows: &[ServiceRow]) -> String {
     )
 }
 
-fn listed(items: &[impl ToString]) -> String {
+/// `a, b`; a dash where there is nothing.
+pub fn listed(items: &[impl ToString]) -> String {
     match items {
         [] => "-".into(),
         items => items

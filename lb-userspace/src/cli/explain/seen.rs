@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::{Carriers, LISTED};
 use crate::api::explain::{Explanation, Seen};
 use crate::api::rules::RulesView;
+use crate::cli::listing::listed;
 
 pub fn text(explanation: &Explanation, carriers: &Carriers) -> String {
     let mut text = String::new();
@@ -67,10 +68,9 @@ a client inside the task's own subnet, and a task that reaches itself. These are
         text += ".\n";
     }
     if !seen.flat.is_empty() {
-        let flat: Vec<_> = seen.flat.iter().map(ToString::to_string).collect();
         text += &format!(
             "Clients in flat networks ({}) are seen as they are, except a task by itself.\n",
-            flat.join(", ")
+            listed(&seen.flat)
         );
     }
     text
@@ -96,10 +96,9 @@ the task's own node.
         );
     }
     if !rules.accept.is_empty() {
-        let accept: Vec<_> = rules.accept.iter().map(ToString::to_string).collect();
         text += &format!(
             "TCP connections from {} have to begin with a PROXY header, and the client is whom it names (accept).\n",
-            accept.join(", ")
+            listed(&rules.accept)
         );
     }
     text

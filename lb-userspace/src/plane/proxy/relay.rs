@@ -35,7 +35,6 @@ use crate::door::{Complaints, Room};
 use crate::model::View;
 use crate::plane::proxy::socket;
 use book::Library;
-use dial::Destination;
 use entrance::{Entrance, Lanes};
 use figures::Figures;
 use identity::Identity;
@@ -123,9 +122,9 @@ impl Relay {
 
     pub fn report(&self) -> RelayReport {
         let Shared { library, .. } = &*self.0;
-        let is_known = |to: &Destination| library.book().has_node(&to.node, to.address.into());
+        let book = library.book();
         RelayReport {
-            unreachable: self.0.reach.report(is_known),
+            unreachable: self.0.reach.report(|to| to.is_in(&book)),
             ..self.0.figures.report()
         }
     }

@@ -4,9 +4,8 @@ use std::net::TcpListener;
 use std::time::Duration;
 
 use netns::client::http;
-use netns::state::Service;
 use netns::testing::{self, Stage};
-use netns::{tool, wait};
+use netns::{Service, tool, wait};
 
 const SOON: Duration = Duration::from_secs(60);
 

@@ -15,6 +15,7 @@ use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use super::Shared;
+use super::book::Book;
 use super::identity;
 use super::limits::HANDS;
 use super::refusal::Refusal;
@@ -170,6 +171,11 @@ impl Destination {
             address: node.address,
         }
     }
+
+    /// Whether it is a node of the cluster.
+    pub fn is_in(&self, book: &Book) -> bool {
+        book.has_node(&self.node, self.address.into())
+    }
 }
 
 impl Caller {
@@ -198,12 +204,9 @@ impl Caller {
     /// Whether it is a node of the cluster that cannot be reached. Whose place another agent has taken misses none.
     pub fn misses(&self, destination: &Destination) -> bool {
         let Shared { reach, library, .. } = &*self.shared;
-        let is_known = || {
-            library
-                .book()
-                .has_node(&destination.node, destination.address.into())
-        };
-        !self.shared.is_over.load(SeqCst) && reach.is_failing(destination) && is_known()
+        !self.shared.is_over.load(SeqCst)
+            && reach.is_failing(destination)
+            && destination.is_in(&library.book())
     }
 
     /// From the address that other nodes know this one by.
