@@ -70,13 +70,13 @@ fn a_byte_a_second_arrives_a_byte_a_second() {
     let rig = Rig::new(
         1,
         ProxyRules {
-            idle: Some(Duration::from_secs(2)),
+            idle: Some(Duration::from_secs(5)),
             ..ProxyRules::default()
         },
     );
     let task = rig.listen(0);
     let (mut client, mut near) = rig.pair(&task);
-    for byte in 0..4 {
+    for byte in 0..7 {
         std::thread::sleep(Duration::from_secs(1));
         near.write_all(&[byte]).unwrap();
         assert_eq!(read(&mut client, 1), [byte]);

@@ -41,8 +41,8 @@ fn a_draining_task_keeps_its_connections_as_long_as_its_service_allows() {
     let (mut client, mut near) = rig.pair(&task);
     let service = Arc::make_mut(rig.snapshot.services.get_mut("web").unwrap());
     service.backends[0].standing = Standing::Draining;
-    rig.apply();
     let began = Instant::now();
+    rig.apply();
     client.write_all(b"x").unwrap();
     assert_eq!(read(&mut near, 1), b"x");
     is_reset(&mut client);
@@ -59,7 +59,7 @@ fn silence_ends_a_connection_where_its_service_says_so() {
     let rig = Rig::new(
         1,
         ProxyRules {
-            idle: Some(Duration::from_millis(400)),
+            idle: Some(Duration::from_secs(2)),
             ..ProxyRules::default()
         },
     );
@@ -67,7 +67,7 @@ fn silence_ends_a_connection_where_its_service_says_so() {
     let (mut client, mut near) = rig.pair(&task);
     let began = Instant::now();
     // Who speaks goes on.
-    while began.elapsed() < Duration::from_secs(1) {
+    while began.elapsed() < Duration::from_secs(5) {
         client.write_all(b"x").unwrap();
         assert_eq!(read(&mut near, 1), b"x");
         std::thread::sleep(Duration::from_millis(20));
