@@ -348,3 +348,24 @@ fn bound(address: SocketAddr) -> io::Result<Socket> {
     socket.bind(&address.into())?;
     Ok(socket)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpStream;
+
+    use super::*;
+    use crate::plane::proxy::socket;
+
+    #[test]
+    fn accepted_clients_wait_for_no_acknowledgement_and_are_missed_when_they_vanish() {
+        let silence = Duration::from_secs(77);
+        let any = (Ipv4Addr::LOCALHOST, 0).into();
+        let listener = tcp(any, 1, &socket::keepalive(silence)).unwrap();
+        let _client = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        listener.set_nonblocking(false).unwrap();
+        let (accepted, _) = listener.accept().unwrap();
+        let accepted = SockRef::from(&accepted);
+        assert!(accepted.tcp_nodelay().unwrap() && accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), silence);
+    }
+}

@@ -88,3 +88,18 @@ pub fn is_exhaustion(error: &io::Error) -> bool {
         Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOBUFS | Errno::ENOMEM | Errno::ENOSPC)
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tasks_are_told_at_once_and_missed_when_they_vanish() {
+        let silence = Duration::from_secs(77);
+        for family in Family::ALL {
+            let socket = for_task(family, &keepalive(silence)).unwrap();
+            assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+            assert_eq!(socket.tcp_keepalive_time().unwrap(), silence);
+        }
+    }
+}

@@ -3,6 +3,7 @@ use std::net::{IpAddr, SocketAddr};
 use lb_common::hash;
 use lb_common::placement::{self, Candidate, State};
 use lb_common::table::NO_MEMBER;
+use rstest::rstest;
 
 use super::*;
 use crate::config::Mode;
@@ -132,24 +133,53 @@ fn among(snapshot: &Snapshot, mode: Mode, families: &[Family], own: &[&str]) -> 
 
 const TASKS: [&str; 4] = ["172.18.0.2", "172.18.0.2", "172.18.0.2", "172.18.0.3"];
 
-#[test]
-fn every_client_gets_the_member_that_the_tables_of_all_nodes_have_for_it() {
-    let snapshot = snapshot(&TASKS);
-    let candidates: Vec<Candidate> = snapshot.pools[0].members.iter().map(|m| m.candidate).collect();
+#[rstest]
+fn every_client_gets_the_member_that_the_tables_of_all_nodes_have_for_it(
+    #[values(Affinity::None, Affinity::ClientIp)] affinity: Affinity,
+    #[values((Protocol::Tcp, 6), (Protocol::Udp, 17))] (protocol, number): (Protocol, u8),
+    #[values(Family::V4, Family::V6)] family: Family,
+    #[values(1, 3)] weight: u16,
+) {
+    let (tasks, bind) = match family {
+        Family::V4 => (&TASKS[..], "0.0.0.0:8080"),
+        Family::V6 => (
+            &["2001:db8:18::2", "2001:db8:18::3", "2001:db8:18::4"][..],
+            "[::]:8080",
+        ),
+    };
+    let mut snapshot = snapshot(tasks);
+    snapshot.pools.retain(|pool| pool.family == family);
+    let pool = Arc::make_mut(&mut snapshot.pools[0]);
+    pool.affinity = affinity;
+    pool.frontends[0].protocol = protocol;
+    pool.members[0].candidate.weight = weight;
+    let candidates: Vec<Candidate> = pool.members.iter().map(|m| m.candidate).collect();
+    change(&mut snapshot, |web| web.frontends[0].protocol = protocol);
     let mut heads = [NO_MEMBER; SLOTS as usize];
     placement::fill_heads(SEED, &candidates, &mut heads);
     let fronts = fronts(&snapshot);
-    let front = fronts.get(&at("0.0.0.0:8080")).unwrap();
-    for client in clients() {
+    let bind = Bind { protocol, ..at(bind) };
+    let front = fronts.get(&bind).unwrap();
+    for mut client in clients() {
         // As the four bytes of both ports stand in a packet.
         let [a, b] = client.port().to_be_bytes();
-        let ports = u32::from_le_bytes([a, b, 0x1f, 0x90]);
+        let (ports, number) = match affinity {
+            Affinity::None => (u32::from_le_bytes([a, b, 0x1f, 0x90]), number),
+            Affinity::ClientIp => (0, 0),
+        };
         let IpAddr::V4(address) = client.ip() else {
             panic!("{client}")
         };
-        let hash = hash::flow_hash(SEED, address.octets(), ports, 6);
+        let hash = match family {
+            Family::V4 => hash::flow_hash(SEED, address.octets(), ports, number),
+            Family::V6 => {
+                let address = address.to_ipv6_compatible();
+                client.set_ip(address.into());
+                hash::flow_hash(SEED, address.octets(), ports, number)
+            }
+        };
         let wanted = &candidates[usize::from(heads[hash::slot(hash, SLOTS) as usize])];
-        let chosen = front.choose(client, 8080, Protocol::Tcp, &[]).unwrap();
+        let chosen = front.choose(client, 8080, protocol, &[]).unwrap();
         assert_eq!(chosen.candidate.tag, wanted.tag, "{client}");
     }
 }

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
+use std::time::Duration;
 
 use socket2::Socket;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -35,8 +36,9 @@ use crate::plane::proxy::ways::Ways;
 pub struct Lane {
     shared: Arc<Shared>,
     visitors: mpsc::Receiver<Visitor>,
-    /// For those who have not asked for anything yet.
-    waiting: Arc<Semaphore>,
+    /// For those who have not asked for anything yet, and how long each may take.
+    pub(super) waiting: Arc<Semaphore>,
+    pub(super) asking: Duration,
 }
 
 /// What a caller has come to.
@@ -44,7 +46,7 @@ enum Asked {
     For(Wanted),
     /// To bring the datagrams of its clients.
     Datagrams,
-    /// It has gone, or has had nothing to ask for all the time: a spare that was not used.
+    /// It has gone: a spare that was not used.
     Nothing,
 }
 
@@ -54,6 +56,7 @@ impl Lane {
             visitors: shared.lanes.open(),
             shared,
             waiting: Arc::new(Semaphore::new(CALLERS)),
+            asking: ASKING,
         }
     }
 
@@ -63,10 +66,11 @@ impl Lane {
     pub async fn run(mut self, live: Arc<Live>, ways: Arc<Ways>, udp: Rc<udp::Worker>) {
         while let Some(visitor) = self.visitors.recv().await {
             let (shared, waiting) = (Arc::clone(&self.shared), Arc::clone(&self.waiting));
+            let asking = self.asking;
             let (live, ways, udp) = (Arc::clone(&live), Arc::clone(&ways), Rc::clone(&udp));
             tokio::task::spawn_local(async move {
                 let from = visitor.from;
-                if let Err(refusal) = attend(&shared, &waiting, live, &ways, udp, visitor).await {
+                if let Err(refusal) = attend(&shared, (&waiting, asking), live, &ways, udp, visitor).await {
                     shared.refuse(from, &refusal);
                 }
             });
@@ -76,7 +80,7 @@ impl Lane {
 
 async fn attend(
     shared: &Arc<Shared>,
-    waiting: &Semaphore,
+    (waiting, asking): (&Semaphore, Duration),
     live: Arc<Live>,
     ways: &Ways,
     udp: Rc<udp::Worker>,
@@ -85,9 +89,10 @@ async fn attend(
     let from = visitor.from;
     let mut node = shake_hands(shared, visitor).await?;
     let place = waiting.try_acquire().map_err(|_| Refusal::Crowd)?;
-    let asked = listen(&mut node).await;
+    let asked = timeout(asking, listen(&mut node)).await;
     drop(place);
-    let wanted = match asked {
+    // Without an answer: who is about to ask just now does so over another connection.
+    let wanted = match asked.map_err(|_| Refusal::Silent)? {
         Ok(Asked::Nothing) => return Ok(()),
         // Only now: it may have become known while it waited, or be gone from the cluster.
         Ok(asked) => recognize(shared, &node, from).map(|name| (asked, name)),
@@ -148,31 +153,28 @@ fn recognize(shared: &Shared, node: &TlsStream<Wire>, from: SocketAddr) -> Resul
 async fn listen(node: &mut TlsStream<Wire>) -> Result<Asked, Refusal> {
     let malformed = |why: &dyn ToString| Refusal::Malformed(why.to_string());
     let mut bytes = Vec::with_capacity(128);
-    let asking = async {
-        loop {
-            match relay_header::purpose(&bytes) {
-                Ok(Some((purpose, length))) if length == bytes.len() => {
-                    return match purpose {
-                        Purpose::Trunk => Ok(Asked::Datagrams),
-                        Purpose::Connection(wanted) if wanted.transport == Transport::Stream => {
-                            Ok(Asked::For(wanted))
-                        }
-                        Purpose::Connection(_) => Err(malformed(&"a flow that is not one of many")),
-                    };
-                }
-                Ok(Some(_)) => return Err(malformed(&"more than a header before the answer")),
-                Ok(None) => {}
-                Err(fault) => return Err(malformed(&fault)),
+    loop {
+        match relay_header::purpose(&bytes) {
+            Ok(Some((purpose, length))) if length == bytes.len() => {
+                return match purpose {
+                    Purpose::Trunk => Ok(Asked::Datagrams),
+                    Purpose::Connection(wanted) if wanted.transport == Transport::Stream => {
+                        Ok(Asked::For(wanted))
+                    }
+                    Purpose::Connection(_) => Err(malformed(&"a flow that is not one of many")),
+                };
             }
-            match node.read_buf(&mut bytes).await {
-                Ok(0) => return Ok(Asked::Nothing),
-                Ok(_) => {}
-                // With TLS 1.3 a caller hears only now that it is not believed, and this side that it is not.
-                Err(error) => return Refusal::behind(&error).map_or(Ok(Asked::Nothing), Err),
-            }
+            Ok(Some(_)) => return Err(malformed(&"more than a header before the answer")),
+            Ok(None) => {}
+            Err(fault) => return Err(malformed(&fault)),
         }
-    };
-    timeout(ASKING, asking).await.unwrap_or(Ok(Asked::Nothing))
+        match node.read_buf(&mut bytes).await {
+            Ok(0) => return Ok(Asked::Nothing),
+            Ok(_) => {}
+            // With TLS 1.3 a caller hears only now that it is not believed, and this side that it is not.
+            Err(error) => return Refusal::behind(&error).map_or(Ok(Asked::Nothing), Err),
+        }
+    }
 }
 
 /// A connection to the task, and the generation of the snapshot that has it.

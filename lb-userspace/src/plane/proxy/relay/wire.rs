@@ -143,3 +143,25 @@ impl AsyncWrite for Wire {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+    use std::time::Duration;
+
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::plane::proxy::socket::keepalive;
+
+    #[tokio::test]
+    async fn nodes_are_told_at_once_and_missed_when_they_vanish() {
+        let silence = Duration::from_secs(77);
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let connected = TcpStream::connect(listener.local_addr().unwrap()).await;
+        let wire = Wire::new(connected.unwrap(), &keepalive(silence));
+        let socket = SockRef::from(&wire.0.socket);
+        assert!(socket.tcp_nodelay().unwrap() && socket.keepalive().unwrap());
+        assert_eq!(socket.tcp_keepalive_time().unwrap(), silence);
+    }
+}

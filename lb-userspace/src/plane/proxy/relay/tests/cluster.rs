@@ -7,12 +7,13 @@ use std::time::Duration;
 
 use lb_common::placement::{Candidate, State};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 use tokio::task::LocalSet;
 
 use crate::door::{Door, Offer};
 use crate::model::{Affinity, Family, Member, Node, Pool, Snapshot, View};
 use crate::plane::proxy::live::Live;
-use crate::plane::proxy::relay::{Failure, Relay, RelayReport, Relayed, Setup};
+use crate::plane::proxy::relay::{Failure, Lane, Relay, RelayReport, Relayed, Setup, limits};
 use crate::plane::proxy::udp;
 
 pub const SECRET: [u8; 32] = [7; 32];
@@ -109,10 +110,21 @@ impl Owner {
     }
 
     pub async fn with(tasks: &[Task]) -> Self {
-        let view = View::fixed(snapshot(vec![member(tasks)]));
-        let relay = relay("node2", SECRET, 0, view);
+        Self::knowing(snapshot(vec![member(tasks)])).await
+    }
+
+    /// With what this has for `node2`.
+    pub async fn knowing(snapshot: Snapshot) -> Self {
+        Self::bounded(snapshot, limits::CALLERS, limits::ASKING).await
+    }
+
+    /// That lets so many callers wait at a time before they ask for something, and so long.
+    pub async fn bounded(snapshot: Snapshot, callers: usize, asking: Duration) -> Self {
+        let relay = relay("node2", SECRET, 0, View::fixed(snapshot));
         let live = Arc::<Live>::default();
-        run(&relay, Arc::clone(&live));
+        let mut lane = relay.lane();
+        (lane.waiting, lane.asking) = (Arc::new(Semaphore::new(callers)), asking);
+        run(&relay, lane, Arc::clone(&live));
         let door = Door::new((Ipv4Addr::new(127, 0, 0, 2), 0).into());
         let offer = door.offer(relay.room());
         Self {
@@ -163,8 +175,8 @@ fn relay(node: &str, authority: [u8; 32], port: u16, view: View) -> Relay {
 }
 
 /// On a thread of its own, as a worker does.
-fn run(relay: &Relay, live: Arc<Live>) {
-    let (relay, lane) = (relay.clone(), relay.lane());
+fn run(relay: &Relay, lane: Lane, live: Arc<Live>) {
+    let relay = relay.clone();
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()

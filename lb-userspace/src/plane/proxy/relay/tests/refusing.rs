@@ -8,8 +8,10 @@ use lb_common::placement::State;
 use rstest::rstest;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpSocket, TcpStream};
+use tokio::time::timeout;
+use tokio_rustls::client::TlsStream;
 
-use super::cluster::{Listening, Owner, SECRET, TAG, Task, dial, snapshot};
+use super::cluster::{Listening, Owner, SECRET, SOON, TAG, Task, dial, snapshot};
 use crate::model::View;
 use crate::plane::proxy::answer::Answer;
 use crate::plane::proxy::relay::identity::{self, Identity};
@@ -26,11 +28,24 @@ fn answered<T>(outcome: Result<T, Failure>) -> Answer {
 #[tokio::test]
 async fn a_member_that_does_not_run_there_is_gone() {
     let listening = Listening::new().await;
-    let owner = Owner::of(listening.address()).await;
+    let task = Task {
+        tag: TAG,
+        node: "node2",
+        port: listening.address().port(),
+        state: State::Active,
+    };
+    let others = Task {
+        tag: TAG + 1,
+        node: "node3",
+        ..task
+    };
+    let owner = Owner::with(&[task, others]).await;
     let caller = owner.caller("node1", SECRET);
-    assert_eq!(answered(dial(&caller, TAG + 1).await), Answer::Gone);
-    owner.has_answered("gone").await;
-    assert_eq!(caller.report().heard["gone"], 1);
+    for (said, tag) in [(1, others.tag), (2, TAG + 2)] {
+        assert_eq!(answered(dial(&caller, tag).await), Answer::Gone);
+        owner.has_answered("gone").await;
+        assert_eq!(caller.report().heard["gone"], said);
+    }
 }
 
 #[tokio::test]
@@ -185,25 +200,55 @@ impl rustls::client::ResolvesClientCert for Nothing {
     }
 }
 
+/// A finished handshake, and nothing has been asked for yet.
+async fn greeted(owner: &Owner) -> TlsStream<TcpStream> {
+    let socket = TcpSocket::new_v4().unwrap();
+    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+    let to = (Ipv4Addr::new(127, 0, 0, 2), owner.port);
+    let socket = socket.connect(to.into()).await.unwrap();
+    let connector = tokio_rustls::TlsConnector::from(identity_of(SECRET).client);
+    let host = identity::host("node2").unwrap();
+    connector.connect(host, socket).await.unwrap()
+}
+
 #[tokio::test]
 async fn what_is_no_header_is_refused() {
     let listening = Listening::new().await;
     let owner = Owner::of(listening.address()).await;
-    let socket = TcpSocket::new_v4().unwrap();
-    socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
-    let socket = socket
-        .connect((Ipv4Addr::new(127, 0, 0, 2), owner.port).into())
-        .await
-        .unwrap();
-    let connector = tokio_rustls::TlsConnector::from(identity_of(SECRET).client);
-    let host = identity::host("node2").unwrap();
-    let mut tls = connector.connect(host, socket).await.unwrap();
+    let mut tls = greeted(&owner).await;
     tls.write_all(b"GET / HTTP/1.1\r\nhost: node2\r\n\r\n")
         .await
         .unwrap();
     assert_eq!(tls.read_u8().await.unwrap(), Answer::Malformed.byte());
     assert_eq!(tls.read(&mut [0; 1]).await.unwrap(), 0);
     owner.has_refused("malformed").await;
+}
+
+#[tokio::test]
+async fn who_has_nothing_to_ask_for_is_left_after_some_time() {
+    for said in [&b""[..], b"\r\n\r\n"] {
+        let owner = Owner::bounded(snapshot(Vec::new()), 1, Duration::from_millis(100)).await;
+        let mut tls = greeted(&owner).await;
+        tls.write_all(said).await.unwrap();
+        tls.flush().await.unwrap();
+        let mut answer = Vec::new();
+        let _ = timeout(SOON, tls.read_to_end(&mut answer)).await.unwrap();
+        assert!(answer.is_empty(), "{answer:?}");
+        owner.has_refused("silent").await;
+    }
+}
+
+#[tokio::test]
+async fn so_many_callers_have_nothing_to_ask_for_and_no_more() {
+    let owner = Owner::bounded(snapshot(Vec::new()), 1, SOON).await;
+    let callers = [greeted(&owner).await, greeted(&owner).await];
+    owner.has_refused("crowd").await;
+    assert_eq!(owner.relay.report().refused["crowd"], 1);
+    // The place of whoever goes is free for others.
+    drop(callers);
+    let caller = owner.caller("node1", SECRET);
+    let served = async { while !matches!(dial(&caller, TAG).await, Err(Failure::Answered(Answer::Gone))) {} };
+    timeout(SOON, served).await.unwrap();
 }
 
 #[tokio::test]

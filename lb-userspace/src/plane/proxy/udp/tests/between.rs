@@ -203,6 +203,12 @@ fn what_a_connection_does_not_take_is_lost_and_not_kept() {
         let held = (2 * trunk::MOST + (256 << 10)) as u64;
         assert!(count(&bed.counters.to_tasks.bytes) <= held);
         assert!(count(&bed.counters.to_tasks.bytes) > trunk::MOST as u64);
+        // What waits is lost with it.
+        assert_eq!(bed.counters.lost(Loss::Broken), 0);
+        bed.far.cut();
+        bed.until("the rest is lost", |bed| bed.counters.lost(Loss::Broken) > 0)
+            .await;
+        assert!(bed.counters.lost(Loss::Broken) <= (trunk::MOST / large.len()) as u64);
     });
 }
 

@@ -108,3 +108,39 @@ fn several_workers_share_the_clients_of_a_frontend() {
         assert_eq!(bed.shared.flows(), 20);
     });
 }
+
+#[test]
+fn only_its_task_is_heard_by_a_client() {
+    both(async || {
+        let task = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let bed = Bed::new("127.0.0.1:0", Members::of([task.local_addr().unwrap()]));
+        let client = bed.client().await;
+        client.send(b"hello").await.unwrap();
+        let asked = timeout(PATIENCE, task.recv_from(&mut [0; 100])).await;
+        let (_, flow) = asked.unwrap().unwrap();
+        let stranger = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        stranger.send_to(b"not from the task", flow).await.unwrap();
+        task.send_to(b"answer", flow).await.unwrap();
+        assert_eq!(receive(&client).await.unwrap(), b"answer");
+        assert!(is_silent(&client).await);
+        assert_eq!(count(&bed.counters.to_clients.datagrams), 1);
+    });
+}
+
+/// No answer could come from such an address.
+#[test]
+fn what_is_sent_to_everybody_is_lost_and_counted() {
+    run(async {
+        let task = Task::v4("a").await;
+        let bed = Bed::new("0.0.0.0:0", Members::of([task.address]));
+        let client = bed.client_at("127.0.0.1", "127.0.0.1").await;
+        assert_eq!(ask(&client, "hello").await, "a:hello");
+        let other = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        other.set_broadcast(true).unwrap();
+        let everybody = ("127.255.255.255", bed.front.port());
+        other.send_to(b"hello", everybody).await.unwrap();
+        bed.until("it is lost", |bed| bed.counters.lost(Loss::Broadcast) == 1)
+            .await;
+        assert_eq!(bed.shared.flows(), 1);
+    });
+}

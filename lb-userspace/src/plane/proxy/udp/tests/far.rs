@@ -108,6 +108,7 @@ impl Far {
         for serving in self.serving.borrow_mut().drain(..) {
             serving.abort();
         }
+        self.deaf.take();
     }
 }
 
