@@ -22,7 +22,7 @@ mod trunk;
 mod wire;
 
 #[cfg(test)]
-mod tests;
+pub mod tests;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -4,14 +4,17 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use super::rig::{PATIENCE, Rig, is_reset, read};
+use rstest::rstest;
+
+use super::rig::{Home, PATIENCE, Rig, is_reset, read};
 use crate::model::{ProxyRules, ProxyVersion};
 use crate::plane::proxy::{Cause, header};
 
-#[test]
-fn tasks_are_told_of_their_clients_in_either_version() {
+#[rstest]
+fn tasks_are_told_of_their_clients_in_either_version(#[values(Home::Here, Home::There)] home: Home) {
     for version in [ProxyVersion::V1, ProxyVersion::V2] {
-        let rig = Rig::new(
+        let rig = Rig::at(
+            home,
             1,
             ProxyRules {
                 send: Some(version),

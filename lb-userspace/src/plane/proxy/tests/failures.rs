@@ -5,13 +5,15 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::rig::{PATIENCE, Rig, is_reset, read};
+use rstest::rstest;
+
+use super::rig::{Home, PATIENCE, Rig, is_reset, read};
 use crate::model::ProxyRules;
 use crate::plane::proxy::Cause;
 
-#[test]
-fn whoever_breaks_off_is_told_of_on_the_other_side() {
-    let rig = Rig::new(1, ProxyRules::default());
+#[rstest]
+fn whoever_breaks_off_is_told_of_on_the_other_side(#[values(Home::Here, Home::There)] home: Home) {
+    let rig = Rig::at(home, 1, ProxyRules::default());
     let task = rig.listen(0);
     let (mut client, near) = rig.pair(&task);
     socket2::SockRef::from(&near)

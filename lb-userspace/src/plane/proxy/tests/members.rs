@@ -4,7 +4,9 @@ use std::io::Write;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::rig::{Rig, is_reset, read};
+use rstest::rstest;
+
+use super::rig::{Home, Rig, is_reset, read};
 use crate::model::{Algorithm, ProxyRules, Standing};
 use crate::plane::proxy::Cause;
 
@@ -28,9 +30,12 @@ fn connections_end_with_their_member_and_are_counted_until_then() {
     rig.wait(Cause::NoMember, 1);
 }
 
-#[test]
-fn a_draining_task_keeps_its_connections_as_long_as_its_service_allows() {
-    let mut rig = Rig::new(
+#[rstest]
+fn a_draining_task_keeps_its_connections_as_long_as_its_service_allows(
+    #[values(Home::Here, Home::There)] home: Home,
+) {
+    let mut rig = Rig::at(
+        home,
         1,
         ProxyRules {
             drain: Some(Duration::from_millis(1500)),
@@ -54,9 +59,10 @@ fn a_draining_task_keeps_its_connections_as_long_as_its_service_allows() {
     rig.wait(Cause::Drained, 1);
 }
 
-#[test]
-fn silence_ends_a_connection_where_its_service_says_so() {
-    let rig = Rig::new(
+#[rstest]
+fn silence_ends_a_connection_where_its_service_says_so(#[values(Home::Here, Home::There)] home: Home) {
+    let rig = Rig::at(
+        home,
         1,
         ProxyRules {
             idle: Some(Duration::from_secs(2)),

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::runtime::Runtime;
 
 use super::super::fronts::tests::{SEED, snapshot};
+use super::super::relay::tests::cluster::{self, Owner, SECRET};
 use super::super::relay::{Relay, Setup};
 use super::super::*;
 use crate::config::Mode;
@@ -16,6 +17,15 @@ use crate::model::{Agreed, Backend, Drains, Identity, ProxyRules, Standing, Writ
 
 /// More than anything here takes on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Which node has the tasks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Home {
+    /// The plane's own.
+    Here,
+    /// Another one, by whose agent they are reached.
+    There,
+}
 
 /// A plane with one frontend, and the addresses of tasks that are there or not.
 pub struct Rig {
@@ -26,6 +36,7 @@ pub struct Rig {
     pub lookup: Option<Arc<dyn Lookup>>,
     config: Config,
     relay: Relay,
+    _owner: Option<Owner>,
     runtime: Runtime,
 }
 
@@ -37,6 +48,15 @@ impl Rig {
 
     /// With more lines in the configuration's `[proxy]`.
     pub fn with(tasks: u8, rules: ProxyRules, more: &str) -> Self {
+        Self::made(Home::Here, tasks, rules, more)
+    }
+
+    /// With tasks that this node has, or another one.
+    pub fn at(home: Home, tasks: u8, rules: ProxyRules) -> Self {
+        Self::made(home, tasks, rules, "")
+    }
+
+    fn made(home: Home, tasks: u8, rules: ProxyRules, more: &str) -> Self {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(1)
             .enable_all()
@@ -60,16 +80,21 @@ impl Rig {
         front.port = free([127, 0, 0, 1]).port();
         front.target_port = port;
         service.frontends = vec![front];
+        let node: Arc<str> = match home {
+            Home::Here => "node1",
+            Home::There => "node2",
+        }
+        .into();
         for pool in &mut snapshot.pools {
             let pool = Arc::make_mut(pool);
             pool.target_port = port;
             for member in &mut pool.members {
-                member.node = "node1".into();
+                member.node = Arc::clone(&node);
                 service.backends.push(Backend {
                     tag: member.candidate.tag,
                     task: Arc::clone(&member.task),
                     names: Vec::new(),
-                    node: "node1".into(),
+                    node: Arc::clone(&node),
                     addresses: vec![member.address],
                     attachments: Vec::new(),
                     weight: 1,
@@ -78,6 +103,9 @@ impl Rig {
                 });
             }
         }
+        snapshot.nodes = cluster::snapshot(Vec::new()).nodes;
+        let owner = Owner::knowing(snapshot.clone());
+        let owner = (home == Home::There).then(|| runtime.block_on(owner));
         let config =
             format!("node = 'node1'\n[vip]\npool = []\n[dns]\nlisten = []\n[proxy]\nworkers = 2\n{more}");
         let config = Config::parse(Path::new("portico.toml"), &config).unwrap();
@@ -89,8 +117,8 @@ impl Rig {
         let (writer, _) = Writer::start(agreed, ["test".into()], Drains::default());
         let setup = Setup {
             node: "node1".into(),
-            authority: [1; 32],
-            port: 7950,
+            authority: SECRET,
+            port: owner.as_ref().map_or(7950, |owner| owner.port),
             view: writer.view(),
             keepalive: Duration::from_secs(60),
         };
@@ -107,6 +135,7 @@ impl Rig {
             lookup: None,
             config,
             relay,
+            _owner: owner,
             runtime,
         };
         rig.apply();
