@@ -161,6 +161,7 @@ fn tests_that_the_readme_names_exist() {
         "tests/netns/tests/docker",
         "tests/netns/tests/docker/swarm",
         "lb-userspace/tests/names",
+        "lb-userspace/src/plane/proxy/fronts",
         "lb-userspace/src/plane/proxy/tests",
         "lb-userspace/src/plane/proxy/relay/tests",
         "lb-userspace/src/plane/proxy/udp/tests",
