@@ -12,7 +12,7 @@ use socket2::{SockRef, Socket};
 use tokio::time::timeout;
 
 use super::carrier::Reached;
-use crate::model::{Algorithm, Node};
+use crate::model::{Algorithm, Member, Node};
 use crate::plane::proxy::Cause;
 use crate::plane::proxy::fronts::{Bind, Front, Place};
 use crate::plane::proxy::live::Counted;
@@ -60,13 +60,15 @@ pub struct Dial<'c> {
 
 impl Dial<'_> {
     /// Connects to the flow's task, else to the next one. Where nobody takes the client it may be this node that does not know yet
-    /// who there is: it waits for news and asks again, as long as [`Hold`](super::hold::Hold) has it.
+    /// who there is: it waits for news and asks those that it has not asked yet, then all again, as long as
+    /// [`Hold`](super::hold::Hold) has it.
     pub async fn task(mut self, mut front: Arc<Front>) -> Result<Dialled, Cause> {
         let hold = &self.worker.hold;
         let mut pause = PAUSE;
         let mut place = None;
+        let mut tried = Vec::new();
         loop {
-            let cause = match self.once(&front).await {
+            let cause = match self.once(&front, &mut tried).await {
                 Ok(dialled) => {
                     hold.over(self.bind);
                     return Ok(dialled);
@@ -84,25 +86,32 @@ impl Dial<'_> {
             if let Some(latest) = self.worker.table.fronts.load().get(&self.bind) {
                 front = Arc::clone(latest);
             }
+            if self.choose(&front, &tried).is_none() {
+                // All have been asked.
+                tried.clear();
+            }
         }
     }
 
-    /// Asks as many tasks as the service has tried.
-    async fn once(&mut self, front: &Front) -> Result<Dialled, Cause> {
+    /// The next task to be asked; none: nobody is left.
+    fn choose<'f>(&self, front: &'f Front, tried: &[u64]) -> Option<&'f Member> {
+        let (port, protocol) = (self.bind.address.port(), self.bind.protocol);
+        match front.service.proxy.algorithm {
+            Algorithm::Hash => front.choose(self.ends.from, port, protocol, tried),
+            Algorithm::LeastConnections => {
+                let load = |tag| self.worker.table.live.load(tag);
+                front.choose_lighter(self.ends.from, port, protocol, tried, load)
+            }
+        }
+    }
+
+    /// Asks as many tasks as the service has tried at once.
+    async fn once(&mut self, front: &Front, tried: &mut Vec<u64>) -> Result<Dialled, Cause> {
         let table = &self.worker.table;
         let rules = &front.service.proxy;
-        let (port, protocol) = (self.bind.address.port(), self.bind.protocol);
-        let mut tried = Vec::new();
         let mut failed = Cause::NoMember;
-        while tried.len() <= rules.retries as usize {
-            let chosen = match rules.algorithm {
-                Algorithm::Hash => front.choose(self.ends.from, port, protocol, &tried),
-                Algorithm::LeastConnections => {
-                    let load = |tag| table.live.load(tag);
-                    front.choose_lighter(self.ends.from, port, protocol, &tried, load)
-                }
-            };
-            let Some(member) = chosen else {
+        for _ in 0..=rules.retries {
+            let Some(member) = self.choose(front, tried) else {
                 break;
             };
             if !tried.is_empty() {

@@ -11,8 +11,8 @@ use tokio::time::Instant;
 
 use crate::plane::proxy::fronts::Bind;
 
-/// How long a frontend's clients wait from the first on who found nobody. From then on, until somebody is served again, they are
-/// told at once.
+/// How long a client waits, and a frontend's clients from the first on who found nobody. From then on, until somebody is served again,
+/// they are told at once.
 const HOLD: Duration = Duration::from_secs(10);
 /// What was so long ago says nothing about now.
 const FORGET: Duration = Duration::from_secs(60);
@@ -32,8 +32,11 @@ struct Missing {
     last: Instant,
 }
 
-/// A client's among those that wait.
-pub type Waiting = OwnedSemaphorePermit;
+/// A client's place among those that wait.
+pub struct Waiting {
+    since: Instant,
+    _place: OwnedSemaphorePermit,
+}
 
 impl Default for Hold {
     fn default() -> Self {
@@ -65,9 +68,12 @@ impl Hold {
         }
         missing.last = now;
         if place.is_none() {
-            *place = Arc::clone(&self.places).try_acquire_owned().ok();
+            let free = Arc::clone(&self.places).try_acquire_owned().ok();
+            *place = free.map(|_place| Waiting { since: now, _place });
         }
-        place.is_some() && now < missing.since + HOLD
+        // Others of the frontend may be served all the while.
+        let has_time = |since| now < since + HOLD;
+        has_time(missing.since) && place.as_ref().is_some_and(|waiting| has_time(waiting.since))
     }
 }
 
@@ -98,6 +104,21 @@ mod tests {
         assert!(!hold.may_wait(bind(80), &mut None));
         hold.over(bind(80));
         assert!(hold.may_wait(bind(80), &mut None));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_waits_no_longer_though_others_are_served() {
+        let hold = Hold::default();
+        let (mut first, mut second) = (None, None);
+        assert!(hold.may_wait(bind(80), &mut first));
+        tokio::time::advance(HOLD / 2).await;
+        hold.over(bind(80));
+        assert!(hold.may_wait(bind(80), &mut first));
+        assert!(hold.may_wait(bind(80), &mut second));
+        tokio::time::advance(HOLD / 2).await;
+        hold.over(bind(80));
+        assert!(!hold.may_wait(bind(80), &mut first));
+        assert!(hold.may_wait(bind(80), &mut second), "it has come later");
     }
 
     #[tokio::test(start_paused = true)]

@@ -53,6 +53,28 @@ fn a_client_whose_task_refuses_gets_another_one() {
     rig.wait(Cause::Refused, 1);
 }
 
+/// However few are tried at once, and although others are served meanwhile.
+#[test]
+fn a_client_whose_tasks_all_refuse_gets_one_that_it_has_not_asked() {
+    const CLIENTS: usize = 20;
+    let rules = ProxyRules {
+        retries: 1,
+        ..ProxyRules::default()
+    };
+    let rig = Rig::new(6, rules);
+    let task = rig.listen(5);
+    let serving = std::thread::spawn(move || {
+        for near in task.incoming().take(CLIENTS) {
+            near.unwrap().write_all(b"!").unwrap();
+        }
+    });
+    let mut clients: Vec<_> = (0..CLIENTS).map(|_| rig.client()).collect();
+    for client in &mut clients {
+        assert_eq!(read(client, 1), b"!");
+    }
+    serving.join().unwrap();
+}
+
 #[test]
 fn no_more_tasks_are_asked_for_a_client_than_its_service_says() {
     let rules = ProxyRules {
