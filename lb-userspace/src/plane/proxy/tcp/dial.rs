@@ -84,6 +84,10 @@ impl Dial<'_> {
                 return Err(Cause::Abandoned);
             }
             if let Some(latest) = self.worker.table.fronts.load().get(&self.bind) {
+                if latest.family() != front.family() {
+                    // It will not do for tasks of the other one.
+                    self.socket = None;
+                }
                 front = Arc::clone(latest);
             }
             if self.choose(&front, &tried).is_none() {

@@ -1,14 +1,14 @@
 //! Tasks and clients that fail, each in its own way.
 
 use std::io::{Read, Write};
-use std::net::TcpListener;
+use std::net::{Ipv6Addr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rstest::rstest;
 
 use super::rig::{Home, PATIENCE, Rig, is_reset, read};
-use crate::model::ProxyRules;
+use crate::model::{Family, ProxyRules};
 use crate::plane::proxy::Cause;
 
 #[rstest]
@@ -141,6 +141,36 @@ fn who_finds_nobody_waits_for_somebody() {
     let (mut near, _) = task.accept().unwrap();
     near.write_all(b"!").unwrap();
     assert_eq!(read(&mut early, 1), b"!");
+}
+
+/// The socket that was made for it when it came is of no use then.
+#[test]
+fn who_waits_is_taken_by_the_first_task_of_the_other_family() {
+    let mut rig = Rig::new(2, ProxyRules::default());
+    let [v4, v6] = [Family::V4, Family::V6].map(|family| {
+        let mut pools = rig.snapshot.pools.iter();
+        pools.position(|pool| pool.family == family).unwrap()
+    });
+    let mut members = std::mem::take(&mut Arc::make_mut(&mut rig.snapshot.pools[v4]).members);
+    rig.snapshot.generation += 1;
+    rig.apply();
+    let mut early = rig.client();
+    rig.until(|proxy| proxy.opened == 1);
+    let address = Ipv6Addr::LOCALHOST.into();
+    members.iter_mut().for_each(|member| member.address = address);
+    Arc::make_mut(&mut rig.snapshot.pools[v6]).members = members;
+    let service = Arc::make_mut(rig.snapshot.services.get_mut("web").unwrap());
+    for backend in &mut service.backends {
+        backend.addresses = vec![address];
+    }
+    let task = TcpListener::bind((address, rig.tasks[0].port())).unwrap();
+    rig.snapshot.generation += 1;
+    rig.apply();
+    let (mut near, _) = task.accept().unwrap();
+    near.write_all(b"!").unwrap();
+    assert_eq!(read(&mut early, 1), b"!");
+    // Both are there: the first one that is asked takes it.
+    assert_eq!(rig.plane.report().proxy.unwrap().retries, 0);
 }
 
 /// Its backlog is full, so its kernel says nothing to whoever else wants to connect.
