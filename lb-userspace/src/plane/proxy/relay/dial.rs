@@ -9,7 +9,6 @@ use std::time::Duration;
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::TcpSocket;
-use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -17,7 +16,6 @@ use tokio_rustls::client::TlsStream;
 use super::Shared;
 use super::book::Book;
 use super::identity;
-use super::limits::HANDS;
 use super::refusal::Refusal;
 use super::relayed::Relayed;
 use super::shelf::Shelves;
@@ -37,7 +35,6 @@ pub struct Dialer {
 /// Makes connections to other nodes.
 pub(super) struct Caller {
     shared: Arc<Shared>,
-    hands: Semaphore,
 }
 
 /// Where a connection leads.
@@ -66,13 +63,9 @@ pub enum Failure {
 
 impl Dialer {
     pub(super) fn new(shared: Arc<Shared>) -> Self {
-        let caller = Arc::new(Caller {
-            shared,
-            hands: Semaphore::new(HANDS),
-        });
         Self {
             shelves: Shelves::default(),
-            caller,
+            caller: Arc::new(Caller { shared }),
         }
     }
 
@@ -133,7 +126,7 @@ impl Dialer {
             }
         }
         figures.waited();
-        ask(self.caller.connect(destination).await?, header).await
+        ask(self.shelves.make(&self.caller, destination).await?, header).await
     }
 }
 
@@ -180,8 +173,6 @@ impl Destination {
 
 impl Caller {
     pub async fn connect(&self, destination: &Destination) -> Result<TlsStream<Wire>, Failure> {
-        // Not closed while it is there.
-        let _hand = self.hands.acquire().await.ok();
         let host = identity::host(&destination.node).ok_or(Failure::Untrusted(Refusal::Name))?;
         let socket = self.socket().map_err(Failure::Unreachable)?;
         let to = SocketAddr::from((destination.address, self.shared.port));

@@ -12,7 +12,7 @@ pub const ASKING: Duration = Duration::from_secs(15);
 pub const CALLERS: usize = 8192;
 /// Time for TCP and TLS of a spare.
 pub const HANDSHAKE: Duration = Duration::from_secs(2);
-/// Handshakes of one dialer at a time; others wait for their turn.
+/// Handshakes with one node for a dialer's clients at a time; others wait for their turn.
 pub const HANDS: usize = 64;
 /// Pause after a node could not be reached for a spare.
 pub const AGAIN: Duration = Duration::from_secs(1);

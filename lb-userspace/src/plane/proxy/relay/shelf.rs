@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Waker};
 
 use tokio::io::{AsyncRead, ReadBuf};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 use tokio::time::{Instant, sleep, timeout};
 use tokio_rustls::client::TlsStream;
 
 use super::dial::{Caller, Destination, Failure};
-use super::limits::{AGAIN, HANDSHAKE, SPARE, SPARES};
+use super::limits::{AGAIN, HANDS, HANDSHAKE, SPARE, SPARES};
 use super::wire::Wire;
 
 /// Those of one dialer.
@@ -24,6 +24,8 @@ type All = HashMap<Destination, Arc<Shelf>>;
 struct Shelf {
     stock: Mutex<Stock>,
     taken: Notify,
+    /// For clients who find nothing in stock.
+    hands: Semaphore,
 }
 
 struct Stock {
@@ -56,6 +58,17 @@ impl Shelves {
             }
         }
         None
+    }
+
+    /// One more for a client who has found none. Those who wait for a node that says nothing keep nobody from another one.
+    pub async fn make(&self, caller: &Caller, destination: &Destination) -> Result<TlsStream<Wire>, Failure> {
+        let shelf = lock(&self.0).get(destination).map(Arc::clone);
+        let _hand = match &shelf {
+            // Not closed while it is there.
+            Some(shelf) => shelf.hands.acquire().await.ok(),
+            None => None,
+        };
+        caller.connect(destination).await
     }
 
     /// Finds out whether a node can be reached.
@@ -145,6 +158,7 @@ impl Shelf {
                 asked: now,
             }),
             taken: Notify::new(),
+            hands: Semaphore::new(HANDS),
         }
     }
 }

@@ -4,13 +4,15 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
 use tokio::time::timeout;
 
 use super::cluster::{CLIENT, FRONT, Listening, Owner, SECRET, SOON, TAG, node};
 use crate::door::Door;
-use crate::plane::proxy::relay::limits::{SPARE, SPARES};
+use crate::plane::proxy::relay::limits::{HANDS, SPARE, SPARES};
 use crate::plane::proxy::relay::{Dialer, Relay, Relayed};
+use crate::plane::proxy::udp::trunk::Call;
 
 async fn ask(dialer: &Dialer) -> Relayed {
     let (client, front) = (CLIENT.parse().unwrap(), FRONT.parse().unwrap());
@@ -118,7 +120,7 @@ async fn many_at_once_are_all_served_and_nothing_is_left() {
         }
         listening
     });
-    let mut clients = tokio::task::JoinSet::new();
+    let mut clients = JoinSet::new();
     for at in 0..MANY {
         let dialer = dialer.clone();
         clients.spawn(async move {
@@ -144,6 +146,34 @@ async fn many_at_once_are_all_served_and_nothing_is_left() {
     });
     over.await.unwrap();
     assert_eq!(owner.relay.report().cut, 0);
+}
+
+/// However many clients wait for it.
+#[tokio::test]
+async fn a_node_that_says_nothing_keeps_nobody_from_another_one() {
+    let listening = Listening::new().await;
+    let owner = Owner::of(listening.address()).await;
+    let caller = owner.caller("node1", SECRET);
+    let dialer = caller.dialer();
+    // Its kernel accepts, and nobody answers.
+    let _silent = TcpListener::bind((Ipv4Addr::new(127, 0, 0, 3), owner.port))
+        .await
+        .unwrap();
+    let mut clients = JoinSet::new();
+    for _ in 0..2 * HANDS {
+        let dialer = dialer.clone();
+        let (client, front) = (CLIENT.parse().unwrap(), FRONT.parse().unwrap());
+        clients.spawn(async move {
+            let silent = node("node3", 3);
+            dialer.dial(&silent, TAG, client, front, 10 * SOON).await
+        });
+    }
+    while waited_and_spared(&caller).0 < 2 * HANDS as u64 {
+        tokio::task::yield_now().await;
+    }
+    let _relayed = ask(&dialer).await;
+    stocked(&dialer).await;
+    dialer.call(&node("node2", 2)).await.unwrap();
 }
 
 #[tokio::test]
