@@ -357,6 +357,7 @@ impl ProxyPlane {
 
     /// Waits until no more clients are taken: the sockets are another agent's.
     pub async fn retire(&self) {
+        self.shared.relay.retire();
         self.shared.workers.retire().await;
     }
 

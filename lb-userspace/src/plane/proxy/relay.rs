@@ -75,6 +75,8 @@ struct Shared {
     reach: Reach,
     complaints: Complaints,
     lanes: Lanes,
+    /// Clients come to this agent no more.
+    is_retired: AtomicBool,
     /// Nobody carries on what would begin now.
     is_over: AtomicBool,
 }
@@ -95,6 +97,7 @@ impl Relay {
             reach: Reach::default(),
             complaints: Complaints::default(),
             lanes: Lanes::default(),
+            is_retired: AtomicBool::new(false),
             is_over: AtomicBool::new(false),
         }))
     }
@@ -112,6 +115,11 @@ impl Relay {
     /// Connections to other nodes belong to the runtime that they were made in: each has a dialer of its own.
     pub fn dialer(&self) -> Dialer {
         Dialer::new(Arc::clone(&self.0))
+    }
+
+    /// No more clients come: a node that cannot be reached is tried for those who wait still, and for operators no longer.
+    pub fn retire(&self) {
+        self.0.is_retired.store(true, SeqCst);
     }
 
     /// Other nodes have nothing begun any more, by handshakes that are finished either: they ask somebody else. What is carried

@@ -192,10 +192,10 @@ impl Caller {
         reach.failed(destination, began, failure, *port);
     }
 
-    /// Whether it is a node of the cluster that cannot be reached. Whose place another agent has taken misses none.
+    /// Whether it is a node of the cluster that cannot be reached. An agent to which no clients come misses none.
     pub fn misses(&self, destination: &Destination) -> bool {
         let Shared { reach, library, .. } = &*self.shared;
-        !self.shared.is_over.load(SeqCst)
+        !self.shared.is_retired.load(SeqCst)
             && reach.is_failing(destination)
             && destination.is_in(&library.book())
     }

@@ -140,6 +140,11 @@ impl Shelves {
             .sum()
     }
 
+    /// Nodes that handshakes are made with.
+    pub fn nodes(&self) -> usize {
+        lock(&self.0).len()
+    }
+
     /// As if the other side had cut them off.
     pub fn kill(&self) {
         for shelf in lock(&self.0).values() {

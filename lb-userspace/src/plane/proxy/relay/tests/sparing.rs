@@ -211,3 +211,31 @@ async fn a_node_that_cannot_be_reached_is_told_of_until_it_can_be() {
     let _offer = Door::new(at.into()).offer(relay.room());
     until(&[]).await;
 }
+
+/// The agent that has its clients now tries it, and tells of it.
+#[tokio::test]
+async fn an_agent_without_clients_tries_no_node_that_cannot_be_reached() {
+    let listening = Listening::new().await;
+    let owner = Owner::of(listening.address()).await;
+    let caller = owner.caller("node1", SECRET);
+    let dialer = caller.dialer();
+    let until = async |is_so: &dyn Fn() -> bool| {
+        let is_so = timeout(SOON, async {
+            while !is_so() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        });
+        assert!(is_so.await.is_ok(), "{:?}", caller.report());
+    };
+    // Nobody listens there.
+    let (client, front) = (CLIENT.parse().unwrap(), FRONT.parse().unwrap());
+    let asked = dialer.dial(&node("node3", 3), TAG, client, front, SOON).await;
+    assert!(asked.is_err());
+    until(&|| !caller.report().unreachable.is_empty()).await;
+    tokio::time::pause();
+    tokio::time::advance(2 * SPARE).await;
+    tokio::time::resume();
+    assert_eq!(dialer.shelves.nodes(), 1);
+    caller.retire();
+    until(&|| dialer.shelves.nodes() == 0).await;
+}
