@@ -57,11 +57,6 @@ impl<'d> Tlvs<'d> {
         })
     }
 
-    /// The value of the first of a type.
-    pub fn find(self, kind: u8) -> Option<&'d [u8]> {
-        self.iter().find(|tlv| tlv.kind == kind).map(|tlv| tlv.value)
-    }
-
     /// In bytes: at most what a header has room for that was read, so that there is room for addresses in the number.
     pub(super) fn size(self) -> u16 {
         self.0.len() as u16

@@ -220,18 +220,6 @@ impl Failure {
             None => Self::Unreachable(error),
         }
     }
-
-    /// Another member of the same node would fail alike.
-    pub const fn is_of_node(&self) -> bool {
-        match self {
-            Self::Answered(answer) => matches!(
-                answer,
-                Answer::Exhausted | Answer::Stranger | Answer::Misplaced | Answer::Malformed
-            ),
-            Self::Unreachable(_) | Self::Untrusted(_) => true,
-            Self::Silent => false,
-        }
-    }
 }
 
 impl From<Failure> for io::Error {

@@ -31,11 +31,6 @@ impl Relayed {
         }
     }
 
-    /// Until the connection is reset or breaks. A side that has heard all is not told of that by reading.
-    pub fn broken(&self) -> impl Future<Output = ()> + Send + use<> {
-        self.tls.get_ref().0.clone().broken()
-    }
-
     /// Carries between the client and the task until both have said all. Where that is not how it ends, both are reset.
     pub async fn carry(mut self, client: &TcpStream, moved: &Passed) -> Result<(), Breach> {
         let outcome = carry(&mut self.tls, client, moved).await;

@@ -13,10 +13,10 @@ use tokio::time::timeout;
 use tokio_rustls::{TlsAcceptor, TlsConnector, server};
 
 use super::cluster::{Listening, Owner, SECRET, SOON, TAG, Task, dial, member as member_of, snapshot};
-use crate::plane::proxy::relay::Relayed;
 use crate::plane::proxy::relay::carry::{Breach, Passed, carry};
 use crate::plane::proxy::relay::identity::{self, Identity};
 use crate::plane::proxy::relay::wire::Wire;
+use crate::plane::proxy::relay::{Failure, Relayed};
 use crate::plane::proxy::socket::keepalive;
 
 /// A client's connection as it leaves node1, and as its task on node2 has it.
@@ -258,14 +258,16 @@ async fn what_a_task_has_said_before_its_reset_arrives_before_that() {
 }
 
 #[tokio::test]
-async fn who_listens_no_more_can_be_told_of_a_reset() {
-    let (_owner, mut relayed, mut task) = connected().await;
+async fn a_reset_of_a_task_that_has_said_all_ends_the_connection() {
+    let (_owner, relayed, mut task) = connected().await;
+    let (mut client, near) = pair(8 << 10).await;
+    let carrying = tokio::spawn(async move { relayed.carry(&near, &Passed::default()).await });
     task.shutdown().await.unwrap();
-    assert_eq!(relayed.read(&mut [0; 16]).await.unwrap(), 0);
-    let broken = relayed.broken();
+    assert_eq!(client.read(&mut [0; 16]).await.unwrap(), 0);
     SockRef::from(&task).set_linger(Some(Duration::ZERO)).unwrap();
     drop(task);
-    timeout(SOON, broken).await.unwrap();
+    let outcome = timeout(SOON, carrying).await.unwrap().unwrap();
+    assert!(matches!(outcome, Err(Breach::Node(_))), "{outcome:?}");
 }
 
 /// This node is asked for a member that the plane will know in a moment.
@@ -316,7 +318,7 @@ async fn what_would_begin_at_the_end_does_not_and_what_is_there_goes_on() {
     let mut task = listening.accept().await;
     owner.relay.end();
     let failure = dial(&caller, TAG).await.unwrap_err();
-    assert!(failure.is_of_node(), "{failure}");
+    assert!(matches!(failure, Failure::Unreachable(_)), "{failure}");
     task.write_all(b"still").await.unwrap();
     let mut bytes = [0; 5];
     before.read_exact(&mut bytes).await.unwrap();
