@@ -59,6 +59,7 @@ impl Choose for Chooser {
         match self.front.standing(tag) {
             None => Prospect::Gone,
             Some(Standing::Unhealthy) => Prospect::Unfit,
+            Some(_) if self.front.avoids(tag) => Prospect::Unfit,
             Some(Standing::Draining) => Prospect::Draining,
             Some(Standing::Active | Standing::Warming) => Prospect::Active,
         }

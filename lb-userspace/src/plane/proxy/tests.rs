@@ -2,6 +2,7 @@
 
 mod announce;
 mod carry;
+mod datagrams;
 mod failures;
 mod heirs;
 mod led;

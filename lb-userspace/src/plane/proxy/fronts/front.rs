@@ -127,6 +127,11 @@ impl Front {
         self.pool.family
     }
 
+    /// Whether new flows go around a member, as its node is suspected and another one has an active member.
+    pub fn avoids(&self, tag: u64) -> bool {
+        self.avoided.iter().any(|&at| self.candidates[at].tag == tag)
+    }
+
     /// How a member stands; none: it is gone.
     pub fn standing(&self, tag: u64) -> Option<Standing> {
         let members = &self.pool.members;
