@@ -13,8 +13,9 @@
 //! is not passed on to the task: the frontend's socket is not connected, and hears of none.
 //!
 //! There is no timer for a flow, no task and no buffer: a socket, some 200 bytes, and a descriptor. What flows there may be
-//! at a time is bounded, in all and for each source. At the first bound the oldest flow that was never answered makes room
-//! for a new one, so a flood from forged sources displaces itself and not who talks to a task.
+//! at a time is bounded, in all and for each source. Before the first bound, and while others find room still, a table makes room for a
+//! new flow by its oldest one that was never answered: a flood from forged sources displaces itself, and neither who talks to a
+//! task nor who begins to at another frontend.
 
 mod answers;
 mod carrier;
@@ -30,6 +31,7 @@ mod outbox;
 mod outward;
 mod place;
 mod refusers;
+mod room;
 mod sending;
 mod towards;
 pub mod trunk;

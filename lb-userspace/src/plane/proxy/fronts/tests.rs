@@ -206,7 +206,14 @@ fn suspected_nodes_are_avoided_while_others_have_tasks() {
     let front = front.get(&at("0.0.0.0:8080")).unwrap();
     let chosen = |client| front.choose(client, 8080, Protocol::Tcp, &[]).unwrap();
     assert!(clients().all(|client| &*chosen(client).node != "node2"));
-    let member = |node: &str| front.pool.members.iter().find(|member| &*member.node == node).unwrap();
+    let member = |node: &str| {
+        front
+            .pool
+            .members
+            .iter()
+            .find(|member| &*member.node == node)
+            .unwrap()
+    };
     assert!(front.avoids(member("node2").candidate.tag) && !front.avoids(member("node1").candidate.tag));
     for node in ["node1", "node3"] {
         snapshot.nodes.get_mut(node).unwrap().suspected = true;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::rig::{PATIENCE, Rig};
-use crate::model::{Node, ProxyRules, Protocol};
+use crate::model::{Node, Protocol, ProxyRules};
 
 /// With tasks that count as on one node each, and a client.
 fn rig(tasks: u8) -> (Rig, Vec<UdpSocket>, UdpSocket) {

@@ -4,12 +4,14 @@ use std::any::Any;
 use std::collections::VecDeque;
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::{Duration, Instant};
 
 use hashbrown::HashTable;
 
 use super::Bounds;
-use super::census::Seat;
+use super::census::{Census, Full, Seat};
 use super::kernel;
 use super::outbox::Envelope;
 use super::towards::Towards;
@@ -36,8 +38,6 @@ pub struct Flow<K = Key> {
     pub generation: u64,
     pub towards: Towards,
     pub seen: Instant,
-    /// The member has answered. Flows whose member never did make room for others.
-    pub answered: bool,
     pub ceilings: Ceilings,
     /// How often anything was sent to the member, up to two.
     sent: u8,
@@ -70,6 +70,8 @@ pub struct Flows<K = Key> {
     free: Vec<u32>,
     /// Flows that were not answered when they were last looked at, by age; some are gone.
     unanswered: VecDeque<FlowId>,
+    /// How many are unanswered now, by their seats.
+    waiting: Arc<AtomicU64>,
 }
 
 struct Place<K> {
@@ -93,7 +95,6 @@ impl<K> Flow<K> {
             generation,
             towards,
             seen: now,
-            answered: false,
             ceilings: Ceilings {
                 to_task: ceiling,
                 to_client: ceiling,
@@ -109,7 +110,7 @@ impl<K> Flow<K> {
     /// Notes that a datagram, or several, were sent to the member.
     pub fn note_sent(&mut self, datagram: &[u8], is_single: bool) {
         self.length = u16::try_from(datagram.len()).unwrap_or(u16::MAX);
-        let is_only = is_single && self.sent == 0 && !self.answered && datagram.len() <= KEPT;
+        let is_only = is_single && self.sent == 0 && !self.is_answered() && datagram.len() <= KEPT;
         self.only = is_only.then(|| datagram.into());
         self.sent = self.sent.saturating_add(if is_single { 1 } else { 2 });
     }
@@ -120,9 +121,14 @@ impl<K> Flow<K> {
     }
 
     pub fn note_answered(&mut self, now: Instant) {
-        self.answered = true;
+        self.seat.note_answered();
         self.only = None;
         self.seen = now;
+    }
+
+    /// The member has answered. Flows whose member never did make room for others.
+    pub fn is_answered(&self) -> bool {
+        self.seat.is_answered()
     }
 
     /// A refusal would have come by now.
@@ -161,6 +167,7 @@ impl<K> Default for Flows<K> {
             places: Vec::new(),
             free: Vec::new(),
             unanswered: VecDeque::new(),
+            waiting: Arc::default(),
         }
     }
 }
@@ -214,10 +221,15 @@ impl<K: Copy + Eq + Hash> Flows<K> {
         self.places[id.place() as usize].flow.take()
     }
 
+    /// A seat for another flow, as the census gives them to this table.
+    pub fn seat(&self, census: &Arc<Census>, client: IpAddr) -> Result<Seat, Full> {
+        census.admit(client, &self.waiting)
+    }
+
     /// Ends the oldest flow that was never answered, if there is one.
     pub fn evict(&mut self) -> Option<Flow<K>> {
         while let Some(id) = self.unanswered.pop_front() {
-            if self.get(id).is_some_and(|flow| !flow.answered) {
+            if self.get(id).is_some_and(|flow| !flow.is_answered()) {
                 return self.remove(id);
             }
         }
@@ -234,7 +246,7 @@ impl<K: Copy + Eq + Hash> Flows<K> {
             }
         }
         let mut unanswered = std::mem::take(&mut self.unanswered);
-        unanswered.retain(|id| self.get(*id).is_some_and(|flow| !flow.answered));
+        unanswered.retain(|id| self.get(*id).is_some_and(|flow| !flow.is_answered()));
         self.unanswered = unanswered;
         if self.is_empty() {
             // After a flood: as if nothing had been. Numbers may repeat then, but nothing has one any more.
@@ -276,7 +288,6 @@ impl FlowId {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plane::proxy::udp::census::Census;
     use crate::plane::proxy::ways::Ways;
 
     fn key(port: u16) -> Key {
@@ -287,7 +298,9 @@ mod tests {
     }
 
     fn flow(port: u16) -> Flow {
-        let seat = Census::new(1, 1).admit([192, 0, 2, 1].into()).unwrap();
+        let seat = Census::new(1, 1)
+            .admit([192, 0, 2, 1].into(), &Arc::default())
+            .unwrap();
         Flow::new(
             key(port),
             (7, 1),

@@ -1,17 +1,16 @@
 //! Which member a flow is with: chosen when it begins, looked at when the snapshot changed, chosen anew when it must move.
 
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Instant;
 
 use super::carrier::Carrier;
-use super::census::{Full, Seat};
 use super::counters::{Amount, Loss, tick};
 use super::fault::Fault;
 use super::flows::{Flow, FlowId, Key};
 use super::inbox::Arrived;
 use super::towards::Towards;
-use super::{Choose, Prospect, Target, Way};
+use super::{Choose, Prospect, Target, Way, Worker};
 use crate::plane::proxy::header::Transport;
 use crate::plane::proxy::header::relay_header::Wanted;
 
@@ -101,14 +100,13 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
         now: Instant,
     ) -> Result<FlowId, (u64, Loss)> {
         let tag = target.tag;
-        let seat = self.seat(key.client.ip()).map_err(|loss| (tag, loss))?;
-        let towards = match self.towards(key, &target) {
-            Err(error) if Fault::of(&error, false) == Fault::Refused => return Err((tag, Loss::Refused)),
-            // Of descriptors or ports there is one more then.
-            Err(_) if self.evict() => self.towards(key, &target),
-            other => other,
-        };
-        let towards = towards.map_err(|_| (tag, Loss::Exhausted))?;
+        let opened = self.flows.make_room(
+            &self.worker.shared.census,
+            key.client.ip(),
+            || towards(&self.worker, self.port, key, &target),
+            |_| tick(&self.counters.evicted),
+        );
+        let (seat, towards) = opened.map_err(|loss| (tag, loss))?;
         let flow = Flow::new(key, (tag, generation), towards, target.held, seat, now);
         let id = self.flows.insert(flow);
         if self.hear(id).is_err() {
@@ -117,40 +115,6 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
         }
         tick(&self.counters.begun);
         Ok(id)
-    }
-
-    fn towards(&self, key: Key, target: &Target) -> io::Result<Towards> {
-        let node = match &target.way {
-            Way::Here(address) => return Towards::task(&self.worker.shared.ways, *address, key.client),
-            Way::There(node) => node,
-        };
-        let wanted = Wanted {
-            member: target.tag,
-            transport: Transport::Datagram,
-            client: key.client,
-            front: SocketAddr::new(key.asked, self.port),
-        };
-        self.worker.trunks.line(node, wanted).map(Towards::Line)
-    }
-
-    fn seat(&mut self, client: IpAddr) -> Result<Seat, Loss> {
-        let census = std::sync::Arc::clone(&self.worker.shared.census);
-        let seat = match census.admit(client) {
-            Err(Full::InAll) if self.evict() => census.admit(client),
-            other => other,
-        };
-        seat.map_err(|full| match full {
-            Full::InAll => Loss::Flows,
-            Full::OfSource => Loss::Source,
-        })
-    }
-
-    fn evict(&mut self) -> bool {
-        let evicted = self.flows.evict().is_some();
-        if evicted {
-            tick(&self.counters.evicted);
-        }
-        evicted
     }
 
     /// A flow's task refused something, or there is no way to it: the flow ends. If all that was ever sent by it is one datagram,
@@ -199,4 +163,19 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
             tick(&self.counters.told);
         }
     }
+}
+
+/// The way of a flow that comes by the frontend of that port.
+fn towards(worker: &Worker, port: u16, key: Key, target: &Target) -> io::Result<Towards> {
+    let node = match &target.way {
+        Way::Here(address) => return Towards::task(&worker.shared.ways, *address, key.client),
+        Way::There(node) => node,
+    };
+    let wanted = Wanted {
+        member: target.tag,
+        transport: Transport::Datagram,
+        client: key.client,
+        front: SocketAddr::new(key.asked, port),
+    };
+    worker.trunks.line(node, wanted).map(Towards::Line)
 }

@@ -82,15 +82,20 @@ fn flows_that_were_never_answered_make_room() {
         let bed = Bed::with("127.0.0.1:0", Members::of([task.address]), bounds);
         let talking = bed.client().await;
         assert_eq!(ask(&talking, "hello").await, "a:hello");
+        // Of ports of their own: none is used again.
+        let mut flooding = Vec::new();
         for number in 1..10 {
-            bed.client().await.send(b"do not answer").await.unwrap();
+            let client = bed.client().await;
+            client.send(b"do not answer").await.unwrap();
+            flooding.push(client);
             bed.until("it is carried", |bed| {
                 count(&bed.counters.to_tasks.datagrams) == number + 1
             })
             .await;
         }
-        assert_eq!(bed.shared.flows(), 3);
-        assert_eq!(count(&bed.counters.evicted), 7);
+        // One is left for others.
+        assert_eq!(bed.shared.flows(), 2);
+        assert_eq!(count(&bed.counters.evicted), 8);
         // Those that talk do not.
         assert_eq!(ask(&talking, "again").await, "a:again");
         assert_eq!(ask(&bed.client().await, "me, too").await, "a:me, too");
@@ -99,6 +104,55 @@ fn flows_that_were_never_answered_make_room() {
         late.send(b"hello").await.unwrap();
         assert!(is_silent(&late).await);
         assert_eq!(bed.counters.lost(Loss::Flows), 1);
+    });
+}
+
+#[test]
+fn a_flood_at_one_frontend_leaves_room_at_others() {
+    both(async || {
+        const FLOWS: usize = 20;
+        let bounds = Bounds {
+            flows: FLOWS,
+            ..bounds()
+        };
+        let task = Task::v4("a").await;
+        let members = Members::of([task.address]);
+        let bed = if is_far() {
+            Bed::beside("127.0.0.1:0", members, self::bounds(), Far::new(bounds))
+        } else {
+            Bed::with("127.0.0.1:0", members, bounds)
+        };
+        // On a worker of its own, as far as what it shares with the first one goes.
+        let other = listen("127.0.0.1:0".parse().unwrap()).unwrap();
+        let address = other.local_addr().unwrap();
+        bed.serve(other);
+        let carried = |bed: &Bed| {
+            let near = &*bed.shared.counters;
+            count(&if is_far() { &bed.far.shared.for_nodes } else { near }.begun)
+        };
+        // Of ports of their own: none is used again.
+        let mut flooding = Vec::new();
+        let mut flood = async |datagrams: usize| {
+            for _ in 0..datagrams {
+                let (before, client) = (carried(&bed), bed.client().await);
+                client.send(b"do not answer").await.unwrap();
+                bed.until("it is carried", |bed| carried(bed) > before).await;
+                flooding.push(client);
+            }
+        };
+        flood(2 * FLOWS).await;
+        // It gives way until they have all but one.
+        let mut clients = Vec::new();
+        for _ in 1..FLOWS {
+            let client = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+            client.connect(address).await.unwrap();
+            assert_eq!(ask(&client, "hello").await, "a:hello");
+            clients.push(client);
+            flood(1).await;
+        }
+        for client in &clients {
+            assert_eq!(ask(client, "again").await, "a:again");
+        }
     });
 }
 

@@ -20,7 +20,6 @@ use crate::plane::proxy::header::relay_header::Wanted;
 use crate::plane::proxy::news::{News, settle};
 use crate::plane::proxy::udp::answers::{Answers, readable};
 use crate::plane::proxy::udp::carrier::{LINGER, sweep_period};
-use crate::plane::proxy::udp::census::Full;
 use crate::plane::proxy::udp::counters::{Amount, Loss, tick};
 use crate::plane::proxy::udp::fault::Fault;
 use crate::plane::proxy::udp::flows::{Flow, FlowId, Flows};
@@ -221,23 +220,20 @@ impl<M: Members> Owner<'_, M> {
         if found.avoided && !resumed {
             return Err(Answer::Draining);
         }
-        let seat = self.shared.census.admit(wanted.client.ip());
-        let seat = match seat {
-            Err(Full::InAll) if self.evict() => self.shared.census.admit(wanted.client.ip()),
-            other => other,
-        };
-        let seat = seat.map_err(|full| match full {
-            Full::InAll => Answer::Exhausted,
-            Full::OfSource => Answer::Crowded,
+        let opened = self.flows.make_room(
+            &self.shared.census,
+            wanted.client.ip(),
+            || Towards::task(&self.shared.ways, found.address, wanted.client),
+            |flow| {
+                tick(&self.shared.for_nodes.evicted);
+                self.queue.close(flow.key);
+            },
+        );
+        let (seat, towards) = opened.map_err(|loss| match loss {
+            Loss::Source => Answer::Crowded,
+            Loss::Refused => Answer::Unreachable,
+            _ => Answer::Exhausted,
         })?;
-        let ways = Arc::clone(&self.shared.ways);
-        let open = || Towards::task(&ways, found.address, wanted.client);
-        let towards = match open() {
-            Err(error) if Fault::of(&error, false) == Fault::Refused => return Err(Answer::Unreachable),
-            Err(_) if self.evict() => open(),
-            other => other,
-        };
-        let towards = towards.map_err(|_| Answer::Exhausted)?;
         let held = (self.members.count(tag), Present::of(&self.shared.trunks.flows));
         let flow = Flow::new(number, (tag, 0), towards, Some(Box::new(held)), seat, now);
         let id = self.flows.insert(flow);
@@ -250,15 +246,6 @@ impl<M: Members> Owner<'_, M> {
             return Err(Answer::Exhausted);
         }
         Ok(())
-    }
-
-    fn evict(&mut self) -> bool {
-        let evicted = self.flows.evict();
-        if let Some(flow) = &evicted {
-            tick(&self.counters().evicted);
-            self.queue.close(flow.key);
-        }
-        evicted.is_some()
     }
 
     /// Carries what the flows' sockets have, of each so much; true: there may be more.
