@@ -24,7 +24,7 @@ pub struct Key {
     pub asked: IpAddr,
 }
 
-/// A flow of a table. Of one that has ended the number is not used again: its place and how often that was taken.
+/// A flow of a table. Of one that has ended the number is not used again: its place, and which of all of the table's flows it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct FlowId(pub u64);
 
@@ -68,6 +68,8 @@ pub struct Flows<K = Key> {
     hasher: RandomState,
     places: Vec<Place<K>>,
     free: Vec<u32>,
+    /// Flows that there have been.
+    begun: u32,
     /// Flows that were not answered when they were last looked at, by age; some are gone.
     unanswered: VecDeque<FlowId>,
     /// How many are unanswered now, by their seats.
@@ -75,6 +77,7 @@ pub struct Flows<K = Key> {
 }
 
 struct Place<K> {
+    /// Which flow has it, or had it last.
     taken: u32,
     flow: Option<Flow<K>>,
 }
@@ -166,6 +169,7 @@ impl<K> Default for Flows<K> {
             hasher: RandomState::default(),
             places: Vec::new(),
             free: Vec::new(),
+            begun: 0,
             unanswered: VecDeque::new(),
             waiting: Arc::default(),
         }
@@ -198,7 +202,8 @@ impl<K: Copy + Eq + Hash> Flows<K> {
             (self.places.len() - 1) as u32
         });
         let place = &mut self.places[at as usize];
-        place.taken = place.taken.wrapping_add(1);
+        self.begun = self.begun.wrapping_add(1);
+        place.taken = self.begun;
         place.flow = Some(flow);
         let id = FlowId::new(at, place.taken);
         let (hasher, places) = (&self.hasher, &self.places);
@@ -249,9 +254,10 @@ impl<K: Copy + Eq + Hash> Flows<K> {
         unanswered.retain(|id| self.get(*id).is_some_and(|flow| !flow.is_answered()));
         self.unanswered = unanswered;
         if self.is_empty() {
-            // After a flood: as if nothing had been. Numbers may repeat then, but nothing has one any more.
+            // After a flood: as if nothing had been. But other nodes' answers may still come by the numbers that were.
             *self = Self {
                 hasher: self.hasher.clone(),
+                begun: self.begun,
                 ..Self::default()
             };
         }
@@ -364,8 +370,14 @@ mod tests {
         assert_eq!(flows.len(), 4);
         assert_eq!(flows.unanswered.len(), 4);
         assert!(flows.find(&key(2)).is_none() && flows.find(&key(3)).is_some());
+        let before = flows.find(&key(3)).unwrap();
         flows.sweep(|flow| flow.seen.elapsed() < Duration::from_secs(60));
         assert!(flows.is_empty() && flows.places.is_empty());
+        // An answer that comes late is not another client's.
+        for port in 1..9 {
+            flows.insert(flow(port));
+        }
+        assert!(flows.get(before).is_none());
     }
 
     #[test]
