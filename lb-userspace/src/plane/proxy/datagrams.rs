@@ -68,8 +68,4 @@ impl Choose for Chooser {
     fn generation(&self) -> u64 {
         self.generation
     }
-
-    fn idle(&self) -> Option<std::time::Duration> {
-        self.front.service.proxy.idle
-    }
 }

@@ -1,7 +1,6 @@
 //! What a node finds when another one asks it for a task.
 
 use std::net::SocketAddr;
-use std::time::Duration;
 
 /// A task of this node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,6 +8,4 @@ pub struct Found {
     pub address: SocketAddr,
     /// It is being taken out of service, and there are others: it gets no new flows.
     pub avoided: bool,
-    /// After how much silence its flows end; none: as the bounds say.
-    pub idle: Option<Duration>,
 }

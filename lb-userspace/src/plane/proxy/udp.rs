@@ -76,11 +76,6 @@ pub trait Choose {
     /// Changes whenever an answer of [`prospect`](Self::prospect) may have changed, or another one of
     /// [`choose`](Self::choose): flows ask again then.
     fn generation(&self) -> u64;
-
-    /// After how much silence flows end here; none: as the [`Bounds`] say.
-    fn idle(&self) -> Option<Duration> {
-        None
-    }
 }
 
 /// The member chosen for a flow.

@@ -60,7 +60,7 @@ impl Book {
             members: snapshot
                 .pools
                 .iter()
-                .flat_map(|pool| members(&snapshot, pool, node))
+                .flat_map(|pool| members(pool, node))
                 .collect(),
             nodes,
             home: snapshot.nodes.get(node).map(|node| node.address),
@@ -120,9 +120,7 @@ impl Book {
     }
 }
 
-fn members(snapshot: &Snapshot, pool: &Pool, node: &str) -> impl Iterator<Item = (u64, Found)> {
-    let service = snapshot.services.get(&pool.service);
-    let idle = service.and_then(|service| service.proxy.idle);
+fn members(pool: &Pool, node: &str) -> impl Iterator<Item = (u64, Found)> {
     let mut states = pool.members.iter().map(|member| member.candidate.state);
     let others = states.any(|state| state == State::Active);
     let own = pool.members.iter().filter(move |member| *member.node == *node);
@@ -130,7 +128,6 @@ fn members(snapshot: &Snapshot, pool: &Pool, node: &str) -> impl Iterator<Item =
         let found = Found {
             address: SocketAddr::new(member.address, pool.target_port),
             avoided: others && member.candidate.state == State::Draining,
-            idle,
         };
         (member.candidate.tag, found)
     })

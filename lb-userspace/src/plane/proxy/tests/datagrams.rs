@@ -9,8 +9,8 @@ use super::rig::{PATIENCE, Rig};
 use crate::model::{Node, Protocol, ProxyRules};
 
 /// With tasks that count as on one node each, and a client.
-fn rig(tasks: u8) -> (Rig, Vec<UdpSocket>, UdpSocket) {
-    let mut rig = Rig::new(tasks, ProxyRules::default());
+fn rig(tasks: u8, rules: ProxyRules, more: &str) -> (Rig, Vec<UdpSocket>, UdpSocket) {
+    let mut rig = Rig::with(tasks, rules, more);
     let service = Arc::make_mut(rig.snapshot.services.get_mut("web").unwrap());
     service.frontends[0].protocol = Protocol::Udp;
     let front = service.frontends[0];
@@ -56,7 +56,7 @@ fn node(rig: &mut Rig, task: usize) -> &mut Node {
 
 #[test]
 fn flows_of_a_suspected_node_move_with_their_next_datagram_if_there_is_another() {
-    let (mut rig, tasks, client) = rig(3);
+    let (mut rig, tasks, client) = rig(3, ProxyRules::default(), "");
     let first = say(&client, &tasks);
     node(&mut rig, first).suspected = true;
     apply(&mut rig);
@@ -72,4 +72,15 @@ fn flows_of_a_suspected_node_move_with_their_next_datagram_if_there_is_another()
     }
     apply(&mut rig);
     assert_eq!(say(&client, &tasks), second);
+}
+
+#[test]
+fn flows_end_when_the_node_says_so_and_not_when_connections_of_their_service_do() {
+    let rules = ProxyRules {
+        idle: Some(Duration::from_secs(3600)),
+        ..ProxyRules::default()
+    };
+    let (rig, tasks, client) = rig(1, rules, "udp_idle = '1s'");
+    say(&client, &tasks);
+    rig.until(|proxy| proxy.udp.flows == 0 && proxy.udp.events["idle"] == 1);
 }

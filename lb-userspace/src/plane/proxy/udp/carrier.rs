@@ -118,12 +118,8 @@ impl<C: Choose, F: Fn() -> Option<C>> Carrier<F> {
         const UNREACHED: Duration = Duration::from_secs(3);
         let front = (self.front)();
         let shared = &self.worker.shared;
-        let idle = front.as_ref().and_then(Choose::idle);
-        let idle = match *self.worker.retired.borrow() {
-            // The next datagram of the client is another agent's.
-            true => Some(LINGER),
-            false => idle,
-        };
+        // The next datagram of the client is another agent's.
+        let idle = self.worker.retired.borrow().then_some(LINGER);
         let counters = &self.counters;
         self.flows.sweep(|flow: &mut Flow| {
             let refusal = match flow.towards {

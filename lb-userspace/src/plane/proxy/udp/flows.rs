@@ -139,7 +139,7 @@ impl<K> Flow<K> {
         self.only = None;
     }
 
-    /// It was silent for too long: for as long as its service says, or the bounds, or less where there are many.
+    /// It was silent for too long: for `idle`, or as the bounds say; for less where there are many.
     pub fn is_over(&self, idle: Option<Duration>, bounds: &Bounds, now: Instant) -> bool {
         let idle = idle.unwrap_or(bounds.idle);
         let silent = now.saturating_duration_since(self.seen);

@@ -81,7 +81,6 @@ impl Far {
         let found = Found {
             address,
             avoided: false,
-            idle: None,
         };
         self.tasks.borrow_mut().insert(tag, found);
     }

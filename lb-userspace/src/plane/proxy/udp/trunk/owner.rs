@@ -15,7 +15,6 @@ use super::frame::{self, Frame, TOGETHER, Unread};
 use super::pump::{Link, Pump};
 use super::queue::Queue;
 use crate::plane::proxy::answer::Answer;
-use crate::plane::proxy::found::Found;
 use crate::plane::proxy::header::relay_header::Wanted;
 use crate::plane::proxy::news::{News, settle};
 use crate::plane::proxy::udp::answers::{Answers, readable};
@@ -309,15 +308,14 @@ impl<M: Members> Owner<'_, M> {
     fn sweep(&mut self, now: Instant) {
         let (shared, queue, members) = (&self.shared, self.queue, &self.members);
         let counters = &shared.for_nodes;
-        let has_left = self.has_left;
+        // The next datagram comes to the other agent.
+        let idle = self.has_left.then_some(LINGER);
         self.flows.sweep(|flow| {
-            let Some(Found { idle, .. }) = members.find(flow.tag) else {
+            if members.find(flow.tag).is_none() {
                 tick(&counters.gone);
                 queue.refused(flow.key, Answer::Gone);
                 return true;
-            };
-            // The next datagram comes to the other agent.
-            let idle = if has_left { Some(LINGER) } else { idle };
+            }
             let is_over = flow.is_over(idle, &shared.bounds, now);
             if is_over {
                 tick(&counters.idle);
