@@ -43,7 +43,7 @@ impl Choose for Chooser {
                     Place::Here(address) => Way::Here(address),
                     Place::There(node) => Way::There(node.clone()),
                 });
-            if let (Some(way), Some(counted)) = (way, self.table.live.count(tag)) {
+            if let (Some(way), Some(counted)) = (way, self.table.live.count_flow(tag)) {
                 return Some(Target {
                     tag,
                     way,

@@ -1,4 +1,5 @@
-//! Connections by member: how many there are, and the end of those whose member is gone or has drained for too long.
+//! Connections and UDP flows by member: how many there are, and the end of connections whose member is gone or has drained for
+//! too long.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +9,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 
 use super::Cause;
-use crate::model::{self, Service, Snapshot, Standing};
+use crate::model::{self, Protocol, Service, Snapshot, Standing};
 use crate::plane::FlowReport;
 
 /// Of all workers.
@@ -27,7 +28,9 @@ struct Books {
 
 #[derive(Debug, Default)]
 struct Member {
-    count: AtomicU64,
+    connections: AtomicU64,
+    /// Of UDP.
+    flows: AtomicU64,
     /// Why its connections end, once they do.
     ended: OnceLock<Cause>,
     end: Notify,
@@ -64,29 +67,50 @@ fn patience(service: &Service, task: &str) -> Option<Duration> {
 
 impl Known {
     fn is_used(&self) -> bool {
-        self.member.count.load(Ordering::Relaxed) > 0
+        self.member.all() > 0
     }
 }
 
 impl Member {
+    fn count(&self, protocol: Protocol) -> &AtomicU64 {
+        match protocol {
+            Protocol::Tcp => &self.connections,
+            Protocol::Udp => &self.flows,
+        }
+    }
+
+    fn all(&self) -> u64 {
+        self.connections.load(Ordering::Relaxed) + self.flows.load(Ordering::Relaxed)
+    }
+
     fn end(&self, cause: Cause) {
         let _ = self.ended.set(cause);
         self.end.notify_waiters();
     }
 }
 
-/// One connection of a member, counted until it is dropped.
+/// One connection or flow of a member, counted until it is dropped.
 #[derive(Debug)]
 pub struct Counted {
     member: Arc<Member>,
+    protocol: Protocol,
 }
 
 impl Live {
     /// Counts a connection of the member with this tag; none: the member is gone.
     pub fn count(&self, tag: u64) -> Option<Counted> {
+        self.count_one(tag, Protocol::Tcp)
+    }
+
+    /// The same for a UDP flow, which is no [`load`](Self::load).
+    pub fn count_flow(&self, tag: u64) -> Option<Counted> {
+        self.count_one(tag, Protocol::Udp)
+    }
+
+    fn count_one(&self, tag: u64, protocol: Protocol) -> Option<Counted> {
         let member = Arc::clone(&self.lock().members.get(&tag)?.member);
-        member.count.fetch_add(1, Ordering::Relaxed);
-        Some(Counted { member })
+        member.count(protocol).fetch_add(1, Ordering::Relaxed);
+        Some(Counted { member, protocol })
     }
 
     /// As [`count`](Self::count), once the snapshot of that generation is followed, or a later one.
@@ -102,7 +126,7 @@ impl Live {
     pub fn load(&self, tag: u64) -> u64 {
         let books = self.lock();
         let live = books.members.get(&tag);
-        live.map_or(0, |live| live.member.count.load(Ordering::Relaxed))
+        live.map_or(0, |live| live.member.connections.load(Ordering::Relaxed))
     }
 
     /// Knows those of the snapshot's members from now on that may have connections, and ends the connections of those that it no longer has.
@@ -168,22 +192,22 @@ impl Live {
         }
     }
 
-    /// Connections of every member that has any, and whether it is on this node.
+    /// Connections and flows of every member that has any, and whether it is on this node.
     pub fn counts(&self) -> Vec<(u64, u64, bool)> {
         let books = self.lock();
-        let counts = books.members.iter().map(|(tag, live)| {
-            let count = live.member.count.load(Ordering::Relaxed);
-            (*tag, count, live.here)
-        });
+        let counts = books
+            .members
+            .iter()
+            .map(|(tag, live)| (*tag, live.member.all(), live.here));
         counts.filter(|(_, count, _)| *count > 0).collect()
     }
 
-    /// Connections to members on this node.
+    /// Connections and flows to members on this node.
     pub fn report(&self) -> FlowReport {
         let generation = *self.followed.borrow();
         let books = self.lock();
         let here = books.members.iter().filter(|(_, live)| live.here);
-        let counts = here.map(|(tag, live)| (*tag, live.member.count.load(Ordering::Relaxed)));
+        let counts = here.map(|(tag, live)| (*tag, live.member.all()));
         let members: BTreeMap<u64, u64> = counts.filter(|(_, count)| *count > 0).collect();
         FlowReport {
             generation: (generation > 0).then_some(generation),
@@ -214,6 +238,26 @@ impl Counted {
 
 impl Drop for Counted {
     fn drop(&mut self) {
-        self.member.count.fetch_sub(1, Ordering::Relaxed);
+        self.member.count(self.protocol).fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plane::proxy::fronts::tests::snapshot;
+
+    #[test]
+    fn flows_of_datagrams_are_told_and_are_no_load() {
+        let live = Live::default();
+        let snapshot = snapshot(&["172.18.0.2"]);
+        let tag = snapshot.pools[0].members[0].candidate.tag;
+        live.follow(&snapshot, "node1", |_| true);
+        let (connection, flow) = (live.count(tag), live.count_flow(tag));
+        assert_eq!((live.load(tag), live.report().members[&tag]), (1, 2));
+        drop(connection);
+        assert_eq!((live.load(tag), live.counts()), (0, vec![(tag, 1, true)]));
+        drop(flow);
+        assert_eq!(live.report().established, 0);
     }
 }

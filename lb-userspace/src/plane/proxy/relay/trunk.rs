@@ -71,7 +71,7 @@ impl Members for Here {
     }
 
     fn count(&self, tag: u64) -> Option<Box<dyn Any>> {
-        let counted = self.live.count(tag)?;
+        let counted = self.live.count_flow(tag)?;
         Some(Box::new(counted))
     }
 }
