@@ -3,7 +3,8 @@
 //! While nothing moves a connection has its two sockets and nothing else: no pipe, no buffer, no timer, and no task of the runtime is
 //! woken for it. What comes in small portions goes through the one buffer of its worker (a read and a write); where a portion is
 //! large the kernel moves pages by `splice` through a pipe of the pool, until the sender has nothing more for now. A sender whose
-//! portions are large goes on with a pipe the next time.
+//! portions are large goes on with a pipe the next time. Without a pipe (no descriptor is left, or the kernel refuses `splice`) what
+//! is large goes through the buffer, too.
 
 use std::cell::RefCell;
 use std::io::{self, Read};
@@ -14,7 +15,7 @@ use bytes::{Buf, Bytes};
 use nix::sys::epoll::EpollFlags;
 use socket2::SockRef;
 
-use super::pipe::Pipe;
+use super::pipe::{self, Pipe};
 use crate::plane::proxy::socket::attempt;
 
 /// The buffer of a worker.
@@ -40,7 +41,7 @@ pub struct Moved {
 pub enum Broken {
     Client(io::Error),
     Task(io::Error),
-    /// This node has no pipe or memory left for it.
+    /// This node has no descriptor or memory left for it.
     Here(io::Error),
 }
 
@@ -198,7 +199,6 @@ enum Load {
 enum Fault {
     Sender(io::Error),
     Receiver(io::Error),
-    Here(io::Error),
 }
 
 impl Fault {
@@ -206,7 +206,6 @@ impl Fault {
         match self {
             Self::Sender(error) => sender(error),
             Self::Receiver(error) => receiver(error),
-            Self::Here(error) => Broken::Here(error),
         }
     }
 }
@@ -231,9 +230,14 @@ impl Way {
                 }
                 Load::Nothing if !from.is_readable => return Ok(false),
                 Load::Nothing if self.is_bulk => {
-                    self.load = Load::Pages(Pipe::take().map_err(Fault::Here)?);
+                    self.is_bulk = false;
+                    self.take_pipe();
                 }
-                Load::Nothing => self.portion(from, to)?,
+                Load::Nothing if portions == 0 => return Ok(true),
+                Load::Nothing => {
+                    portions -= 1;
+                    self.portion(from, to)?;
+                }
                 Load::Rest(_) | Load::Pages(_) if !to.is_writable => return Ok(false),
                 Load::Rest(rest) => {
                     let sent = to.send(rest, 0).map_err(Fault::Receiver)?;
@@ -249,6 +253,13 @@ impl Way {
                     self.pages(from, to)?;
                 }
             }
+        }
+    }
+
+    /// Without one the next portion goes through the buffer.
+    fn take_pipe(&mut self) {
+        if let Some(pipe) = Pipe::take() {
+            self.load = Load::Pages(pipe);
         }
     }
 
@@ -286,7 +297,7 @@ impl Way {
             } else if self.said {
                 // Nothing is behind it.
             } else if read >= LARGE {
-                self.load = Load::Pages(Pipe::take().map_err(Fault::Here)?);
+                self.take_pipe();
             } else {
                 from.drained();
             }
@@ -314,12 +325,17 @@ impl Way {
             return Ok(());
         };
         if !self.said && from.is_readable && pipe.has_room() {
-            match attempt(|| pipe.fill(&from.socket)).map_err(Fault::Sender)? {
-                Some(0) => self.said = true,
-                Some(_) => {}
+            match attempt(|| pipe.fill(&from.socket)) {
+                Ok(Some(0)) => self.said = true,
+                Ok(Some(_)) => {}
                 // With bytes in it, it may be the pipe that is full: many small segments take all of its places.
-                None if pipe.is_empty() => from.is_readable = false,
-                None => {}
+                Ok(None) if pipe.is_empty() => from.is_readable = false,
+                Ok(None) => {}
+                Err(error) if pipe.is_empty() && pipe::is_refusal(&error) => {
+                    self.load = Load::Nothing;
+                    return Ok(());
+                }
+                Err(error) => return Err(Fault::Sender(error)),
             }
         }
         if !pipe.is_empty() {
@@ -337,3 +353,6 @@ impl Way {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,9 +1,10 @@
 //! Pipes: what `splice` needs between two sockets. Held only while bytes move.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 
+use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, SpliceFFlags, fcntl, splice};
 use nix::unistd::pipe2;
 
@@ -14,6 +15,8 @@ const KEPT: usize = 64;
 
 thread_local! {
     static POOL: RefCell<Vec<Pipe>> = const { RefCell::new(Vec::new()) };
+    /// The kernel refuses `splice`, and is not asked again.
+    static IS_REFUSED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// One pipe and how many bytes are in it.
@@ -27,15 +30,18 @@ pub struct Pipe {
 }
 
 impl Pipe {
-    /// An empty one, from this worker's pool where it has one.
-    pub fn take() -> io::Result<Self> {
-        if let Some(pipe) = POOL.with_borrow_mut(Vec::pop) {
-            return Ok(pipe);
+    /// An empty one, from this worker's pool where it has one. Nothing: no descriptors are left, or pipes are of no use here.
+    pub fn take() -> Option<Self> {
+        if IS_REFUSED.get() {
+            return None;
         }
-        let (read, write) = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC)?;
+        if let Some(pipe) = POOL.with_borrow_mut(Vec::pop) {
+            return Some(pipe);
+        }
+        let (read, write) = pipe2(OFlag::O_NONBLOCK | OFlag::O_CLOEXEC).ok()?;
         // A smaller one does, too.
         let _ = fcntl(&write, FcntlArg::F_SETPIPE_SZ(SIZE as i32));
-        Ok(Self {
+        Some(Self {
             read,
             write,
             held: 0,
@@ -68,9 +74,11 @@ impl Pipe {
         self.held < SIZE / 2
     }
 
-    /// Moves what has arrived at `from` into the pipe; 0: its end.
+    /// Moves what has arrived at `from` into the pipe; 0: its end. Fails as `from` does, or with [a refusal](is_refusal).
     pub fn fill(&mut self, from: impl AsFd) -> io::Result<usize> {
-        let moved = splice(from, None, &self.write, None, SIZE, FLAGS)?;
+        let moved = splice(from, None, &self.write, None, SIZE, FLAGS)
+            .map_err(io::Error::from)
+            .inspect_err(|error| IS_REFUSED.set(IS_REFUSED.get() || is_refusal(error)))?;
         self.held += moved;
         Ok(moved)
     }
@@ -82,6 +90,15 @@ impl Pipe {
         self.through += moved;
         Ok(moved)
     }
+}
+
+/// Whether it is not the socket that fails but `splice` that the kernel refuses: it has none, or a filter of system calls is before it.
+pub fn is_refusal(error: &io::Error) -> bool {
+    let code = error.raw_os_error().map(Errno::from_raw);
+    matches!(
+        code,
+        Some(Errno::EINVAL | Errno::ENOSYS | Errno::EPERM | Errno::EACCES)
+    )
 }
 
 const FLAGS: SpliceFFlags = SpliceFFlags::SPLICE_F_MOVE.union(SpliceFFlags::SPLICE_F_NONBLOCK);
