@@ -73,6 +73,8 @@ pub use sockets::Sockets;
 
 /// Between two tries of what could not be opened, and two looks at who drains.
 const AGAIN: Duration = Duration::from_secs(1);
+/// Every so many looks routes and rules are made anew: others may have removed them.
+const DOUBT: u64 = 30;
 
 /// The plane of one agent. Clones are the same plane; with the last one its listening sockets and connections end.
 #[derive(Clone)]
@@ -115,6 +117,7 @@ struct State {
     transparent: Transparent,
     served: Served,
     neighbours: Neighbours,
+    looks: u64,
     applied_in: Duration,
 }
 
@@ -179,6 +182,7 @@ impl ProxyPlane {
                 transparent: Transparent::new(Arc::clone(&table.ways)),
                 served,
                 neighbours: Neighbours::default(),
+                looks: 0,
                 applied_in: Duration::ZERO,
             }),
             sockets,
@@ -424,6 +428,11 @@ impl Shared {
 
     fn look(&self) {
         let mut state = self.state();
+        state.looks += 1;
+        if state.looks.is_multiple_of(DOUBT) {
+            state.vips.doubt();
+            state.transparent.doubt();
+        }
         if state.vips.are_started() && !state.vips.are_settled() {
             self.runtime.block_on(state.vips.mend(Instant::now()));
         }

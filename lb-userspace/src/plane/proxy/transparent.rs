@@ -60,6 +60,10 @@ impl Transparent {
         self.tell(&wanted);
     }
 
+    pub fn doubt(&mut self) {
+        self.rules.doubt();
+    }
+
     pub fn are_settled(&self) -> bool {
         self.rules.are_settled()
     }

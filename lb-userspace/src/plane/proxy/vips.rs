@@ -91,6 +91,14 @@ impl Vips {
         self.work(Some(now)).await;
     }
 
+    /// Believes no more that all is as it was left: others may have removed something.
+    pub fn doubt(&mut self) {
+        if self.are_settled() {
+            // To make one that is there is no mistake, and costs less than to ask for all routes of the machine.
+            self.there = Some(BTreeSet::new());
+        }
+    }
+
     async fn work(&mut self, removing: Option<Instant>) {
         if self.are_settled() {
             return;
@@ -214,7 +222,7 @@ async fn remove(handle: &Handle, net: IpNet) -> Result<(), Error> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use std::path::Path;
     use std::time::Duration;
 
@@ -227,7 +235,7 @@ mod tests {
     }
 
     /// In a namespace of its own, which has a loopback device as every one.
-    fn run<T: Send>(test: impl Future<Output = T> + Send) -> Option<T> {
+    pub fn in_namespace<T: Send>(test: impl Future<Output = T> + Send) -> Option<T> {
         if !nix::unistd::geteuid().is_root() {
             assert!(std::env::var("CI").is_err(), "it needs root, and CI has it");
             return None;
@@ -252,7 +260,7 @@ mod tests {
 
     #[test]
     fn a_vip_that_others_serve_from_now_on_stays_the_machines_own_for_a_while() {
-        run(async {
+        in_namespace(async {
             let text = "node = 'node1'\n[vip]\npool = []\n[dns]\nlisten = []\n";
             let mut vips = Vips::new(&Config::parse(Path::new("portico.toml"), text).unwrap());
             let (one, two, start) = (vip("10.96.0.1"), vip("10.96.0.2"), Instant::now());
@@ -275,7 +283,7 @@ mod tests {
 
     #[test]
     fn an_address_of_the_machine_stays_its_own_when_it_is_wanted_no_more() {
-        run(async {
+        in_namespace(async {
             let text =
                 "node = 'node1'\n[vip]\npool = []\n[dns]\nlisten = ['192.0.2.7:53', '[2001:db8::7]:53']\n";
             let own = [vip("192.0.2.7"), vip("2001:db8::7")];
@@ -300,6 +308,28 @@ mod tests {
             vips.follow(std::iter::empty(), false, start).await;
             vips.mend(start + LINGER).await;
             assert!(vips.are_settled() && !is_own(own[0]) && is_own(own[1]));
+        });
+    }
+
+    #[test]
+    fn a_route_that_somebody_removes_is_made_again() {
+        in_namespace(async {
+            let text = "node = 'node1'\n[vip]\npool = ['10.96.0.0/16']\n[dns]\nlisten = []\n";
+            let mut vips = Vips::new(&Config::parse(Path::new("portico.toml"), text).unwrap());
+            let (net, start) = ("10.96.0.0/16".parse().unwrap(), Instant::now());
+            let is_own = || std::net::UdpSocket::bind((vip("10.96.0.1"), 0)).is_ok();
+            vips.follow(std::iter::empty(), true, start).await;
+            let handle = netlink::connect().unwrap();
+            let count = async || left(&handle).await.len();
+            remove(&handle, net).await.unwrap();
+            assert!(!is_own() && count().await == 0);
+            for _ in 0..2 {
+                vips.doubt();
+                assert!(!vips.are_settled());
+                vips.mend(start).await;
+                assert!(vips.are_settled() && vips.problems().next().is_none());
+                assert!(is_own() && count().await == 1);
+            }
         });
     }
 }

@@ -66,6 +66,8 @@ pub struct Side {
     is_writable: bool,
     /// It has ended, for good or not: whoever has read what there is reads that, too.
     has_closed: bool,
+    /// It has been reset, or is missed.
+    has_failed: bool,
 }
 
 impl Side {
@@ -82,6 +84,7 @@ impl Side {
             is_readable: false,
             is_writable: false,
             has_closed: false,
+            has_failed: false,
         }
     }
 
@@ -92,6 +95,7 @@ impl Side {
     /// Takes news.
     pub fn hear(&mut self, news: EpollFlags) {
         let is_over = news.intersects(EpollFlags::EPOLLHUP | EpollFlags::EPOLLERR);
+        self.has_failed |= news.contains(EpollFlags::EPOLLERR);
         self.has_closed |= is_over || news.contains(EpollFlags::EPOLLRDHUP);
         self.is_readable |= self.has_closed || news.contains(EpollFlags::EPOLLIN);
         self.is_writable |= is_over || news.contains(EpollFlags::EPOLLOUT);
@@ -107,6 +111,14 @@ impl Side {
         let read = attempt(|| (&self.socket).read(buffer))?;
         self.is_readable = read.is_some();
         Ok(read)
+    }
+
+    /// What has become of it, for one that is not read from any more. The kernel says so once.
+    fn failure(&self) -> Option<io::Error> {
+        if !self.has_failed {
+            return None;
+        }
+        self.socket.take_error().unwrap_or_else(Some)
     }
 
     /// A short read took all there was: the next look waits for news, and the kernel is not asked in vain.
@@ -162,6 +174,17 @@ impl Exchange {
             .map_err(|fault| fault.told(Broken::Task, Broken::Client))?;
         if up.has_ended() && down.has_ended() {
             return Ok(Turn::Over);
+        }
+        // One that has said all fails without a word, while the other one may take its time.
+        if up.has_ended()
+            && let Some(error) = client.failure()
+        {
+            return Err(Broken::Client(error));
+        }
+        if down.has_ended()
+            && let Some(error) = task.failure()
+        {
+            return Err(Broken::Task(error));
         }
         Ok(if upward || downward {
             Turn::GoesOn

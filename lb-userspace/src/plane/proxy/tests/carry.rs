@@ -1,8 +1,10 @@
 //! What each side hears of the other.
 
 use std::io::{ErrorKind, Read, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, TcpStream};
 use std::time::Duration;
+
+use socket2::SockRef;
 
 use super::rig::{PATIENCE, Rig, read};
 use crate::model::ProxyRules;
@@ -178,4 +180,24 @@ fn a_task_that_speaks_first_is_heard_by_a_silent_client() {
     assert_eq!(read(&mut client, 9), b"220 ready");
     client.write_all(b"EHLO").unwrap();
     assert_eq!(read(&mut near, 4), b"EHLO");
+}
+
+/// Nobody reads from it any more, nor writes to it: the other one may take its time.
+#[test]
+fn who_has_said_all_and_is_reset_is_missed() {
+    let rig = Rig::new(1, ProxyRules::default());
+    let task = rig.listen(0);
+    let reset = |stream: TcpStream| {
+        SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    };
+    let (client, mut near) = rig.pair(&task);
+    client.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(near.read(&mut [0]).unwrap(), 0);
+    reset(client);
+    rig.wait(Cause::ClientReset, 1);
+    let (mut client, near) = rig.pair(&task);
+    near.shutdown(Shutdown::Write).unwrap();
+    assert_eq!(client.read(&mut [0]).unwrap(), 0);
+    reset(near);
+    rig.wait(Cause::TaskReset, 1);
 }

@@ -61,6 +61,13 @@ impl Rules {
         self.work(true).await;
     }
 
+    /// Believes no more that all is as it was left: others may have removed something.
+    pub fn doubt(&mut self) {
+        if self.are_settled() {
+            self.there = None;
+        }
+    }
+
     async fn work(&mut self, removing: bool) {
         if self.there.as_ref() == Some(&self.wanted) {
             return;
@@ -80,7 +87,11 @@ impl Rules {
         };
         let missing: Vec<Task> = self.wanted.difference(there).copied().collect();
         for family in Family::ALL {
-            if missing.iter().any(|task| Family::of(task.address.ip()) == family) {
+            if self
+                .wanted
+                .iter()
+                .any(|task| Family::of(task.address.ip()) == family)
+            {
                 handle
                     .route()
                     .add(everything(family)?)
@@ -197,6 +208,34 @@ fn everything(family: Family) -> Result<RouteMessage, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plane::proxy::vips::tests::in_namespace;
+
+    #[test]
+    fn what_somebody_removes_is_made_again() {
+        in_namespace(async {
+            let task = Task {
+                protocol: Protocol::Tcp,
+                address: "172.18.0.2:80".parse().unwrap(),
+            };
+            let mut rules = Rules::default();
+            rules.follow([task].into()).await;
+            assert!(rules.has(&task) && rules.are_settled());
+            let handle = netlink::connect().unwrap();
+            let table = || everything(Family::V4).unwrap();
+            for _ in 0..2 {
+                handle.rule().del(rule(task)).execute().await.unwrap();
+                handle.route().del(table()).execute().await.unwrap();
+                rules.doubt();
+                rules.mend().await;
+                assert!(rules.are_settled() && rules.problem().is_none());
+                assert_eq!(left(&handle).await, [task].into());
+                // With nothing removed, too.
+                rules.doubt();
+                rules.mend().await;
+                assert!(rules.has(&task) && rules.problem().is_none());
+            }
+        });
+    }
 
     #[test]
     fn a_rule_of_ours_is_known_by_itself_and_no_other_is() {
