@@ -42,8 +42,8 @@ struct Known {
     member: Arc<Member>,
     /// On this node: connections to others are their nodes' to tell.
     here: bool,
-    /// When its connections are to end, while it drains.
-    until: Option<Instant>,
+    /// Since when it drains, and for how long its connections may go on.
+    draining: Option<(Instant, Duration)>,
     /// They were ended for that once.
     drained: bool,
 }
@@ -154,9 +154,10 @@ impl Live {
             let mut live = known.unwrap_or_default();
             live.here = member.here;
             live.drained &= member.patience.is_some();
-            live.until = member
-                .patience
-                .map(|patience| live.until.unwrap_or(now + patience));
+            live.draining = member.patience.map(|patience| {
+                let since = live.draining.map_or(now, |(since, _)| since);
+                (since, patience)
+            });
             after.insert(member.tag, live);
         }
         books.members = after;
@@ -171,10 +172,11 @@ impl Live {
     pub fn look(&self) {
         let now = Instant::now();
         for live in self.lock().members.values_mut() {
-            if live.until.is_some_and(|until| until <= now) {
+            let is_over = |(since, patience)| now.duration_since(since) >= patience;
+            if live.draining.is_some_and(is_over) {
                 // A connection made from now on, as there is nobody else, has as much time again.
                 let member = std::mem::take(&mut live.member);
-                (live.until, live.drained) = (None, true);
+                (live.draining, live.drained) = (None, true);
                 member.end(Cause::Drained);
             }
         }

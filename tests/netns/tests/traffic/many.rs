@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -31,8 +32,12 @@ fn cluster(name: &str, tasks: u32, configuration: &str) -> Option<(Stage, Socket
     Some((cluster, target))
 }
 
+fn request(path: &str) -> String {
+    format!("GET {path} HTTP/1.1\r\nHost: lab\r\n\r\n")
+}
+
 async fn ask(stream: &mut TcpStream) -> std::io::Result<()> {
-    stream.write_all(b"GET / HTTP/1.1\r\nHost: lab\r\n\r\n").await?;
+    stream.write_all(request("/").as_bytes()).await?;
     let mut answer = Vec::with_capacity(512);
     while !answer.trim_ascii_end().ends_with(b"}") {
         if stream.read_buf(&mut answer).await? == 0 {
@@ -44,6 +49,26 @@ async fn ask(stream: &mut TcpStream) -> std::io::Result<()> {
         "{}",
         String::from_utf8_lossy(&answer)
     );
+    Ok(())
+}
+
+/// Has so many bytes sent.
+async fn load(stream: &mut TcpStream, bytes: usize) -> std::io::Result<()> {
+    let request = request(&format!("/bytes/{bytes}"));
+    stream.write_all(request.as_bytes()).await?;
+    let mut answer = Vec::with_capacity(bytes + 512);
+    let head = loop {
+        if let Some(at) = answer.windows(4).position(|end| end == b"\r\n\r\n") {
+            break at + 4;
+        }
+        if stream.read_buf(&mut answer).await? == 0 {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+    };
+    let here = answer.len();
+    answer.resize(head + bytes, 0);
+    stream.read_exact(&mut answer[here..]).await?;
+    assert!(answer[head..].iter().all(|byte| *byte == b'x'));
     Ok(())
 }
 
@@ -85,20 +110,32 @@ fn ask_all<T: Send + 'static>(
     streams: Vec<std::net::TcpStream>,
     then: impl Fn(TcpStream) -> std::io::Result<T> + Copy + Send + 'static,
 ) -> Vec<T> {
+    on_all(from, streams, move |mut stream| async move {
+        ask(&mut stream).await?;
+        then(stream)
+    })
+}
+
+/// The same with all of them at once; what comes of each.
+fn on_all<T, F>(
+    from: &Namespace,
+    streams: Vec<std::net::TcpStream>,
+    of: impl Fn(TcpStream) -> F + Copy + Send + 'static,
+) -> Vec<T>
+where
+    T: Send + 'static,
+    F: Future<Output = std::io::Result<T>> + Send + 'static,
+{
     let count = streams.len();
     let streams: Vec<_> = streams
         .into_iter()
         .map(|stream| Mutex::new(Some(stream)))
         .collect();
-    let answered = all(from, count, move |number| {
+    let done = all(from, count, move |number| {
         let stream = streams[number].lock().unwrap().take().unwrap();
-        async move {
-            let mut stream = TcpStream::from_std(stream)?;
-            ask(&mut stream).await?;
-            then(stream)
-        }
+        of(TcpStream::from_std(stream).unwrap())
     });
-    flawless(answered)
+    flawless(done)
 }
 
 fn stay(stream: TcpStream) -> std::io::Result<std::net::TcpStream> {
@@ -202,6 +239,12 @@ fn ten_thousand_clients_connect_at_once_and_all_are_answered() {
     println!("clients waited {} times", proxy["pauses"]);
 }
 
+/// Has the process open no file from now on that would be one more than so many.
+fn limit(pid: i32, files: usize) {
+    let limit = format!("--nofile={files}:");
+    tool::run(Command::new("prlimit").args(["--pid", &pid.to_string(), &limit])).unwrap();
+}
+
 #[test]
 fn clients_wait_while_there_are_no_descriptors() {
     let Some((cluster, target)) = cluster("nofile", 2, "") else {
@@ -209,12 +252,8 @@ fn clients_wait_while_there_are_no_descriptors() {
     };
     let client = cluster.client();
     let pid = agent(&cluster);
-    let limit = |files: usize| {
-        let limit = format!("--nofile={files}");
-        tool::run(Command::new("prlimit").args(["--pid", &pid.to_string(), &limit])).unwrap();
-    };
     let free = 60;
-    limit(taken(pid).files + free);
+    limit(pid, taken(pid).files + free);
     let streams = connect(&client, target, 200);
     // Each goes with its answer, and makes room for another one.
     ask_all(&client, streams, go);
@@ -224,6 +263,26 @@ fn clients_wait_while_there_are_no_descriptors() {
     .unwrap();
     let log = std::fs::read_to_string(cluster.agent_log("node1")).unwrap();
     assert!(log.contains("clients wait in the backlog"), "{log}");
+}
+
+/// Large answers take pipes as a rule.
+#[test]
+fn connections_go_on_while_there_are_no_descriptors() {
+    let Some((cluster, target)) = cluster("nopipes", 2, "") else {
+        return;
+    };
+    let client = cluster.client();
+    let pid = agent(&cluster);
+    let streams = ask_all(&client, connect(&client, target, 20), stay);
+    let free = (0..).find(|file| !Path::new(&format!("/proc/{pid}/fd/{file}")).exists());
+    limit(pid, free.unwrap());
+    let streams = on_all(&client, streams, |mut stream| async move {
+        load(&mut stream, 1_000_000).await?;
+        stream.into_std()
+    });
+    limit(pid, taken(pid).files + 1000);
+    ask_all(&client, streams, go);
+    wait::until("all have gone", PATIENCE, || ended(&cluster, "done") == 20).unwrap();
 }
 
 #[test]
@@ -293,4 +352,35 @@ fn a_client_that_has_vanished_is_missed() {
     .unwrap();
     assert_eq!(cluster.connections("web.1").unwrap(), 0, "its task is told");
     drop(streams);
+}
+
+/// No keepalive is sent then: the kernel sends the data again, and gives up after `net.ipv4.tcp_retries2` times.
+#[test]
+fn who_has_vanished_with_data_under_way_is_missed_once_the_kernel_gives_up() {
+    let Some((cluster, target)) = cluster("unacked", 1, "") else {
+        return;
+    };
+    let client = cluster.client();
+    let few = [("net/ipv4/tcp_retries2", "4")];
+    cluster.place("node1").sysctl(&few).unwrap();
+    let silent = ask_all(&client, connect(&client, target, 10), stay);
+    let loading = on_all(&client, connect(&client, target, 10), |mut stream| async move {
+        stream.write_all(request("/bytes/20000000").as_bytes()).await?;
+        stream.read_exact(&mut [0; 1000]).await?;
+        stream.into_std()
+    });
+    cluster.cut_node("node1").unwrap();
+    wait::until("clients that had not all are missed", PATIENCE, || {
+        ended(&cluster, "client_reset") == 10
+    })
+    .unwrap();
+    drop(loading);
+    cluster.mend_node("node1").unwrap();
+    cluster.unplug_task("web.1").unwrap();
+    let told = on_all(&client, silent, |mut stream| async move {
+        let error = ask(&mut stream).await.expect_err("nobody is there");
+        Ok(error.kind())
+    });
+    assert_eq!(told, [std::io::ErrorKind::ConnectionReset; 10]);
+    assert_eq!(ended(&cluster, "task_reset"), 10);
 }

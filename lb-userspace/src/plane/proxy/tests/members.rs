@@ -59,6 +59,23 @@ fn a_draining_task_keeps_its_connections_as_long_as_its_service_allows(
     rig.wait(Cause::Drained, 1);
 }
 
+#[test]
+fn a_service_may_think_better_of_how_long_its_tasks_drain() {
+    let mut rig = Rig::new(1, ProxyRules::default());
+    let task = rig.listen(0);
+    let (mut client, mut near) = rig.pair(&task);
+    for drain in [None, Some(Duration::from_hours(1)), Some(Duration::ZERO)] {
+        client.write_all(b"x").unwrap();
+        assert_eq!(read(&mut near, 1), b"x");
+        let service = Arc::make_mut(rig.snapshot.services.get_mut("web").unwrap());
+        service.backends[0].standing = Standing::Draining;
+        service.proxy.drain = drain;
+        rig.apply();
+    }
+    is_reset(&mut client);
+    rig.wait(Cause::Drained, 1);
+}
+
 #[rstest]
 fn silence_ends_a_connection_where_its_service_says_so(#[values(Home::Here, Home::There)] home: Home) {
     let rig = Rig::at(
