@@ -61,6 +61,7 @@ use super::collision::{Claims, Survey};
 use super::proxy::Lookup;
 use super::{Difference, EbpfError, PlaneReport, Problem, Question, TraceReport};
 use crate::config::{Config, Dns};
+use crate::jobs;
 use crate::model::{Family, Shape, Snapshot};
 
 /// The plane of one agent. Clones are the same plane; with the last one the agent's part ends, and packets flow on.
@@ -96,9 +97,25 @@ impl Shared {
     fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
 
-impl Shared {
+    /// Does `work` on a thread that may wait: whoever loads programs has the state for seconds, and the runtime's few threads send
+    /// heartbeats meanwhile.
+    async fn with<T: Send + 'static>(
+        self: &Arc<Self>,
+        what: &'static str,
+        work: impl FnOnce(&mut State) -> T + Send + 'static,
+    ) -> T {
+        let shared = Arc::clone(self);
+        match jobs::run(what, move || work(&mut shared.state())).await {
+            Ok(done) => done,
+            Err(failed) => match failed.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime ends, and this with it.
+                Err(_) => std::future::pending().await,
+            },
+        }
+    }
+
     /// The task, begun again whenever it ends; `status` says so.
     async fn keep<F>(self: Arc<Self>, duty: Duty, task: impl Fn(Arc<Self>) -> F)
     where
@@ -107,7 +124,10 @@ impl Shared {
         let begin = || task(Arc::clone(&self));
         let tell = |problem: Option<Problem>| {
             let problems = problem.into_iter().collect();
-            self.state().problems.insert(duty.name, problems);
+            let shared = Arc::clone(&self);
+            jobs::run("note a problem", move || {
+                shared.state().problems.insert(duty.name, problems)
+            });
         };
         supervise::keep(duty, begin, tell).await;
     }

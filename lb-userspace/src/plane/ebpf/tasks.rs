@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use futures_util::stream::StreamExt;
 
-use super::Shared;
 use super::netlink::Netlink;
 use super::supervise::Duty;
+use super::{Shared, State};
 use crate::plane::{EbpfError, Problem};
 
 /// The machine is looked at this often even if it says nothing.
@@ -25,6 +25,9 @@ const STEP_CROWDED: Duration = Duration::from_millis(5);
 const ROUND: Duration = Duration::from_secs(2);
 /// Hints and chain tables that nobody needs any more are looked for this often.
 const TIDY: Duration = Duration::from_secs(30);
+
+const LOOK: &str = "look at the machine";
+const EXPIRE: &str = "end flows";
 
 pub const WATCH: Duty = Duty {
     name: "watch",
@@ -53,13 +56,17 @@ pub async fn watch(shared: Arc<Shared>) -> Result<Infallible, EbpfError> {
         tokio::time::sleep(GATHER).await;
         // Those that came meanwhile are seen by the look that follows.
         while let Some(Some(())) = futures_util::FutureExt::now_or_never(changes.next()) {}
-        let destinations = shared.state().destinations();
+        let destinations = shared.with(LOOK, |state| state.destinations()).await;
         match shared.netlink.read(&destinations).await {
             Ok(host) => {
-                shared.state().problems.remove("look");
-                let unresolved = shared.state().look(host, destinations);
-                for (device, address) in unresolved {
-                    let is_bridged = shared.state().is_bridge(device);
+                let unresolved = shared.with(LOOK, |state| {
+                    state.problems.remove("look");
+                    let unresolved = state.look(host, destinations).into_iter();
+                    let bridged =
+                        unresolved.map(|(device, address)| (device, address, state.is_bridge(device)));
+                    bridged.collect::<Vec<_>>()
+                });
+                for (device, address, is_bridged) in unresolved.await {
                     shared.netlink.resolve(device, address, is_bridged).await;
                 }
                 tend(&shared).await;
@@ -70,8 +77,8 @@ pub async fn watch(shared: Arc<Shared>) -> Result<Infallible, EbpfError> {
                     traffic: "new devices, addresses and routes are not followed; what was programmed before goes on".into(),
                     fix: "it is tried again every second".into(),
                 };
-                let before = shared.state().problems.insert("look", vec![problem]);
-                if before.is_none() {
+                let note = |state: &mut State| state.problems.insert("look", vec![problem]);
+                if shared.with(LOOK, note).await.is_none() {
                     tracing::warn!(%error, "the machine cannot be looked at");
                 }
             }
@@ -80,35 +87,34 @@ pub async fn watch(shared: Arc<Shared>) -> Result<Infallible, EbpfError> {
 }
 
 /// Has `portico0` as it should be. What follows from a step is seen by the look that the kernel's message about it brings.
-async fn tend(shared: &Shared) {
-    let steps = shared.state().tend();
+async fn tend(shared: &Arc<Shared>) {
+    let steps = shared.with(LOOK, |state| state.tend()).await;
     let mut refused = Vec::new();
     for step in steps {
         if let Err(error) = shared.netlink.take(&step).await {
             refused.push((step, error.to_string()));
         }
     }
-    shared.state().tended(&refused);
+    shared.with(LOOK, move |state| state.tended(&refused)).await;
 }
 
 /// Tells the programs that there is an agent.
 pub async fn beat(shared: Arc<Shared>) -> Result<Infallible, EbpfError> {
     loop {
         tokio::time::sleep(BEAT).await;
-        let result = shared.state().beat();
-        if let Err(error) = result {
+        let beat = shared.with("tell the programs of the agent", |state| state.beat());
+        if let Err(error) = beat.await {
             tracing::warn!(%error, "the programs cannot be told that the agent lives");
         }
     }
 }
 
 /// Whoever applies a snapshot waits for no more than what is done to a few entries.
-fn step(shared: &Shared) -> Result<bool, EbpfError> {
-    let reading = shared.state().next_to_expire();
-    match reading {
+async fn step(shared: &Arc<Shared>) -> Result<bool, EbpfError> {
+    match shared.with(EXPIRE, |state| state.next_to_expire()).await {
         Some(reading) => {
             let batch = reading.read()?;
-            shared.state().expire(batch)
+            shared.with(EXPIRE, |state| state.expire(batch)).await
         }
         None => Ok(true),
     }
@@ -119,10 +125,9 @@ pub async fn expire(shared: Arc<Shared>) -> Result<Infallible, EbpfError> {
     let mut began = Instant::now();
     let mut tidied = Instant::now();
     loop {
-        let crowded = shared.state().is_crowded();
+        let crowded = shared.with(EXPIRE, |state| state.is_crowded()).await;
         tokio::time::sleep(if crowded { STEP_CROWDED } else { STEP }).await;
-        let stepped = step(&shared);
-        match stepped {
+        match step(&shared).await {
             Ok(true) => {
                 tokio::time::sleep(ROUND.saturating_sub(began.elapsed())).await;
                 began = Instant::now();
@@ -135,7 +140,7 @@ pub async fn expire(shared: Arc<Shared>) -> Result<Infallible, EbpfError> {
         }
         if tidied.elapsed() >= TIDY {
             tidied = Instant::now();
-            if let Err(error) = shared.state().tidy() {
+            if let Err(error) = shared.with(EXPIRE, |state| state.tidy()).await {
                 tracing::warn!(%error, "hints cannot be looked through");
             }
         }
