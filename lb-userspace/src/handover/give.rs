@@ -64,6 +64,7 @@ pub async fn give<L: Future<Output = io::Result<Lent>>>(listener: Listener, lend
         };
         match offer(&successor, &lent).await {
             Ok(()) => {
+                tracing::info!(process, "another agent takes over");
                 return Given {
                     process,
                     successor: successor.into_socket(),

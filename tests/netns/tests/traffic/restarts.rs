@@ -206,7 +206,11 @@ fn an_agent_that_is_told_to_end_in_the_middle_of_a_hand_over_ends() {
     let mut request = UnixStream::connect(control).unwrap();
     request.write_all(b"GET /").unwrap();
     cluster.start_agent("node1").unwrap();
-    std::thread::sleep(Duration::from_millis(1000));
+    wait::until("it has given everything away", Duration::from_secs(20), || {
+        let log = std::fs::read_to_string(cluster.agent_log("node1")).unwrap();
+        log.contains("another agent takes over")
+    })
+    .unwrap();
     assert!(old.is_alive() && cluster.lives("node1") == lives);
     old.signal(Signal::SIGTERM).unwrap();
     // Not only after as long as other nodes may ask it, nor when its last connection ends.
