@@ -42,6 +42,9 @@ pub trait Room: Send + Sync + 'static {
 
     /// Somebody who did not get so far as to ask for a room, if this is the one that is told of them.
     fn refuse(&self, from: SocketAddr, refused: Refused);
+
+    /// Callers wait, as nobody can be accepted. Told once until somebody is again.
+    fn pause(&self) {}
 }
 
 /// Somebody who has asked for something.

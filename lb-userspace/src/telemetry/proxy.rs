@@ -125,6 +125,12 @@ fn relay(registry: &mut Registry, report: &RelayReport) {
     }
     let unreached = counters(registry, "relay_unreached", "Asked of other nodes in vain");
     unreached.get_or_create(&vec![]).inc_by(report.unreached);
+    let pauses = counters(
+        registry,
+        "relay_pauses",
+        "Times that other agents waited to be accepted, for want of descriptors mostly",
+    );
+    pauses.get_or_create(&vec![]).inc_by(report.pauses);
     let handshakes = counters(
         registry,
         "relay_handshakes",
@@ -160,6 +166,7 @@ mod tests {
         proxy.udp.lost = [("congested".into(), 5)].into();
         proxy.trunks.taken = 6;
         proxy.relay.heard = [("gone".into(), 7)].into();
+        proxy.relay.pauses = 8;
         let mut registry = Registry::with_prefix("portico");
         register(&mut registry, &proxy);
         let mut text = String::new();
@@ -170,6 +177,7 @@ mod tests {
             "portico_proxy_udp_lost_total{of=\"clients\",reason=\"congested\"} 5\n",
             "portico_relay_trunks{direction=\"from\"} 6.0\n",
             "portico_relay_heard_total{answer=\"gone\"} 7\n",
+            "portico_relay_pauses_total{} 8\n",
         ] {
             assert!(text.contains(line), "{line:?} is not in\n{text}");
         }

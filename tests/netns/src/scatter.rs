@@ -52,6 +52,16 @@ impl Cluster {
         tool::run(router.command("nft")?.arg(rules)).map(drop)
     }
 
+    /// Lets nothing in to the port between agents of a node, by TCP, or all again.
+    pub fn set_peer_port(&self, node: &str, open: bool) -> Result<()> {
+        let rules = if open {
+            "delete table ip cut"
+        } else {
+            "table ip cut { chain input { type filter hook input priority 0; tcp dport 7950 drop; }; }"
+        };
+        tool::run(self.place(node).command("nft")?.arg(rules)).map(drop)
+    }
+
     /// Cuts or mends the wire between the router and one uplink of a node.
     pub fn set_wire(&self, node: &str, uplink: usize, up: bool) -> Result<()> {
         let state = if up { "up" } else { "down" };

@@ -72,6 +72,12 @@ fn nodes(proxy: &ProxyReport) -> String {
             relay.carried,
         );
     }
+    if relay.pauses > 0 {
+        text += &format!(
+            "other agents waited {} to be accepted\n",
+            count(relay.pauses, "time")
+        );
+    }
     if trunks.open + trunks.taken + trunks.unreached + trunks.broken > 0 {
         text += &format!(
             "{} for datagrams to other nodes, {} from them; {} could not be made, {} broke\n",
@@ -127,6 +133,7 @@ mod tests {
             relay: RelayReport {
                 heard: [("connected".into(), 4)].into(),
                 refused: [("authority".into(), 2), ("crowd".into(), 0)].into(),
+                pauses: 3,
                 ..RelayReport::default()
             },
             ..ProxyReport::default()
@@ -144,6 +151,7 @@ mod tests {
             "3 UDP flows; 9 datagrams to tasks, 0 to clients\n",
             "4 connections relayed to other nodes, 0 asked for in vain; 0 of theirs carried here, 0 now\n",
             "2 connections for datagrams to other nodes, 0 from them; 0 could not be made, 0 broke\n",
+            "other agents waited 3 times to be accepted\n",
             "congested  7          1\n",
             "authority         2\n",
         ] {

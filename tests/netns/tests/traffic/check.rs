@@ -1,9 +1,11 @@
 //! What an agent without packet programs is told to be, and says of itself.
 
-use std::net::TcpListener;
+use std::net::{SocketAddr, TcpListener};
+use std::process::Command;
 use std::time::Duration;
 
 use netns::client::http;
+use netns::client::load::Plan;
 use netns::testing::{self, Stage};
 use netns::{Service, tool, wait};
 
@@ -47,10 +49,6 @@ fn a_node_that_the_relay_cannot_reach_is_a_problem_until_it_can() {
     let Some(cluster) = testing::web("unreached", 2).nodes(2).mode("proxy").stage() else {
         return;
     };
-    let nft = |rules: &str| {
-        let mut command = cluster.place("node2").command("nft").unwrap();
-        tool::run(command.arg(rules)).unwrap();
-    };
     let is_told = || {
         let status = cluster.portico("node1", &["status"]).unwrap();
         status.contains("node node2 cannot be reached by the relay: no answer in time")
@@ -60,13 +58,46 @@ fn a_node_that_the_relay_cannot_reach_is_a_problem_until_it_can() {
     let ask = || http::ask(&cluster.client(), target);
     wait::until("it is answered", SOON, || ask().is_ok()).unwrap();
     assert!(!is_told());
-    nft("table ip cut { chain input { type filter hook input priority 0; tcp dport 7950 drop; }; }");
+    cluster.set_peer_port("node2", false).unwrap();
     wait::until("it is told of", SOON, || {
         let _ = ask();
         is_told()
     })
     .unwrap();
     // Nobody has to ask for it to be found well.
-    nft("delete table ip cut");
+    cluster.set_peer_port("node2", true).unwrap();
     wait::until("it is told of no more", SOON, || !is_told()).unwrap();
+}
+
+#[test]
+fn other_nodes_wait_while_an_agent_has_no_descriptors_and_are_served_when_it_has() {
+    let Some(cluster) = testing::web("nofiles", 1).nodes(2).mode("proxy").stage() else {
+        return;
+    };
+    assert_eq!(cluster.task("web.1").unwrap().node, "node1");
+    let pid = cluster.state.nodes["node1"].agent.unwrap().pid.to_string();
+    let limit = |files: &str| {
+        let limit = format!("--nofile={files}:");
+        tool::run(Command::new("prlimit").args(["--pid", &pid, &limit])).unwrap();
+    };
+    let by_node2 = SocketAddr::new(cluster.state.nodes["node2"].address(0).v4.into(), 8080);
+    // What it has stays open.
+    limit("3");
+    let load = Plan {
+        patience: SOON,
+        ..Plan::new_connections(&[by_node2], 20.0)
+    };
+    let load = load.start(&cluster.client());
+    wait::until("the agent says so", SOON, || {
+        let log = std::fs::read_to_string(cluster.agent_log("node1")).unwrap();
+        log.contains("other agents wait in the backlog")
+    })
+    .unwrap();
+    assert_eq!(load.done(), 0);
+    limit("4096");
+    load.wait_for(50).unwrap();
+    load.stop().unwrap().assert_flawless();
+    let status = cluster.portico_json("node1", &["status"]).unwrap();
+    let relay = &status["planes"][0]["report"]["proxy"]["relay"];
+    assert!(relay["pauses"].as_u64().unwrap() > 0, "{relay}");
 }

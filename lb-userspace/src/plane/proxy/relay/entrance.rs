@@ -97,4 +97,8 @@ impl Room for Entrance {
         };
         self.0.refuse(from, &refusal);
     }
+
+    fn pause(&self) {
+        self.0.figures.paused();
+    }
 }

@@ -22,6 +22,7 @@ pub struct Figures {
     unreached: AtomicU64,
     waited: AtomicU64,
     spared: AtomicU64,
+    pauses: AtomicU64,
 }
 
 /// One moment of it.
@@ -43,6 +44,9 @@ pub struct RelayReport {
     pub waited: u64,
     /// Connections that found a handshake finished.
     pub spared: u64,
+    /// Times that callers waited to be accepted.
+    #[serde(default)]
+    pub pauses: u64,
     /// Nodes to which nothing is relayed, by name.
     #[serde(default)]
     pub unreachable: Vec<Unreachable>,
@@ -61,6 +65,7 @@ impl Figures {
             unreached: self.unreached.load(Relaxed),
             waited: self.waited.load(Relaxed),
             spared: self.spared.load(Relaxed),
+            pauses: self.pauses.load(Relaxed),
             unreachable: Vec::new(),
         }
     }
@@ -99,6 +104,10 @@ impl Figures {
 
     pub fn spared(&self) {
         self.spared.fetch_add(1, Relaxed);
+    }
+
+    pub fn paused(&self) {
+        self.pauses.fetch_add(1, Relaxed);
     }
 }
 
