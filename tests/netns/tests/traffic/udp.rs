@@ -1,9 +1,10 @@
 //! UDP flows: their task's end is their sender's trouble for less than a second.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use netns::client::udp::Sender;
-use netns::testing;
+use netns::{testing, wait};
 
 #[test]
 fn a_sender_whose_task_is_stopped_is_served_by_another_within_a_second() {
@@ -86,4 +87,33 @@ fn flows_of_a_draining_task_move_when_it_goes() {
         );
         assert_eq!(account.last_task().unwrap(), "web.1");
     }
+}
+
+/// The connection between the two nodes that carries its datagrams breaks, and another one cannot be made for a while.
+#[test]
+fn datagrams_are_answered_again_when_nodes_reach_each_other_again() {
+    let Some(cluster) = testing::web("udpcut", 1).nodes(2).mode("proxy").stage() else {
+        return;
+    };
+    assert_eq!(cluster.task("web.1").unwrap().node, "node1");
+    let by_node2 = SocketAddr::new(cluster.state.nodes["node2"].address(0).v4.into(), 8080);
+    let sender = Sender::start(&cluster.client(), by_node2, 50.0);
+    sender.wait_for(20).unwrap();
+    let failed = |why: &str| {
+        let status = cluster.portico_json("node2", &["status"]).unwrap();
+        status["planes"][0]["report"]["proxy"]["trunks"][why]
+            .as_u64()
+            .unwrap()
+    };
+    assert_eq!((failed("broken"), failed("unreached")), (0, 0));
+    cluster.set_peer_port("node1", false).unwrap();
+    for why in ["broken", "unreached"] {
+        wait::until(&format!("one is {why}"), Duration::from_secs(60), || {
+            failed(why) > 0
+        })
+        .unwrap();
+    }
+    cluster.set_peer_port("node1", true).unwrap();
+    sender.wait_for(50).unwrap();
+    assert_eq!(sender.stop().unwrap().last_task(), Some("web.1"));
 }
