@@ -1,5 +1,6 @@
 //! Services that change planes while they are asked, families without tasks, and a node without packet programs among others.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::time::Duration;
@@ -7,6 +8,7 @@ use std::time::Duration;
 use netns::client::http;
 use netns::client::idle::Idle;
 use netns::client::load::{Load, Plan};
+use netns::client::udp::{self, Sender};
 use netns::state::Service;
 use netns::testing::{self, Stage};
 use netns::{Cluster, services, tool, wait};
@@ -17,8 +19,8 @@ const LOOKED: Duration = Duration::from_secs(35);
 
 /// One that every node publishes, and one at an address of its own.
 fn pair(plane: &str) -> [(&'static str, Service); 2] {
-    let published = Service::new(&["8080:80"]);
-    let vip = Service::new(&["80"]).vip(1);
+    let published = Service::new(&["8080:80", "8080:80/udp"]);
+    let vip = Service::new(&["80", "80/udp"]).vip(1);
     [("web", published), ("shop", vip)]
         .map(|(name, service)| (name, service.with(&format!("plane: {plane}"))))
 }
@@ -50,7 +52,7 @@ fn loads(cluster: &Cluster, targets: &[SocketAddr]) -> [Load; 2] {
     plans.map(|plan| plan.start(&cluster.client()))
 }
 
-/// Each change under requests and silent connections that began with either plane.
+/// Each change under requests, datagrams, and silent connections that began with either plane.
 #[test]
 fn a_service_that_changes_planes_and_back_fails_no_request_and_keeps_every_connection() {
     let [(web, published), (shop, vip)] = pair("auto");
@@ -62,7 +64,14 @@ fn a_service_that_changes_planes_and_back_fails_no_request_and_keeps_every_conne
     let mut targets = cluster.ports(8080);
     targets.extend(netns::address::vip(1).both().map(|ip| SocketAddr::new(ip, 80)));
     let loads = loads(&cluster, &targets);
-    let go_on = || loads.iter().for_each(|load| load.wait_for(200).unwrap());
+    let senders: Vec<_> = targets
+        .iter()
+        .map(|&target| Sender::start(&cluster.client(), target, 20.0))
+        .collect();
+    let go_on = || {
+        loads.iter().for_each(|load| load.wait_for(200).unwrap());
+        senders.iter().for_each(|sender| sender.wait_for(20).unwrap());
+    };
     go_on();
     let mut silent = vec![Idle::open(&cluster.client(), &targets, 60).unwrap()];
     for plane in ["proxy", "auto"] {
@@ -84,29 +93,49 @@ fn a_service_that_changes_planes_and_back_fails_no_request_and_keeps_every_conne
     for load in loads {
         load.stop().unwrap().assert_flawless();
     }
+    for (target, sender) in targets.iter().zip(senders) {
+        let account = sender.stop().unwrap();
+        let silence = account.longest_silence();
+        assert!(
+            silence < Duration::from_secs(1),
+            "{target}: silent for {silence:?}"
+        );
+    }
 }
 
-/// Tasks have no IPv6 addresses any more, and every node has carried that out: connections to these end with them.
-fn leave_ipv4_alone(cluster: &mut Stage) {
+/// Tasks have addresses of this family alone, and every node has carried that out: connections to others end with them.
+fn leave_alone(cluster: &mut Stage, family: &str) {
+    let is_ipv4 = family == "IPv4";
+    cluster.state.file = None;
     let text = services::render(&cluster.state);
+    let of_one = |line: &str| {
+        let (before, rest) = line.split_once("address: [")?;
+        let (both, after) = rest.split_once(']')?;
+        let (v4, v6) = both.split_once(", ")?;
+        Some(format!(
+            "{before}address: [{}]{after}",
+            if is_ipv4 { v4 } else { v6 }
+        ))
+    };
     let one_family: Vec<String> = text
         .lines()
-        .map(|line| match line.split_once(", \"2001:db8:18:") {
-            Some((before, after)) => {
-                format!("{before}]{}", after.split_once(']').map_or("", |(_, rest)| rest))
-            }
-            None => line.to_owned(),
-        })
+        .map(|line| of_one(line).unwrap_or_else(|| line.to_owned()))
         .collect();
     cluster.state.file = Some(one_family.join("\n"));
     cluster.publish().unwrap();
     for node in cluster.nodes() {
-        let what = format!("{node} knows that no task has an IPv6 address");
+        let what = format!("{node} knows that tasks have {family} alone");
         wait::until(&what, Duration::from_secs(20), || {
             let backends = cluster
                 .portico_json(&node, &["backend", "ls"])
                 .unwrap_or_default();
-            let has_one = |row: &Value| row["addresses"].as_array().is_some_and(|all| all.len() == 1);
+            let has_one = |row: &Value| {
+                let all: Vec<&str> = row["addresses"]
+                    .as_array()
+                    .map(|all| all.iter().filter_map(Value::as_str).collect())
+                    .unwrap_or_default();
+                all.len() == 1 && all[0].contains('.') == is_ipv4
+            };
             let rows = backends.as_array();
             rows.is_some_and(|rows| !rows.is_empty() && rows.iter().all(has_one))
         })
@@ -120,17 +149,21 @@ fn a_client_of_a_family_without_tasks_is_led_to_those_of_the_other() {
     let Some(mut cluster) = testing::web("families", 3).stage() else {
         return;
     };
-    leave_ipv4_alone(&mut cluster);
-    let targets = cluster.ports(8080);
-    assert!(targets.iter().any(SocketAddr::is_ipv6));
-    let load = Plan::new_connections(&targets, 100.0).start(&cluster.client());
-    load.wait_for(300).unwrap();
-    let report = load.stop().unwrap();
-    report.assert_flawless();
-    assert_eq!(report.tasks().len(), 3, "{:?}", report.answers);
-    for node in cluster.nodes() {
-        let status = cluster.portico(&node, &["status"]).unwrap();
-        assert!(status.contains("web *:8080/tcp (IPv6)"), "{status}");
+    for (family, other) in [("IPv4", "IPv6"), ("IPv6", "IPv4")] {
+        leave_alone(&mut cluster, family);
+        all_reach_all(&cluster);
+        for target in cluster.ports(8080) {
+            let ask = || udp::ask(&cluster.client(), target).unwrap().0;
+            let tasks: BTreeSet<String> = std::iter::repeat_with(ask).take(40).collect();
+            assert_eq!(tasks.len(), 3, "{target}, {family} alone: {tasks:?}");
+        }
+        for node in cluster.nodes() {
+            let status = cluster.portico(&node, &["status"]).unwrap();
+            for protocol in ["tcp", "udp"] {
+                let served = format!("web *:8080/{protocol} ({other})");
+                assert!(status.contains(&served), "{served} is not in {status}");
+            }
+        }
     }
 }
 
@@ -299,7 +332,7 @@ fn a_port_that_another_program_has_is_served_beside_it_whatever_becomes_of_eithe
         return;
     };
     let (others, free) = (program(&cluster, 8080), program(&cluster, 8090));
-    leave_ipv4_alone(&mut cluster);
+    leave_alone(&mut cluster, "IPv4");
     let targets: Vec<SocketAddr> = cluster
         .ports(8080)
         .into_iter()
