@@ -111,7 +111,7 @@ fn a_device_that_refuses_xdp_is_served_by_tc_with_the_same_behaviour() {
 
 #[test]
 fn a_vip_answers_by_whichever_node_the_router_chooses() {
-    let web = Service::new(&WEB).vip(1);
+    let web = testing::seeing(Service::new(&WEB).vip(1));
     let Some(cluster) = testing::cluster("vip").service("web", web, 3).stage() else {
         return;
     };
