@@ -163,6 +163,8 @@ fn flawless<T>(outcomes: Vec<std::io::Result<T>>) -> Vec<T> {
 /// What the agent's process takes.
 struct Taken {
     files: usize,
+    /// Of them, those of pipes.
+    pipes: usize,
     kibibytes: u64,
 }
 
@@ -176,8 +178,14 @@ fn taken(pid: i32) -> Taken {
         .lines()
         .find_map(|line| line.strip_prefix("VmRSS:"))
         .unwrap();
+    let is_pipe = |file: &std::fs::DirEntry| {
+        std::fs::read_link(file.path()).is_ok_and(|to| to.to_string_lossy().starts_with("pipe:"))
+    };
+    let files = std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap();
+    let files: Vec<_> = files.map(Result::unwrap).collect();
     Taken {
-        files: std::fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count(),
+        files: files.len(),
+        pipes: files.iter().filter(|file| is_pipe(file)).count(),
         kibibytes: resident.trim().trim_end_matches(" kB").parse().unwrap(),
     }
 }
@@ -195,9 +203,18 @@ fn ended(cluster: &Stage, cause: &str) -> u64 {
     one["connections"].as_u64().unwrap()
 }
 
+/// What the pools of all workers may keep: 64 pipes each, of two descriptors.
+fn pools(cluster: &Stage) -> usize {
+    proxy(cluster)["workers"].as_u64().unwrap() as usize * 64 * 2
+}
+
 #[test]
 fn nine_thousand_idle_connections_take_two_descriptors_each_and_live() {
     const COUNT: usize = 9000;
+    /// Of them, those that have moved much before.
+    const BULK: usize = 300;
+    /// Of the agent's memory, for each: twice what a build for tests has taken.
+    const KIBIBYTES: f64 = 5.0;
     let Some((cluster, target)) = cluster("idlers", 1, "") else {
         return;
     };
@@ -208,14 +225,20 @@ fn nine_thousand_idle_connections_take_two_descriptors_each_and_live() {
     })
     .unwrap();
     let before = taken(agent(&cluster));
-    let streams = ask_all(&client, connect(&client, target, COUNT), stay);
+    let mut streams = ask_all(&client, connect(&client, target, COUNT - BULK), stay);
+    let bulk = connect(&client, target, BULK);
+    streams.extend(on_all(&client, bulk, |mut stream| async move {
+        load(&mut stream, 300_000).await?;
+        stream.into_std()
+    }));
     let held = taken(agent(&cluster));
-    let files = held.files - before.files;
+    let files = held.files - held.pipes - (before.files - before.pipes);
     assert!((2 * COUNT..2 * COUNT + 50).contains(&files), "{files}");
-    println!(
-        "{:.1} KiB each",
-        held.kibibytes.saturating_sub(before.kibibytes) as f64 / COUNT as f64
-    );
+    let pipes = held.pipes - before.pipes;
+    assert!((1..=pools(&cluster)).contains(&pipes), "{pipes}");
+    let each = (held.kibibytes as f64 - before.kibibytes as f64) / COUNT as f64;
+    println!("{pipes} descriptors of pipes, {each:.2} KiB each");
+    assert!((0.0..KIBIBYTES).contains(&each), "{each} KiB each");
     ask_all(&client, streams, go);
     wait::until("all have gone", PATIENCE, || {
         ended(&cluster, "done") as usize == 500 + COUNT
@@ -292,6 +315,7 @@ fn a_hundred_thousand_connections_leave_memory_and_descriptors_where_they_were()
         return;
     };
     let (client, pid) = (cluster.client(), agent(&cluster));
+    let (fresh, pools) = (taken(pid), pools(&cluster));
     let mut done = 0;
     let mut batches = |count: usize| {
         for _ in 0..count {
@@ -301,7 +325,11 @@ fn a_hundred_thousand_connections_leave_memory_and_descriptors_where_they_were()
                 let source = address::client_more((number % 40) as u8).like(target.ip());
                 socket.bind(SocketAddr::new(source, 0))?;
                 let mut stream = socket.connect(target).await?;
-                ask(&mut stream).await?;
+                // Some go through pipes.
+                match number % 11 {
+                    0 => load(&mut stream, 100_000).await?,
+                    _ => ask(&mut stream).await?,
+                }
                 // Every other one ends as clients do that have no time.
                 if number % 2 == 0 {
                     SockRef::from(&stream).set_linger(Some(Duration::ZERO))?;
@@ -321,15 +349,18 @@ fn a_hundred_thousand_connections_leave_memory_and_descriptors_where_they_were()
     let before = batches(10);
     let after = batches(40);
     println!(
-        "{} files and {} KiB after 20,000, {} and {} after 100,000",
-        before.files, before.kibibytes, after.files, after.kibibytes
+        "{} files, {} of pipes and {} KiB after 20,000, {}, {} and {} after 100,000",
+        before.files, before.pipes, before.kibibytes, after.files, after.pipes, after.kibibytes
     );
+    let others = |taken: &Taken| taken.files - taken.pipes;
     assert!(
-        after.files <= before.files + 4,
+        others(&after) <= others(&before) + 4,
         "{} {}",
-        before.files,
-        after.files
+        others(&before),
+        others(&after)
     );
+    let pipes = after.pipes - fresh.pipes;
+    assert!((1..=pools).contains(&pipes), "{pipes}");
     assert!(
         after.kibibytes <= before.kibibytes + 2048,
         "{} {}",
