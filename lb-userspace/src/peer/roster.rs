@@ -19,6 +19,9 @@ pub const SILENCE: Duration = Duration::from_millis(300);
 /// How long a refusal does. Linux answers six datagrams in a row to one destination, then one a second
 /// (`net.ipv4.icmp_ratelimit`), and heartbeats meet that second up to 100 ms late; the rest is for what is late besides.
 pub const REFUSAL: Duration = Duration::from_millis(1500);
+/// For how long after the last heartbeat that was believed those of another life, which is not yet, keep a node from suspicion: an
+/// agent that takes over is believed only once it has heard the others, and one who replays heartbeats gains no more than this.
+const SUCCESSION: Duration = Duration::from_millis(1500);
 /// A longer gap between two looks than this was this agent's own: it says nothing about the others.
 const PAUSE: Duration = Duration::from_millis(200);
 /// Signs of life in a row that clear a suspicion, and the longest gap between heartbeats of a row.
@@ -44,6 +47,8 @@ struct Peer {
     /// The life believed in, and the last sequence of it.
     believed: Option<(u64, u64)>,
     heard: Option<Instant>,
+    /// The latest heartbeat of a life that is not believed in.
+    unproven: Option<Instant>,
     /// Its latest refusal since it was heard: one from before says nothing about the silence of now.
     refused: Option<Instant>,
     /// Signs of life in a row since it is suspected.
@@ -118,6 +123,7 @@ impl Roster {
         }
         peer.echo = heartbeat.boot;
         if same_life.is_none() && heartbeat.echo != self.boot {
+            peer.unproven = Some(now);
             // An agent that is coming back refuses nothing any more, and is believed only some heartbeats later. One who
             // records and replays such a heartbeat gains what one who forges a refusal has.
             if peer.presence == Presence::Away {
@@ -222,7 +228,8 @@ fn is_fresh(when: Option<Instant>, length: Duration, now: Instant) -> bool {
 impl Peer {
     /// `awake`: since when this agent could have heard it.
     fn judge(&self, awake: Instant, now: Instant) -> Presence {
-        let heard = is_fresh(self.heard, SILENCE, now);
+        let succeeds = is_fresh(self.unproven, SILENCE, now) && is_fresh(self.heard, SUCCESSION, now);
+        let heard = succeeds || is_fresh(self.heard, SILENCE, now);
         let refuses = is_fresh(self.refused, REFUSAL, now);
         match self.presence {
             Presence::Suspected if self.row < ROW => Presence::Suspected,

@@ -195,13 +195,32 @@ fn an_agent_that_takes_long_to_be_believed_again_has_its_node_not_suspected() {
         assert_eq!(roster.hear(&heartbeat(8, sequence, 0), now), Heard::Unproven);
         assert!(judge_until(&mut roster, now, 100).is_empty());
     }
-    // A node that was heard and is silent gains nothing by them.
+}
+
+#[test]
+fn an_agent_that_takes_over_has_its_node_not_suspected_until_it_is_believed() {
     let (mut roster, start) = acquainted();
-    for sequence in 1..4 {
-        let now = after(100 * sequence, start);
-        assert_eq!(roster.hear(&heartbeat(8, sequence, 0), now), Heard::Unproven);
+    let unproven = |roster: &mut Roster, milliseconds| {
+        let now = after(milliseconds, start);
+        let heard = roster.hear(&heartbeat(8, milliseconds, 0), now);
+        assert_eq!(heard, Heard::Unproven);
+        judge_until(roster, now, 100)
+    };
+    // The first one comes late, and none is believed for longer than heartbeats may be missed.
+    assert!(judge_until(&mut roster, start, 250).is_empty());
+    for milliseconds in [250, 350, 450] {
+        assert!(unproven(&mut roster, milliseconds).is_empty());
     }
-    assert_eq!(judge_until(&mut roster, start, 350), [Presence::Suspected]);
+    let now = after(550, start);
+    assert_eq!(roster.hear(&heartbeat(8, 550, OWN), now), ACCEPTED);
+    assert!(judge_until(&mut roster, now, 300).is_empty());
+    // One that is never believed, as where somebody replays it, keeps suspicion off for a while.
+    let (mut roster, _) = acquainted();
+    for milliseconds in (100..1500).step_by(100) {
+        assert!(unproven(&mut roster, milliseconds).is_empty());
+    }
+    assert_eq!(unproven(&mut roster, 1500), [Presence::Suspected]);
+    assert!(unproven(&mut roster, 1600).is_empty());
 }
 
 #[test]
