@@ -16,6 +16,7 @@ mod jobs;
 pub mod model;
 pub mod names;
 pub mod outside;
+mod pause;
 pub mod peer;
 pub mod plane;
 mod present;

@@ -1,19 +1,18 @@
 //! Keeps the port open as long as it is wanted.
 
 use std::io;
-use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, PoisonError};
-use std::time::Instant;
 
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 
 use super::greet::Doorstep;
-use super::limits::{AGAIN, BREATH, SAYING};
+use super::limits::{AGAIN, BREATH};
 use super::{Handle, Openness, Rooms};
+use crate::pause::Pause;
 
 pub struct Keeper {
     pub listen: SocketAddr,
@@ -69,7 +68,7 @@ impl Keeper {
             };
             match accepted {
                 Ok((socket, from)) => {
-                    pause.is_on = false;
+                    pause.end();
                     let rooms = self.rooms.borrow().clone();
                     if let Some(greeting) = doorstep.take(socket, from, rooms) {
                         greetings.spawn(greeting);
@@ -77,7 +76,10 @@ impl Keeper {
                 }
                 // Out of file descriptors, mostly.
                 Err(error) => {
-                    pause.begin(&error, &self.rooms.borrow());
+                    pause.begin(
+                        || self.rooms.borrow().iter().for_each(|room| room.pause()),
+                        || tracing::warn!("other agents wait in the backlog: {error}"),
+                    );
                     tokio::time::sleep(BREATH).await;
                 }
             }
@@ -88,26 +90,6 @@ impl Keeper {
     fn note(&self, socket: Option<&impl AsFd>) {
         let socket = socket.and_then(|socket| socket.as_fd().try_clone_to_owned().ok());
         *self.handle.lock().unwrap_or_else(PoisonError::into_inner) = socket;
-    }
-}
-
-/// Callers wait in the backlog as long as nobody can be accepted.
-#[derive(Default)]
-struct Pause {
-    is_on: bool,
-    said: Option<Instant>,
-}
-
-impl Pause {
-    /// The rooms are told once until it is over, the log once a minute.
-    fn begin(&mut self, error: &io::Error, rooms: &Rooms) {
-        if !mem::replace(&mut self.is_on, true) {
-            rooms.iter().for_each(|room| room.pause());
-        }
-        if self.said.is_none_or(|said| said.elapsed() > SAYING) {
-            self.said = Some(Instant::now());
-            tracing::warn!("other agents wait in the backlog: {error}");
-        }
     }
 }
 

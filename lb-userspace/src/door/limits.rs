@@ -12,8 +12,6 @@ pub const EXPECTED: usize = 1024;
 pub const UNEXPECTED: usize = 4;
 /// After an error that is the machine's, not the caller's.
 pub const BREATH: Duration = Duration::from_millis(100);
-/// Between two lines in the log about such errors.
-pub const SAYING: Duration = Duration::from_secs(60);
 /// Before a port that could not be had is tried again.
 pub const AGAIN: Duration = Duration::from_secs(2);
 /// How long a refused caller may take to read why.

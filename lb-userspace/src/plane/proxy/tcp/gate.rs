@@ -2,30 +2,27 @@
 
 use std::fmt::Display;
 use std::io;
-use std::mem;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use socket2::Socket;
 use tokio::sync::OwnedSemaphorePermit;
 
 use crate::model::Family;
+use crate::pause::Pause;
 use crate::plane::proxy::Table;
 use crate::plane::proxy::fronts::Bind;
 use crate::plane::proxy::socket::is_exhaustion;
 
 /// Before descriptors are looked for again: clients wait in the backlog meanwhile.
 const PAUSE: Duration = Duration::from_millis(50);
-/// Between two lines in the log about one frontend.
-const SAYING: Duration = Duration::from_secs(60);
 
 /// Lets clients in as long as there is room for them; those behind wait in the backlog.
 pub struct Gate<'w> {
     bind: Bind,
     table: &'w Table,
-    is_shut: bool,
-    said: Option<Instant>,
+    pause: Pause,
 }
 
 impl<'w> Gate<'w> {
@@ -33,20 +30,19 @@ impl<'w> Gate<'w> {
         Self {
             bind,
             table,
-            is_shut: false,
-            said: None,
+            pause: Pause::default(),
         }
     }
 
-    /// Counted once until it is over, and said once a minute: at its bound a busy frontend opens and closes with each client.
+    /// At its bound a busy frontend opens and closes with each client.
     fn close(&mut self, why: &dyn Display) {
-        if !mem::replace(&mut self.is_shut, true) {
-            self.table.counters.pauses.fetch_add(1, Ordering::Relaxed);
-        }
-        if self.said.is_none_or(|said| said.elapsed() > SAYING) {
-            self.said = Some(Instant::now());
-            tracing::warn!(bind = %self.bind, "clients wait in the backlog: {why}");
-        }
+        let Self { bind, table, pause } = self;
+        pause.begin(
+            || {
+                table.counters.pauses.fetch_add(1, Ordering::Relaxed);
+            },
+            || tracing::warn!(%bind, "clients wait in the backlog: {why}"),
+        );
     }
 
     /// For a moment.
@@ -60,7 +56,7 @@ impl<'w> Gate<'w> {
         loop {
             match self.table.ways.socket(family) {
                 Ok(socket) => {
-                    self.is_shut = false;
+                    self.pause.end();
                     return Some(socket);
                 }
                 Err(error) if is_exhaustion(&error) => self.shut(&error).await,
