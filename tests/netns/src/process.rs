@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-use crate::wait;
+use crate::{tool, wait};
 use threads::Threads;
 
 /// A process that was started here or by an earlier command of the lab.
@@ -41,6 +41,13 @@ impl Process {
 
     pub fn is_alive(&self) -> bool {
         self.began != 0 && began(self.pid) == Some(self.began)
+    }
+
+    /// Has it open no file from now on that would be one more than so many. What it has stays open.
+    pub fn limit_files(&self, files: usize) -> Result<()> {
+        let (pid, limit) = (self.pid.to_string(), format!("--nofile={files}:"));
+        tool::run(Command::new("prlimit").args(["--pid", &pid, &limit]))?;
+        Ok(())
     }
 
     pub fn signal(&self, signal: Signal) -> Result<()> {

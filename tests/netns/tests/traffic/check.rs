@@ -1,13 +1,12 @@
 //! What an agent without packet programs is told to be, and says of itself.
 
 use std::net::{SocketAddr, TcpListener};
-use std::process::Command;
 use std::time::Duration;
 
 use netns::client::http;
 use netns::client::load::Plan;
 use netns::testing::{self, Stage};
-use netns::{Service, tool, wait};
+use netns::{Service, wait};
 
 const SOON: Duration = Duration::from_secs(60);
 
@@ -75,14 +74,9 @@ fn other_nodes_wait_while_an_agent_has_no_descriptors_and_are_served_when_it_has
         return;
     };
     assert_eq!(cluster.task("web.1").unwrap().node, "node1");
-    let pid = cluster.state.nodes["node1"].agent.unwrap().pid.to_string();
-    let limit = |files: &str| {
-        let limit = format!("--nofile={files}:");
-        tool::run(Command::new("prlimit").args(["--pid", &pid, &limit])).unwrap();
-    };
+    let agent = cluster.state.nodes["node1"].agent.unwrap();
     let by_node2 = SocketAddr::new(cluster.state.nodes["node2"].address(0).v4.into(), 8080);
-    // What it has stays open.
-    limit("3");
+    agent.limit_files(3).unwrap();
     let load = Plan {
         patience: SOON,
         ..Plan::new_connections(&[by_node2], 20.0)
@@ -94,7 +88,7 @@ fn other_nodes_wait_while_an_agent_has_no_descriptors_and_are_served_when_it_has
     })
     .unwrap();
     assert_eq!(load.done(), 0);
-    limit("4096");
+    agent.limit_files(4096).unwrap();
     load.wait_for(50).unwrap();
     load.stop().unwrap().assert_flawless();
     let status = cluster.portico_json("node1", &["status"]).unwrap();

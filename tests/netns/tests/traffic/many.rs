@@ -3,13 +3,13 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use netns::namespace::Namespace;
+use netns::process::Process;
 use netns::testing::{self, Stage};
-use netns::{Service, address, tool, wait};
+use netns::{Service, address, wait};
 use serde_json::Value;
 use socket2::SockRef;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -168,8 +168,8 @@ struct Taken {
     kibibytes: u64,
 }
 
-fn agent(cluster: &Stage) -> i32 {
-    cluster.state.nodes["node1"].agent.unwrap().pid
+fn agent(cluster: &Stage) -> Process {
+    cluster.state.nodes["node1"].agent.unwrap()
 }
 
 fn taken(pid: i32) -> Taken {
@@ -224,14 +224,14 @@ fn nine_thousand_idle_connections_take_two_descriptors_each_and_live() {
         ended(&cluster, "done") == 500
     })
     .unwrap();
-    let before = taken(agent(&cluster));
+    let before = taken(agent(&cluster).pid);
     let mut streams = ask_all(&client, connect(&client, target, COUNT - BULK), stay);
     let bulk = connect(&client, target, BULK);
     streams.extend(on_all(&client, bulk, |mut stream| async move {
         load(&mut stream, 300_000).await?;
         stream.into_std()
     }));
-    let held = taken(agent(&cluster));
+    let held = taken(agent(&cluster).pid);
     let files = held.files - held.pipes - (before.files - before.pipes);
     assert!((2 * COUNT..2 * COUNT + 50).contains(&files), "{files}");
     let pipes = held.pipes - before.pipes;
@@ -262,21 +262,15 @@ fn ten_thousand_clients_connect_at_once_and_all_are_answered() {
     println!("clients waited {} times", proxy["pauses"]);
 }
 
-/// Has the process open no file from now on that would be one more than so many.
-fn limit(pid: i32, files: usize) {
-    let limit = format!("--nofile={files}:");
-    tool::run(Command::new("prlimit").args(["--pid", &pid.to_string(), &limit])).unwrap();
-}
-
 #[test]
 fn clients_wait_while_there_are_no_descriptors() {
     let Some((cluster, target)) = cluster("nofile", 2, "") else {
         return;
     };
     let client = cluster.client();
-    let pid = agent(&cluster);
+    let agent = agent(&cluster);
     let free = 60;
-    limit(pid, taken(pid).files + free);
+    agent.limit_files(taken(agent.pid).files + free).unwrap();
     let streams = connect(&client, target, 200);
     // Each goes with its answer, and makes room for another one.
     ask_all(&client, streams, go);
@@ -295,15 +289,15 @@ fn connections_go_on_while_there_are_no_descriptors() {
         return;
     };
     let client = cluster.client();
-    let pid = agent(&cluster);
+    let agent = agent(&cluster);
     let streams = ask_all(&client, connect(&client, target, 20), stay);
-    let free = (0..).find(|file| !Path::new(&format!("/proc/{pid}/fd/{file}")).exists());
-    limit(pid, free.unwrap());
+    let free = (0..).find(|file| !Path::new(&format!("/proc/{}/fd/{file}", agent.pid)).exists());
+    agent.limit_files(free.unwrap()).unwrap();
     let streams = on_all(&client, streams, |mut stream| async move {
         load(&mut stream, 1_000_000).await?;
         stream.into_std()
     });
-    limit(pid, taken(pid).files + 1000);
+    agent.limit_files(taken(agent.pid).files + 1000).unwrap();
     ask_all(&client, streams, go);
     wait::until("all have gone", PATIENCE, || ended(&cluster, "done") == 20).unwrap();
 }
@@ -314,7 +308,7 @@ fn a_hundred_thousand_connections_leave_memory_and_descriptors_where_they_were()
     let Some((cluster, target)) = cluster("leak", 4, "") else {
         return;
     };
-    let (client, pid) = (cluster.client(), agent(&cluster));
+    let (client, pid) = (cluster.client(), agent(&cluster).pid);
     let (fresh, pools) = (taken(pid), pools(&cluster));
     let mut done = 0;
     let mut batches = |count: usize| {
