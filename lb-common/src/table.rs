@@ -72,6 +72,8 @@ pub mod pool_flag {
     pub const MIXED: u32 = 32;
     /// This node's proxy serves the frontends beside packet programs: it keeps the flows that it has.
     pub const SHARED: u32 = 64;
+    /// This node's proxy may ask its members in the clients' names: the way back of a flow may be that of a socket.
+    pub const TRANSPARENT: u32 = 128;
     /// Never in the table: of a packet whose node is that of a [`Hint`](super::Hint).
     pub const HINTED: u32 = 1 << 30;
     /// Never in the table: of a packet whose slot has [`BY_PROXY`](super::BY_PROXY), or whose frontend is [`GIVEN`](super::GIVEN).

@@ -149,8 +149,8 @@ async fn agent(
     let sources = sources.start(&config, &node, &writer, &door);
     let relay = start_relay(&config, &keys, &writer)?;
     // Also where it serves nobody: it carries what other nodes want of this one's tasks.
-    let lookup = ebpf.as_ref().ok().map(|plane| plane.lookup());
-    let proxy = ProxyPlane::start(&config, keys.seed, &relay, taken.sockets, lookup).map_err(|error| {
+    let beside = ebpf.as_ref().map(|plane| plane.beside()).unwrap_or_default();
+    let proxy = ProxyPlane::start(&config, keys.seed, &relay, taken.sockets, beside).map_err(|error| {
         Problem::new("cannot start the proxy's threads")
             .because(error)
             .traffic("programs attached before go on")

@@ -23,7 +23,7 @@ pub struct Case<A> {
     pub task: u32,
     /// The device that the packet is about to leave by; 0 where it came in.
     pub leaving: u32,
-    /// The task's kernel has another connection under the client's own port.
+    /// The task has another connection, or its datagrams have another way, under the client's own port.
     pub taken: bool,
     /// Ticks, see [`lb_common::tick`].
     pub now: u32,

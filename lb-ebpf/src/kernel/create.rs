@@ -2,7 +2,9 @@
 
 use lb_common::geneve::flag;
 use lb_common::key::{FlowKey, RevKey};
-use lb_common::table::{Flow, HOST_TASK, Local, NO_MEMBER, Rev, flow_state, local_state, namespace};
+use lb_common::table::{
+    Flow, HOST_TASK, Local, NO_MEMBER, Rev, flow_state, local_state, namespace, pool_flag,
+};
 use lb_common::trace::Step;
 use lb_common::{Address, Verdict, tick};
 
@@ -100,9 +102,6 @@ fn takes<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>, local:
         note::step::<DRY>(Step::NotHooked, 0);
         return false;
     }
-    if case.packet.kind != Kind::Tcp || local.namespace == namespace::UNKNOWN {
-        return true;
-    }
     let key = &case.packet.key;
     case.back = RevKey {
         task: V::Address::narrow(local.address),
@@ -111,6 +110,12 @@ fn takes<V: Path, const DRY: bool>(skb: Skb, case: &mut Case<V::Address>, local:
         client_port: key.client_port,
         protocol: key.transport(),
     };
+    if case.packet.kind == Kind::Udp && case.choice.flags & pool_flag::TRANSPARENT != 0 {
+        case.taken = V::leads_here(skb, &case.back);
+    }
+    if case.packet.kind != Kind::Tcp || local.namespace == namespace::UNKNOWN {
+        return true;
+    }
     let state = V::state(skb, &case.back, local.namespace);
     if state != 0 {
         // Others than Portico's clients reach a task in the node's own namespace, too.

@@ -1,11 +1,14 @@
-//! Questions to a task's own kernel: which socket would take this segment?
+//! Questions to a task's own kernel, and to the node's: which socket would take this packet?
 
 use aya_ebpf::bindings::{
     bpf_sock, bpf_sock_tuple, bpf_sock_tuple__bindgen_ty_1, bpf_sock_tuple__bindgen_ty_1__bindgen_ty_1,
     bpf_sock_tuple__bindgen_ty_1__bindgen_ty_2,
 };
-use aya_ebpf::helpers::generated::{bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_check_syncookie};
+use aya_ebpf::helpers::generated::{
+    bpf_sk_lookup_udp, bpf_sk_release, bpf_skc_lookup_tcp, bpf_tcp_check_syncookie,
+};
 use lb_common::key::RevKey;
+use lb_common::table::namespace;
 use lb_common::{V4, V6};
 
 use super::skb::Skb;
@@ -44,6 +47,20 @@ pub trait Lookup: Family {
             }
         });
         waits != 0
+    }
+
+    /// Whether datagrams from `key.task` to `key.client` are those of a socket of this node that has connected to the task in
+    /// the client's name.
+    #[inline(always)]
+    fn leads_here(skb: Skb, key: &RevKey<Self::Address>) -> bool {
+        let answer = RevKey {
+            task: key.client,
+            client: key.task,
+            task_port: key.client_port,
+            client_port: key.task_port,
+            protocol: key.protocol,
+        };
+        has_datagrams(skb, Self::tuple(&answer))
     }
 
     /// The kernel's question, and how much of it is used.
@@ -92,6 +109,30 @@ fn look(
         let answer = tell(socket.cast());
         bpf_sk_release(socket.cast());
         answer
+    }
+}
+
+/// Whether the node has a socket for datagrams that is connected with both ends; one that hears all who ask its port is none.
+#[inline(always)]
+fn has_datagrams(skb: Skb, (tuple, size): (bpf_sock_tuple__bindgen_ty_1, usize)) -> bool {
+    let mut tuple = Aligned(bpf_sock_tuple {
+        __bindgen_anon_1: tuple,
+    });
+    // SAFETY: the tuple lives on the stack and `size` is that of the member in use; a socket returned is released.
+    unsafe {
+        let socket = bpf_sk_lookup_udp(
+            skb.raw().cast(),
+            &mut tuple.0,
+            size as u32,
+            namespace::OWN as i64 as u64,
+            0,
+        );
+        if socket.is_null() {
+            return false;
+        }
+        let is_connected = (*socket).dst_port != 0;
+        bpf_sk_release(socket.cast());
+        is_connected
     }
 }
 

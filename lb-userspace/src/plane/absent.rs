@@ -5,7 +5,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use super::collision::{Claims, Survey};
-use super::proxy::Lookup;
+use super::proxy::Beside;
 use super::{Difference, EbpfError, PlaneReport, Question, TraceReport};
 use crate::config::{Config, Dns};
 use crate::model::{Family, Shape, Snapshot};
@@ -39,7 +39,7 @@ impl EbpfPlane {
         match *self {}
     }
 
-    pub fn lookup(&self) -> Arc<dyn Lookup> {
+    pub fn beside(&self) -> Beside {
         match *self {}
     }
 

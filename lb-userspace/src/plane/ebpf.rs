@@ -8,6 +8,7 @@
 //! Nothing here is needed for packets to flow: an agent that is killed leaves maps and programs at work, and the next one
 //! adopts them.
 
+mod backs;
 mod batch;
 pub mod cgroup;
 mod connected;
@@ -58,7 +59,7 @@ use self::state::State;
 use self::steering::Steering;
 use self::supervise::Duty;
 use super::collision::{Claims, Survey};
-use super::proxy::Lookup;
+use super::proxy::Beside;
 use super::{Difference, EbpfError, PlaneReport, Problem, Question, TraceReport};
 use crate::config::{Config, Dns};
 use crate::jobs;
@@ -173,9 +174,9 @@ impl EbpfPlane {
         self.shared.state().steer(Steering::new(dns, upstreams));
     }
 
-    /// How sockets of this node's proxy are found where another program has the port.
-    pub fn lookup(&self) -> Arc<dyn Lookup> {
-        self.shared.state().lookup()
+    /// What this node's proxy has of it.
+    pub fn beside(&self) -> Beside {
+        self.shared.state().beside()
     }
 
     /// Where somebody else has the port that this node's proxy would listen at (an unspecified address: at all of them), by

@@ -10,6 +10,7 @@
 
 mod answer;
 mod before;
+mod beside;
 mod counters;
 mod datagrams;
 mod ends;
@@ -21,7 +22,6 @@ pub mod header;
 mod listen;
 mod live;
 mod local;
-mod lookup;
 mod neighbours;
 mod news;
 pub mod relay;
@@ -65,11 +65,12 @@ use crate::config::Config;
 use crate::interfaces;
 use crate::model::{Family, Snapshot};
 
+pub use beside::{Backs, Beside, Lookup};
 pub use counters::Cause;
 pub use fronts::Bind;
-pub use lookup::Lookup;
 pub use report::{CauseReport, ProxyReport, TrunkReport, UdpReport};
 pub use sockets::Sockets;
+pub use ways::Task;
 
 /// Between two tries of what could not be opened, and two looks at who drains.
 const AGAIN: Duration = Duration::from_secs(1);
@@ -123,15 +124,15 @@ struct State {
 
 impl ProxyPlane {
     /// Starts the workers; they listen once there is a snapshot, where it wants that in sockets that were `given` by an
-    /// agent before this one. With `lookup` also where other programs have the port.
+    /// agent before this one.
     pub fn start(
         config: &Config,
         seed: u64,
         relay: &Relay,
         mut given: Sockets,
-        lookup: Option<Arc<dyn Lookup>>,
+        beside: Beside,
     ) -> io::Result<Self> {
-        if let Some(lookup) = &lookup {
+        if let Some(lookup) = &beside.lookup {
             given.rename(&lookup.found());
         }
         // All that the process may open, whatever the bound: UDP flows and other nodes need some, too.
@@ -149,7 +150,7 @@ impl ProxyPlane {
             bound => bound,
         };
         let keepalive = socket::keepalive(config.proxy.keepalive);
-        let ways = Arc::new(Ways::new(keepalive.clone()));
+        let ways = Arc::new(Ways::new(keepalive.clone(), beside.backs));
         let table = Arc::new(Table {
             node: config.node.as_str().into(),
             fronts: ArcSwap::default(),
@@ -177,7 +178,13 @@ impl ProxyPlane {
         let shared = Arc::new(Shared {
             workers: Workers::start(count, &table, relay)?,
             state: Mutex::new(State {
-                listeners: Listeners::new(config.proxy.backlog, keepalive, given, lookup, sockets.clone()),
+                listeners: Listeners::new(
+                    config.proxy.backlog,
+                    keepalive,
+                    given,
+                    beside.lookup,
+                    sockets.clone(),
+                ),
                 vips: Vips::new(config),
                 transparent: Transparent::new(Arc::clone(&table.ways)),
                 served,

@@ -1,7 +1,7 @@
 //! Frontends and slots that this node's proxy serves: what is new goes up to its sockets, and so does what these have; every
 //! other connection goes on as it was.
 
-use std::net::SocketAddr;
+use std::net::{SocketAddr, UdpSocket};
 
 use lb_common::key::{Front, TCP, UDP};
 use lb_common::table::{BY_PROXY, GIVEN, Hint, NOBODY_ELSE, Pool, Settings, pool_flag};
@@ -297,6 +297,58 @@ fn a_slot_whose_task_only_the_proxy_reaches_is_its_own_beside_others() {
         rig.set_head(net.pool(port::HERE), BY_PROXY | NOBODY_ELSE);
         left_to_the_stack(&rig.uplink(&word), &word, Verdict::Proxied);
         assert_eq!(word[L3 - 2..], rig.uplink(&word).frame[L3 - 2..]);
+    }
+}
+
+/// As the proxy has one to ask a task in a client's name.
+fn in_the_name_of(client: SocketAddr, task: SocketAddr) -> UdpSocket {
+    let socket = Socket::new(Domain::for_address(client), Type::DGRAM, None).unwrap();
+    if client.is_ipv4() {
+        socket.set_ip_transparent_v4(true).unwrap();
+    } else {
+        socket.set_ip_transparent_v6(true).unwrap();
+    }
+    socket.bind(&client.into()).unwrap();
+    socket.connect(&task.into()).unwrap();
+    socket.into()
+}
+
+#[test]
+fn datagrams_have_another_port_where_the_proxy_asks_their_task_in_the_clients_name() {
+    let Some(mut rig) = Rig::new() else { return };
+    for net in BOTH {
+        cluster::locals(&mut rig, net);
+        rig.change::<Pool>("POOL", net.pool(port::HERE), |pool| {
+            pool.flags |= pool_flag::TRANSPARENT
+        });
+        let (mut client, front, task) = (net.client(), net.front(port::HERE), net.task());
+        let socket = in_the_name_of(client, task);
+        let seen_from = |rig: &mut Rig, client| {
+            let sent = rig.uplink(&Packet::udp(client, front).frame());
+            read(&sent.sent(Verdict::Delivered)).from
+        };
+        let alias = seen_from(&mut rig, client);
+        assert_eq!(alias.ip(), client.ip());
+        assert_ne!(alias.port(), client.port());
+        // What the task answers is the proxy's, and the flow's.
+        let answer = Packet::udp(task, client).frame();
+        left_to_the_stack(&rig.task(&answer), &answer, Verdict::NotOurs);
+        let reply = rig.task(&Packet::udp(task, alias).frame());
+        let reply = read(&reply.sent(Verdict::Replied));
+        assert_eq!((reply.from, reply.to), (front, client));
+        drop(socket);
+        assert_eq!(seen_from(&mut rig, client), alias, "for as long as it lasts");
+
+        // Sockets of others: to another task, and one that hears all.
+        client.set_port(40_001);
+        let mut other = task;
+        other.set_port(task.port() + 1);
+        let _to_another = in_the_name_of(client, other);
+        assert_eq!(seen_from(&mut rig, client), client);
+        client.set_port(40_002);
+        let unspecified = if client.is_ipv4() { "0.0.0.0" } else { "::" };
+        let _hearing = UdpSocket::bind((unspecified, client.port())).unwrap();
+        assert_eq!(seen_from(&mut rig, client), client);
     }
 }
 

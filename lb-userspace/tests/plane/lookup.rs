@@ -51,7 +51,7 @@ fn clients_are_led_past_another_program_until_that_is_not_wanted_any_more_by_the
         machine.ip("address add 192.0.2.80/32 dev lo");
         let plane = machine.start("");
         plane.apply(&machine.snapshot(&services(1, 2))).unwrap();
-        let lookup = plane.lookup();
+        let lookup = plane.beside().lookup.unwrap();
         let (other, own) = (listener("0.0.0.0:80"), listener("127.0.0.1:0"));
         assert!(is_firsts(&other, &own));
         assert!(!machine::pin("links/lookup").exists(), "nobody needs it");
@@ -89,7 +89,7 @@ fn clients_are_led_past_another_program_until_that_is_not_wanted_any_more_by_the
         drop((lookup, plane));
         assert!(is_firsts(&own, &other), "an agent's end changes nothing");
         let plane = machine.start("");
-        let lookup = plane.lookup();
+        let lookup = plane.beside().lookup.unwrap();
         let cookie = SockRef::from(&own).cookie().unwrap();
         assert_eq!(lookup.found(), BTreeMap::from([(cookie, bind(VIP))]));
         lookup.keep(&[bind(VIP)].into());
@@ -117,7 +117,12 @@ fn an_agents_first_start_leads_nobody_of_its_own_node_past_another_program() {
         machine.ip("link set node1 up");
         let plane = machine.start("");
         let (other, own) = (listener("0.0.0.0:80"), listener("127.0.0.1:0"));
-        plane.lookup().lead(bind("0.0.0.0:80"), own.as_fd()).unwrap();
+        plane
+            .beside()
+            .lookup
+            .unwrap()
+            .lead(bind("0.0.0.0:80"), own.as_fd())
+            .unwrap();
         assert!(is_firsts(&other, &own));
         plane.apply(&machine.snapshot(&services(1, 2))).unwrap();
         assert!(is_firsts(&other, &own));

@@ -146,6 +146,24 @@ fn every_pool_of_a_mixed_cluster_says_so_and_which_of_them_the_proxy_shares() {
     );
 }
 
+#[test]
+fn a_pool_whose_tasks_the_proxy_may_ask_in_their_clients_names_says_so_while_it_may() {
+    machine::run(
+        "a_pool_whose_tasks_the_proxy_may_ask_in_their_clients_names_says_so_while_it_may",
+        |machine| {
+            let plane = machine.start("");
+            let plain = file(&[("here", "")]);
+            let asking = plain.replace("backends:", "proxy: { transparent: true }\n    backends:");
+            assert_ne!(plain, asking);
+            for (text, expected) in [(&plain, 0), (&asking, 1), (&plain, 0)] {
+                plane.apply(&machine.snapshot(text)).unwrap();
+                assert_eq!(flagged(&machine, pool_flag::TRANSPARENT).len(), expected);
+                assert_eq!(plane.check().unwrap(), []);
+            }
+        },
+    );
+}
+
 /// The same with these tasks unhealthy.
 fn ailing(snapshot: &Snapshot, tasks: &[&str]) -> Arc<Snapshot> {
     let mut snapshot = snapshot.clone();

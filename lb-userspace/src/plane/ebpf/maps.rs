@@ -168,6 +168,19 @@ impl<K: Plain, V: Plain> Table<K, V> {
         }
     }
 
+    /// The same for another thread.
+    pub fn another(&self) -> Result<Self, EbpfError> {
+        let opened = self.fd.try_clone().map_err(MapError::from);
+        let map = opened.and_then(MapData::from_fd).map(Map::HashMap);
+        Ok(Self {
+            name: self.name,
+            map: map
+                .and_then(HashMap::try_from)
+                .map_err(failed("open", self.name))?,
+            fd: Arc::clone(&self.fd),
+        })
+    }
+
     pub fn reader(&self) -> Reader<K, V> {
         Reader {
             name: self.name,

@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Instant;
 
+use super::backs::WaysBack;
 use super::cgroup::Cgroup;
 use super::expiry::{Batch, Expiry, Reading, World};
 use super::host::Host;
@@ -26,7 +27,7 @@ use super::{counters, hooks, migrate, probe, trace};
 use crate::config::{Cluster, Config, Interfaces, Limits, Mode};
 use crate::model::{Shape, Snapshot};
 use crate::plane::choice::Here;
-use crate::plane::proxy::Lookup;
+use crate::plane::proxy::Beside;
 use crate::plane::{
     Difference, EbpfError, InterfaceReport, PlaneReport, Problem, Question, SocketReport, TraceReport, former,
 };
@@ -49,6 +50,7 @@ pub struct State {
     pub(super) links: Links,
     pub(super) cgroup: Cgroup,
     lookup: Arc<SocketLookup>,
+    backs: Arc<WaysBack>,
     steering: Steering,
     graves: Graves,
     /// Cookie of the network namespace that the agent runs in.
@@ -142,6 +144,7 @@ impl State {
             ),
             cgroup,
             lookup: Arc::new(lookup),
+            backs: Arc::new(WaysBack::of(&tables.maps)?),
             steering: Steering::default(),
             graves: Graves::default(),
             namespace,
@@ -168,8 +171,11 @@ impl State {
         })
     }
 
-    pub fn lookup(&self) -> Arc<dyn Lookup> {
-        Arc::clone(&self.lookup) as _
+    pub fn beside(&self) -> Beside {
+        Beside {
+            lookup: Some(Arc::clone(&self.lookup) as _),
+            backs: Some(Arc::clone(&self.backs) as _),
+        }
     }
 
     pub fn found_shapes(&self) -> &HashMap<u64, Shape> {

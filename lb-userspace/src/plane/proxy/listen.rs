@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol as Kind, SockRef, Socket, TcpKeepalive, Type};
 use tokio::sync::watch;
 
+use super::beside::Lookup;
 use super::fronts::Bind;
-use super::lookup::Lookup;
 use super::serving::LINGER;
 use super::sockets::Sockets;
 use super::udp;

@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use nix::sys::socket::{setsockopt, sockopt::IpBindAddressNoPort};
 use socket2::{Domain, Socket, TcpKeepalive, Type};
 
+use super::beside::Backs;
 use super::socket::for_task;
 use crate::model::{Family, Protocol};
 
@@ -27,20 +28,23 @@ pub struct Ways {
     /// Tasks whose answers come back here whatever their destination, and the network that each shares with others: what a
     /// neighbour is answered never comes by this machine.
     tasks: ArcSwap<HashMap<Task, IpNet>>,
+    /// Of packet programs beside the proxy.
+    backs: Option<Arc<dyn Backs>>,
 }
 
 impl Default for Ways {
     /// To nobody from a client's address, and with the kernel's own keepalive.
     fn default() -> Self {
-        Self::new(TcpKeepalive::new())
+        Self::new(TcpKeepalive::new(), None)
     }
 }
 
 impl Ways {
-    pub fn new(keepalive: TcpKeepalive) -> Self {
+    pub fn new(keepalive: TcpKeepalive, backs: Option<Arc<dyn Backs>>) -> Self {
         Self {
             keepalive,
             tasks: ArcSwap::default(),
+            backs,
         }
     }
 
@@ -65,7 +69,8 @@ impl Ways {
         let family = Family::of(task.ip());
         if let Some(source) = self.source(Protocol::Tcp, task, client) {
             // The client's own port, too, unless it has a connection of that port to this task already.
-            for port in [source.port(), 0] {
+            let has_way = self.has_way_back(Protocol::Tcp, task, source);
+            for port in [source.port(), 0].into_iter().skip(usize::from(has_way)) {
                 match self.bound(family, SocketAddr::new(source.ip(), port)) {
                     Ok(socket) => match connect(socket, task).await {
                         Err(error) if is_taken(&error) => {}
@@ -87,27 +92,32 @@ impl Ways {
     pub fn datagrams(&self, task: SocketAddr, client: SocketAddr) -> io::Result<UdpSocket> {
         let kind = Type::DGRAM.nonblocking().cloexec();
         let socket = || Socket::new(Domain::for_address(task), kind, Some(socket2::Protocol::UDP));
-        let mut made = None;
         if let Some(source) = self.source(Protocol::Udp, task, client) {
-            for port in [source.port(), 0] {
+            for port in [source.port(), 0, 0] {
                 let socket = socket()?;
                 become_transparent(&socket, Family::of(task.ip()))?;
                 match socket.bind(&SocketAddr::new(source.ip(), port).into()) {
-                    Ok(()) => {
-                        made = Some(socket);
-                        break;
-                    }
-                    Err(error) if is_taken(&error) => {}
+                    Ok(()) => {}
+                    Err(error) if is_taken(&error) => continue,
                     Err(error) => return Err(error),
+                }
+                socket.connect(&task.into())?;
+                let socket = UdpSocket::from(socket);
+                // Only then: packet programs ask for such a socket before they make a way back themselves.
+                if !self.has_way_back(Protocol::Udp, task, socket.local_addr()?) {
+                    return Ok(socket);
                 }
             }
         }
-        let socket = match made {
-            Some(socket) => socket,
-            None => socket()?,
-        };
+        let socket = socket()?;
         socket.connect(&task.into())?;
         Ok(socket.into())
+    }
+
+    /// Whether what a task answers a client's address and port goes another way than to a socket here.
+    fn has_way_back(&self, protocol: Protocol, address: SocketAddr, client: SocketAddr) -> bool {
+        let task = Task { protocol, address };
+        self.backs.as_ref().is_some_and(|backs| backs.has(task, client))
     }
 
     /// From where a task is connected to for a client; none: from this machine's own address.
@@ -152,6 +162,8 @@ fn is_taken(error: &io::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::TcpListener;
+
     use super::*;
 
     fn ways(task: &str, network: &str) -> Ways {
@@ -180,6 +192,41 @@ mod tests {
         assert_eq!(source("172.18.0.2:81", client), None, "nor for this port");
         for client in ["172.18.0.9:40000", "127.0.0.1:40000", "[2001:db8::10]:40000"] {
             assert_eq!(source("172.18.0.2:80", client), None, "{client}");
+        }
+    }
+
+    /// Packet programs that have one flow.
+    #[derive(Debug)]
+    struct One(Task, SocketAddr);
+
+    impl Backs for One {
+        fn has(&self, task: Task, client: SocketAddr) -> bool {
+            (task, client) == (self.0, self.1)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_port_whose_way_back_is_that_of_packet_programs_is_another_ones() {
+        let client: SocketAddr = "198.51.100.10:40000".parse().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = listener.local_addr().unwrap();
+        for protocol in [Protocol::Tcp, Protocol::Udp] {
+            let task = Task { protocol, address };
+            let ways = Ways::new(TcpKeepalive::new(), Some(Arc::new(One(task, client))));
+            ways.lead_back(HashMap::from([(task, address.ip().into())]));
+            for (port, is_kept) in [(40_000, false), (40_001, true)] {
+                let client = SocketAddr::new(client.ip(), port);
+                let from = match protocol {
+                    Protocol::Udp => ways.datagrams(address, client).unwrap().local_addr().unwrap(),
+                    Protocol::Tcp => {
+                        let bound = async |socket: Socket, _| socket.local_addr();
+                        let bound = ways.connect(address, client, None, bound).await.unwrap();
+                        bound.as_socket().unwrap()
+                    }
+                };
+                assert_eq!(from.ip(), client.ip());
+                assert_eq!(from.port() == port, is_kept, "{protocol:?} from {client}: {from}");
+            }
         }
     }
 }

@@ -174,19 +174,35 @@ fn collect(socket: &UdpSocket, start: Instant, account: &mut Account) -> usize {
 pub fn ask(from: &Namespace, target: SocketAddr) -> Result<(String, IpAddr)> {
     from.run(|| {
         let socket = connect(target, None)?;
-        socket.set_read_timeout(Some(Duration::from_millis(300)))?;
-        let mut buffer = [0; 2048];
-        // A datagram may be lost, as on any network; five in a row are not.
-        for _ in 0..5 {
-            socket.send(b"hello")?;
-            if let Ok(length) = socket.recv(&mut buffer) {
-                let (task, client, _) =
-                    parse(&buffer[..length]).context("not an answer of the lab's task")?;
-                return Ok((task, client));
-            }
-        }
-        anyhow::bail!("no answer from {target} over UDP")
+        exchange(&socket, target)
     })?
+}
+
+/// The same from one port to all targets in turn. What another than the one asked says is no answer.
+pub fn ask_from(from: &Namespace, own: SocketAddr, targets: &[SocketAddr]) -> Result<Vec<(String, IpAddr)>> {
+    from.run(|| {
+        let socket = UdpSocket::bind(own)?;
+        let answers = targets.iter().map(|&target| {
+            socket.connect(target)?;
+            exchange(&socket, target)
+        });
+        answers.collect()
+    })?
+}
+
+/// By a socket that is connected.
+fn exchange(socket: &UdpSocket, target: SocketAddr) -> Result<(String, IpAddr)> {
+    socket.set_read_timeout(Some(Duration::from_millis(300)))?;
+    let mut buffer = [0; 2048];
+    // A datagram may be lost, as on any network; five in a row are not.
+    for _ in 0..5 {
+        socket.send(b"hello")?;
+        if let Ok(length) = socket.recv(&mut buffer) {
+            let (task, client, _) = parse(&buffer[..length]).context("not an answer of the lab's task")?;
+            return Ok((task, client));
+        }
+    }
+    anyhow::bail!("no answer from {target} over UDP")
 }
 
 pub fn connect(target: SocketAddr, source: Option<IpAddr>) -> Result<UdpSocket> {

@@ -1,5 +1,8 @@
 //! The proxy in the client's name: tasks see who asks them.
 
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+
 use netns::client::http::{self, Connection};
 use netns::client::udp;
 use netns::{Service, address, testing};
@@ -15,7 +18,7 @@ fn tasks_on_every_node_see_the_client_itself_by_every_node() {
     };
     let client = cluster.client();
     for target in cluster.ports(8080) {
-        let mut seen = std::collections::BTreeSet::new();
+        let mut seen = BTreeSet::new();
         for _ in 0..40 {
             let local = client
                 .run(|| -> std::io::Result<_> {
@@ -39,9 +42,9 @@ fn tasks_on_every_node_see_the_client_itself_by_every_node() {
         assert_eq!(seen.len(), 3, "{target}: {seen:?}");
     }
     // A port that two connections of one client have: the second one gets another, and the same address.
-    let own = std::net::SocketAddr::new(address::CLIENT.v4.into(), 6000);
-    let [one, two] = ["node1", "node2"]
-        .map(|node| std::net::SocketAddr::new(cluster.state.nodes[node].address(0).v4.into(), 8080));
+    let own = SocketAddr::new(address::CLIENT.v4.into(), 6000);
+    let [one, two] =
+        ["node1", "node2"].map(|node| SocketAddr::new(cluster.state.nodes[node].address(0).v4.into(), 8080));
     let pairs = client
         .run(|| -> std::io::Result<_> {
             let mut first = Connection::open_from(one, own)?;
@@ -88,4 +91,32 @@ fn tasks_on_every_node_see_the_client_itself_by_every_node() {
         rules(&cluster) == 0
     })
     .unwrap();
+}
+
+/// The task hears both from one address and port, and has one way to answer.
+#[test]
+fn a_port_that_asks_a_task_by_both_planes_is_answered_by_the_node_that_it_asked() {
+    let web = Service::new(&testing::WEB).with(WEB);
+    let cluster = testing::cluster("oneport").mode("mixed").service("web", web, 3);
+    let Some(cluster) = cluster.stage() else { return };
+    let mut tasks = BTreeSet::new();
+    for is_ipv6 in [false, true] {
+        let targets = cluster.ports(8080).into_iter();
+        let targets: Vec<SocketAddr> = targets.filter(|target| target.is_ipv6() == is_ipv6).collect();
+        // Of the three it is the second that has no packet programs.
+        for number in 0..16 {
+            let own = SocketAddr::new(address::CLIENT.like(targets[0].ip()), 6000 + number);
+            let (first, second) = if number % 2 == 0 { (0, 1) } else { (1, 0) };
+            let asked = [first, second, 2, first, second, 2].map(|node| targets[node]);
+            let answers = udp::ask_from(&cluster.client(), own, &asked)
+                .unwrap_or_else(|error| panic!("from {own}: {error:#}"));
+            let task = &answers[0].0;
+            assert!(
+                answers.iter().all(|answer| *answer == (task.clone(), own.ip())),
+                "{own}: {answers:?}"
+            );
+            tasks.insert(task.clone());
+        }
+    }
+    assert_eq!(tasks.len(), 3, "{tasks:?}");
 }

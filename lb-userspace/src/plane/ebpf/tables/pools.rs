@@ -344,5 +344,9 @@ impl Tables {
             )
             | bit(self.is_mixed(), pool_flag::MIXED)
             | bit(self.is_shared(pool), pool_flag::SHARED)
+            | bit(
+                service.is_some_and(|service| service.proxy.transparent),
+                pool_flag::TRANSPARENT,
+            )
     }
 }

@@ -65,7 +65,7 @@ fn clients_are_led_past_a_program_until_it_goes_whichever_agent_is_there() {
         protocol: Protocol::Tcp,
     };
     let led = Arc::new(Led::default());
-    rig.lookup = Some(Arc::clone(&led) as _);
+    rig.beside.lookup = Some(Arc::clone(&led) as _);
     let service = Arc::make_mut(rig.snapshot.services.get_mut("web").unwrap());
     service.frontends[0].port = bind.address.port();
     rig.replace(2, |_| {});
@@ -114,7 +114,7 @@ fn clients_are_led_past_a_program_until_it_goes_whichever_agent_is_there() {
 fn nobody_is_led_to_where_tasks_see_their_clients_at_the_same_port_and_it_is_told() {
     let mut rig = Rig::new(1, ProxyRules::default());
     let led = Arc::new(Led::default());
-    rig.lookup = Some(Arc::clone(&led) as _);
+    rig.beside.lookup = Some(Arc::clone(&led) as _);
     let other = TcpListener::bind("0.0.0.0:0").unwrap();
     let port = other.local_addr().unwrap().port();
     let service = Arc::make_mut(rig.snapshot.services.get_mut("web").unwrap());

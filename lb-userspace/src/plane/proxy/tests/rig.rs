@@ -33,7 +33,7 @@ pub struct Rig {
     pub snapshot: Snapshot,
     pub tasks: Vec<SocketAddr>,
     /// Of planes from the next one on.
-    pub lookup: Option<Arc<dyn Lookup>>,
+    pub beside: Beside,
     config: Config,
     relay: Relay,
     _owner: Option<Owner>,
@@ -123,7 +123,7 @@ impl Rig {
             keepalive: Duration::from_secs(60),
         };
         let relay = Relay::new(setup).unwrap();
-        let plane = ProxyPlane::start(&config, SEED, &relay, Sockets::default(), None).unwrap();
+        let plane = ProxyPlane::start(&config, SEED, &relay, Sockets::default(), Beside::default()).unwrap();
         drop(inside);
         let tasks = addresses
             .iter()
@@ -132,7 +132,7 @@ impl Rig {
             plane,
             tasks: tasks.collect(),
             snapshot,
-            lookup: None,
+            beside: Beside::default(),
             config,
             relay,
             _owner: owner,
@@ -158,8 +158,8 @@ impl Rig {
         meanwhile(self);
         self.config.proxy.workers = workers;
         let inside = self.runtime.enter();
-        let lookup = self.lookup.clone();
-        let heir = ProxyPlane::start(&self.config, SEED, &self.relay, given, lookup).unwrap();
+        let beside = self.beside.clone();
+        let heir = ProxyPlane::start(&self.config, SEED, &self.relay, given, beside).unwrap();
         drop(inside);
         std::mem::replace(&mut self.plane, heir)
     }
