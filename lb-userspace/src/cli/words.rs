@@ -41,23 +41,10 @@ pub fn first(things: &[impl AsRef<str>], format: Format) -> String {
     }
 }
 
-/// `30s`, `500ms`, `2m`, `1h`.
+/// `30s`, `500ms`, `2m`, `1h`, as in the configuration.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let number: u64 = digits
-        .parse()
-        .map_err(|_| "a number with a unit, as 500ms, 30s, 2m or 1h".to_owned())?;
-    let unit = match &text[digits.len()..] {
-        "ms" => return Ok(Duration::from_millis(number)),
-        "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        other => return Err(format!("unknown unit {other:?}; use ms, s, m or h")),
-    };
-    number
-        .checked_mul(unit)
-        .map(Duration::from_secs)
-        .ok_or_else(|| "too long".to_owned())
+    crate::config::time::parse(text)
+        .ok_or_else(|| "write a number with a unit, as 500ms, 30s, 2m or 1h".to_owned())
 }
 
 #[cfg(test)]

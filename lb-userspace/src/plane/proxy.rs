@@ -19,6 +19,7 @@ pub mod files;
 mod found;
 mod fronts;
 pub mod header;
+mod heir;
 mod listen;
 mod live;
 mod local;
@@ -29,6 +30,7 @@ mod report;
 mod serving;
 mod socket;
 mod sockets;
+mod state;
 mod tcp;
 mod transparent;
 pub mod udp;
@@ -36,10 +38,9 @@ mod vips;
 mod ways;
 mod workers;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::io;
 use std::net::IpAddr;
-use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -47,20 +48,20 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-use self::before::{Before, One};
+use self::before::Before;
 use self::counters::Counters;
 use self::fronts::{Fronts, Wants};
 use self::listen::Listeners;
 use self::live::Live;
-use self::neighbours::Neighbours;
 use self::relay::Relay;
 use self::serving::Served;
+use self::state::State;
 use self::transparent::Transparent;
 use self::vips::Vips;
 use self::ways::Ways;
 use self::workers::Workers;
 use super::choice::Here;
-use super::{FlowReport, PlaneReport, Problem};
+use super::{FlowReport, PlaneReport};
 use crate::config::Config;
 use crate::interfaces;
 use crate::model::{Family, Snapshot};
@@ -74,8 +75,6 @@ pub use ways::Task;
 
 /// Between two tries of what could not be opened, and two looks at who drains.
 const AGAIN: Duration = Duration::from_secs(1);
-/// Every so many looks routes and rules are made anew: others may have removed them.
-const DOUBT: u64 = 30;
 
 /// The plane of one agent. Clones are the same plane; with the last one its listening sockets and connections end.
 #[derive(Clone)]
@@ -109,17 +108,6 @@ struct Shared {
     sockets: watch::Sender<u64>,
     state: Mutex<State>,
     runtime: tokio::runtime::Handle,
-}
-
-/// What applying a snapshot changes.
-struct State {
-    listeners: Listeners,
-    vips: Vips,
-    transparent: Transparent,
-    served: Served,
-    neighbours: Neighbours,
-    looks: u64,
-    applied_in: Duration,
 }
 
 impl ProxyPlane {
@@ -177,21 +165,18 @@ impl ProxyPlane {
         let sockets = watch::Sender::default();
         let shared = Arc::new(Shared {
             workers: Workers::start(count, &table, relay)?,
-            state: Mutex::new(State {
-                listeners: Listeners::new(
+            state: Mutex::new(State::new(
+                Listeners::new(
                     config.proxy.backlog,
                     keepalive,
                     given,
                     beside.lookup,
                     sockets.clone(),
                 ),
-                vips: Vips::new(config),
-                transparent: Transparent::new(Arc::clone(&table.ways)),
+                Vips::new(config),
+                Transparent::new(Arc::clone(&table.ways)),
                 served,
-                neighbours: Neighbours::default(),
-                looks: 0,
-                applied_in: Duration::ZERO,
-            }),
+            )),
             sockets,
             table,
             relay: relay.clone(),
@@ -250,12 +235,12 @@ impl ProxyPlane {
             let served = fronts.served().map(|bind| bind.address.ip());
             served.filter(|ip| !ip.is_unspecified()).collect()
         };
-        let follow = state.vips.follow(vips.into_iter(), is_alone, began);
-        self.shared.runtime.block_on(follow);
-        let follow = state.transparent.follow(snapshot, &table.node);
-        self.shared.runtime.block_on(follow);
-        // Other nodes want tasks of this one whatever serves here.
-        let follow = state.neighbours.follow(snapshot, &table.node);
+        let follow = async {
+            state.vips.follow(vips.into_iter(), is_alone, began).await;
+            state.transparent.follow(snapshot, &table.node).await;
+            // Other nodes want tasks of this one whatever serves here.
+            state.neighbours.follow(snapshot, &table.node).await;
+        };
         self.shared.runtime.block_on(follow);
         // Members are known before a client is led to them.
         if is_alone {
@@ -309,11 +294,7 @@ impl ProxyPlane {
             state.listeners.hear_datagrams(family) && !can_be_told
         };
         // Clients of that family are whoever's has the port.
-        let listeners = state.listeners.problems(|bind| fronts.is_across(bind));
-        let problems: Vec<Problem> = {
-            let ways = state.vips.problems().chain(state.transparent.problems());
-            listeners.chain(ways).chain(state.neighbours.problems()).collect()
-        };
+        let problems = state.problems(|bind| fronts.is_across(bind));
         PlaneReport {
             generation: fronts.generation,
             applied_in: state.applied_in.as_micros() as u64,
@@ -335,88 +316,6 @@ impl ProxyPlane {
     }
 }
 
-/// For an agent that is replaced by another one, or has replaced one.
-impl ProxyPlane {
-    /// Handles of all sockets that clients find.
-    pub async fn lend(&self) -> io::Result<Vec<OwnedFd>> {
-        let shared = Arc::clone(&self.shared);
-        // Those that no snapshot has been there for. It may be applied right now, and that takes its time.
-        let given = tokio::task::spawn_blocking(move || {
-            let state = shared.state();
-            let given = state.listeners.given().map(|socket| socket.try_clone_to_owned());
-            given.collect::<io::Result<Vec<_>>>()
-        });
-        let mut all = given.await.map_err(io::Error::other)??;
-        all.extend(self.shared.workers.lend().await?);
-        Ok(all)
-    }
-
-    /// What the kernel calls the sockets that clients find: the numbers of their inodes.
-    pub async fn identities(&self) -> io::Result<BTreeSet<u64>> {
-        self.lend().await?.iter().map(Sockets::identity).collect()
-    }
-
-    /// Changes whenever clients find other sockets.
-    pub fn sockets(&self) -> watch::Receiver<u64> {
-        self.shared.sockets.subscribe()
-    }
-
-    /// Nothing is begun for other nodes any more: nobody would carry it on.
-    pub fn end_relaying(&self) {
-        self.shared.relay.end();
-    }
-
-    /// Waits until no more clients are taken: the sockets are another agent's.
-    pub async fn retire(&self) {
-        self.shared.relay.retire();
-        self.shared.workers.retire().await;
-    }
-
-    /// Those under way, of TCP and UDP, for clients and for other nodes.
-    pub fn connections(&self) -> u64 {
-        let table = &self.shared.table;
-        self.clients() + self.shared.relay.report().carried + table.udp.flows() as u64
-    }
-
-    /// Those of them that are TCP connections of this node's clients.
-    pub fn clients(&self) -> u64 {
-        self.shared.table.counters.open()
-    }
-
-    /// By member, and whether that is on this node.
-    pub fn counts(&self) -> Vec<(u64, u64, bool)> {
-        self.shared.table.live.counts()
-    }
-
-    /// Ends connections of members that are gone, and of those that have drained for long enough.
-    pub fn end(&self, gone: &[u64], drained: &[u64]) {
-        let live = &self.shared.table.live;
-        for (tags, cause) in [(gone, Cause::MemberGone), (drained, Cause::Drained)] {
-            tags.iter().for_each(|tag| live.end(*tag, cause));
-        }
-    }
-
-    /// Ends the connections of members whose time to drain is over.
-    pub fn look(&self) {
-        self.shared.table.live.look();
-    }
-
-    /// Whether a member has drained for as long as its service allows.
-    pub fn has_drained(&self, tag: u64) -> bool {
-        self.shared.table.live.has_drained(tag)
-    }
-
-    /// One more agent that still has connections.
-    pub fn before(&self) -> One {
-        self.shared.before.one()
-    }
-
-    /// So many of their clients' TCP connections were reset as their time was over.
-    pub fn note_cut(&self, connections: u64) {
-        self.shared.table.counters.note_cut(connections);
-    }
-}
-
 impl Shared {
     /// A panic while the lock was held leaves books that the next snapshot mends.
     fn state(&self) -> MutexGuard<'_, State> {
@@ -435,20 +334,7 @@ impl Shared {
 
     fn look(&self) {
         let mut state = self.state();
-        state.looks += 1;
-        if state.looks.is_multiple_of(DOUBT) {
-            state.vips.doubt();
-            state.transparent.doubt();
-        }
-        if state.vips.are_started() && !state.vips.are_settled() {
-            self.runtime.block_on(state.vips.mend(Instant::now()));
-        }
-        if !state.transparent.are_settled() {
-            self.runtime.block_on(state.transparent.mend());
-        }
-        if !state.neighbours.are_settled() {
-            self.runtime.block_on(state.neighbours.mend());
-        }
+        state.mend(&self.runtime);
         let fronts = self.table.fronts.load();
         if fronts.generation == 0 {
             // Until there is a snapshot clients are led to where an agent before this one led them.
@@ -456,26 +342,6 @@ impl Shared {
         }
         state.listen(&fronts, &self.workers);
         state.listeners.retry(&self.workers, Instant::now());
-    }
-}
-
-impl State {
-    /// Listens where clients are to be served.
-    fn listen(&mut self, fronts: &Fronts, workers: &Workers) {
-        let is_own = |bind: &Bind| self.vips.has(bind.address.ip());
-        let wanted = self.served.listening(fronts, is_own, Instant::now());
-        self.listeners.follow(&wanted, workers);
-    }
-
-    /// Where it should serve and cannot, and why.
-    fn missing(&self, fronts: &Fronts) -> BTreeMap<Bind, String> {
-        let is_lost = |bind: &Bind| !bind.address.ip().is_unspecified() && !self.vips.has(bind.address.ip());
-        let unheard = fronts.served().filter(is_lost);
-        let unheard = unheard.map(|bind| (bind, "nothing leads to that address here".to_owned()));
-        let failed = self.listeners.missing();
-        unheard
-            .chain(failed.map(|(bind, error)| (bind, error.to_string())))
-            .collect()
     }
 }
 
