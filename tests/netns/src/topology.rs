@@ -48,6 +48,11 @@ pub fn wire(node: &str, uplink: usize) -> String {
     }
 }
 
+/// Name of an underlay in the router.
+fn bridge(number: usize) -> String {
+    format!("under{number}")
+}
+
 /// Makes the client, the router and all nodes.
 pub fn build(state: &State) -> Result<()> {
     let names: Vec<String> = ["client", "router"]
@@ -66,6 +71,11 @@ pub fn build(state: &State) -> Result<()> {
 
     let router = place(state, "router");
     let client = place(state, "client");
+    // Before any wire: one whose ends have the same index in their namespaces is taken for no wire, and the kernel looks only once
+    // a second whether such a device has come up. Until then it answers nobody who asks for its IPv6 addresses.
+    let bridges =
+        (0..state.uplinks).map(|number| format!("link add {} type bridge mcast_snooping 0", bridge(number)));
+    tool::ip(Some(router.name()), &bridges.collect::<Vec<_>>())?;
     let mut wires = vec![veth("eth0", &client, "client0", &router)];
     for name in state.nodes.keys() {
         for number in 0..state.uplinks {
@@ -235,8 +245,7 @@ fn router_lines(state: &State) -> Vec<String> {
         lines.push(format!("route add {} via {}", ranges[1], address::CLIENT.v6));
     }
     for number in 0..state.uplinks {
-        let bridge = format!("under{number}");
-        lines.push(format!("link add {bridge} type bridge mcast_snooping 0"));
+        let bridge = bridge(number);
         for name in state.nodes.keys() {
             lines.push(format!("link set {} master {bridge} up", wire(name, number)));
         }
